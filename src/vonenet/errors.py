@@ -1,0 +1,25 @@
+"""The errors and the warning that vonenet raises on purpose.
+
+Each carries one line that says what was wrong, with which value, and what is allowed; the command
+line prints that line and nothing else.
+"""
+
+
+class VOneNetError(Exception):
+    """Anything that vonenet refuses to do."""
+
+
+class InputError(VOneNetError, ValueError):
+    """A value from the user that cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A weights file that is damaged, hostile, or not of the model it is loaded into."""
+
+
+class DownloadError(VOneNetError, OSError):
+    """Weights that could not be fetched, with the address and the place to put them by hand."""
+
+
+class VOneNetWarning(UserWarning):
+    """A configuration that works but is probably not what was meant."""

@@ -1,0 +1,1 @@
+"""The model of primary visual cortex: parameters -> kernels -> filter bank -> cells -> noise."""

@@ -1,0 +1,149 @@
+"""The settings of a V1 block, and what they default to at each image size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vonenet.errors import InputError
+from vonenet.v1.gabor import check_kernel_size
+from vonenet.v1.noise import check_noise
+from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
+
+T = TypeVar("T")
+
+# The published geometry, 224 px over 8 degrees (science.md 1.1), carried to other sizes: the same
+# kernel in degrees, and frequencies up to the Nyquist limit of oblique gratings.
+PUBLISHED_KERNEL_DEG = 25 / 28
+PUBLISHED_SF_MAX_CPD = 9.0
+# Smaller images show less of the world, so that a degree keeps enough pixels for the filters.
+# 2 degrees at 64 px are those of Baidya et al. 2021 and Barbulescu et al. 2023 (science.md 6).
+DEGREES_BY_SIZE_PX = ((128, 8.0), (80, 4.0), (0, 2.0))
+STRIDE_BY_SIZE_PX = ((128, 4), (0, 2))
+
+
+@dataclass(frozen=True)
+class VOneBlockConfig:
+    """Settings of a V1 block. `None` stands for the default of the image size (`resolved`).
+
+    Attributes:
+        simple_channels: number of simple cells at each position.
+        complex_channels: number of complex cells at each position.
+        in_chans: 3 for colour images, 1 for grey ones.
+        image_size: height and width that `visual_degrees` refers to, pixels. Other sizes can be
+            given to the block all the same; pixels per degree stay.
+        visual_degrees: visual angle of the image's shorter side, degrees.
+        kernel_size: side of the filters, pixels, odd.
+        stride: distance between neighbouring positions, pixels.
+        sf_min: lowest spatial frequency, cycles per degree.
+        sf_max: highest spatial frequency, cycles per degree.
+        sf_corr: correlation of frequency and envelope width (Schiller et al. 1976).
+        k_exc: gain of the cells' responses.
+        noise: `neuronal`, `gaussian`, or None.
+        noise_scale: neuronal: spikes per unit of response; gaussian: standard deviation.
+        noise_level: neuronal: spontaneous spikes; gaussian: not used.
+        filters: `biological`, `uniform`, `legacy` (the original's draws), or `given` (parameters or
+            weights that come from elsewhere, such as a published file).
+        seed: seed of the filters.
+        color_seed: `legacy` only: the torch seed that the original's colours came from.
+    """
+
+    simple_channels: int = 256
+    complex_channels: int = 256
+    in_chans: int = 3
+    image_size: int | tuple[int, int] = 224
+    visual_degrees: float | None = None
+    kernel_size: int | None = None
+    stride: int | None = None
+    sf_min: float = 0.0
+    sf_max: float | None = None
+    sf_corr: float = SCHILLER_CORRELATION
+    k_exc: float = 25.0
+    noise: str | None = "neuronal"
+    noise_scale: float = 0.35
+    noise_level: float = 0.07
+    filters: str = "biological"
+    seed: int = 0
+    color_seed: int = 0
+
+    @property
+    def out_channels(self) -> int:
+        """Number of cells at each position, simple ones first."""
+        return self.simple_channels + self.complex_channels
+
+    @property
+    def pixels_per_degree(self) -> float:
+        """Pixels in one degree of visual angle."""
+        return min(image_size_pair(self.image_size)) / self.resolved_visual_degrees
+
+    @property
+    def resolved_visual_degrees(self) -> float:
+        """Visual angle of the image's shorter side, the default where none was given."""
+        if self.visual_degrees is not None:
+            return self.visual_degrees
+        return _by_size(DEGREES_BY_SIZE_PX, min(image_size_pair(self.image_size)))
+
+    def resolved(self) -> VOneBlockConfig:
+        """This configuration with every default filled in, checked.
+
+        Raises:
+            InputError: a value that cannot be used, named with what is allowed.
+        """
+        self._check()
+        shorter_px = min(image_size_pair(self.image_size))
+        kernel_px = PUBLISHED_KERNEL_DEG * self.pixels_per_degree
+        nyquist_of_oblique_cpd = self.pixels_per_degree / (2 * math.sqrt(2))
+        return dataclasses.replace(
+            self,
+            image_size=image_size_pair(self.image_size),
+            visual_degrees=self.resolved_visual_degrees,
+            kernel_size=self.kernel_size or 2 * math.ceil((kernel_px - 1) / 2) + 1,
+            stride=self.stride or default_stride(shorter_px),
+            sf_max=self.sf_max or min(PUBLISHED_SF_MAX_CPD, nyquist_of_oblique_cpd),
+        )
+
+    def _check(self) -> None:
+        for name in ("simple_channels", "complex_channels"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.out_channels == 0:
+            raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
+        if self.in_chans not in (1, 3):
+            raise InputError(f"in_chans must be 3 (colour) or 1 (grey), got {self.in_chans}")
+        for name in ("visual_degrees", "stride", "sf_max", "k_exc"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} must be positive, got {value}")
+        if self.kernel_size is not None:
+            check_kernel_size(self.kernel_size)
+        if self.filters not in (*FILTER_PRIORS, "given"):
+            raise InputError(
+                f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"
+            )
+        check_noise(self.noise, self.noise_scale, self.noise_level)
+
+
+def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width from one number or two.
+
+    Raises:
+        InputError: not one or two positive whole numbers.
+    """
+    sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
+        raise InputError(
+            f"image_size must be a positive number of pixels or a (height, width) pair, "
+            f"got {image_size!r}"
+        )
+    return sizes
+
+
+def default_stride(shorter_side_px: int) -> int:
+    """Stride of a V1 block in front of a network for images of this size."""
+    return _by_size(STRIDE_BY_SIZE_PX, shorter_side_px)
+
+
+def _by_size(table: tuple[tuple[int, T], ...], size_px: int) -> T:
+    return next(value for smallest_px, value in table if size_px >= smallest_px)

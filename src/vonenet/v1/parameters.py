@@ -1,0 +1,290 @@
+"""What each V1 filter looks like, and the published measurements that these numbers are drawn from.
+
+Written from the parameter tables of Dapello, Marques et al. 2020 (science.md 1.2). One sampler
+serves every prior: they differ in their histograms, and one seed gives the same phases in all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import ndtr
+
+from vonenet.errors import InputError
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A density that is uniform within each bin, on a linear or logarithmic axis.
+
+    Attributes:
+        edges: bin edges, ascending, on the natural axis (degrees, cycles per degree, cycles).
+        counts: cells counted in each bin, one fewer than the edges.
+        log: whether the density within a bin is uniform in the logarithm.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+    log: bool = False
+
+    def quantile(self, u: Array) -> Array:
+        """The inverse of the cumulative distribution, for u in [0, 1)."""
+        axis = np.log2(self.edges) if self.log else np.asarray(self.edges)
+        cumulative = np.concatenate([[0.0], np.cumsum(self.counts) / np.sum(self.counts)])
+        value = np.interp(u, cumulative, axis)
+        return np.exp2(value) if self.log else value
+
+    def between(self, low: float, high: float) -> Histogram:
+        """This histogram cut exactly at `low` and `high`, a cut bin keeping its share of cells."""
+        axis = np.log2 if self.log else np.asarray
+        edges, counts = [], []
+        for a, b, count in zip(self.edges[:-1], self.edges[1:], self.counts, strict=True):
+            left, right = max(a, low), min(b, high)
+            if left >= right:
+                continue
+            edges.append(left)
+            end = right
+            counts.append(count * float((axis(right) - axis(left)) / (axis(b) - axis(a))))
+        return Histogram((*edges, end), tuple(counts), self.log) if edges else Histogram((), ())
+
+    def whole_bins_between(self, low: float, high: float) -> Histogram:
+        """Only the bins that lie entirely within [low, high]: what the original code keeps."""
+        bins = zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
+        kept = [(a, b, count) for a, b, count in bins if low <= a and b <= high]
+        if not kept:
+            return Histogram((), ())
+        edges = (*(a for a, _, _ in kept), kept[-1][1])
+        return Histogram(edges, tuple(count for _, _, count in kept), self.log)
+
+
+# De Valois, Yund & Hepler 1982 (Vision Research 22:531), preferred orientation, degrees.
+ORIENTATION_DEG = Histogram((-22.5, 22.5, 67.5, 112.5, 157.5), (66, 49, 77, 54))
+
+# De Valois, Albrecht & Thorell 1982 (Vision Research 22:545), peak frequency of foveal simple
+# cells, cycles per degree. The original VOneNet's copy stops at 8 and has 32 in the fifth bin.
+FREQUENCY_CPD = Histogram(
+    (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.2, 16.0, 22.4),
+    (4, 4, 8, 25, 33, 26, 28, 12, 5, 2, 1),
+    log=True,
+)
+LEGACY_FREQUENCY_CPD = Histogram(
+    (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0), (4, 4, 8, 25, 32, 26, 28, 12), log=True
+)
+
+# Ringach 2002 (J Neurophysiol 88:455), envelope widths in cycles of the carrier, joint counts:
+# rows are nx (across the bars), columns ny (along the bars).
+WIDTH_EDGES_CYCLES = tuple(float(edge) for edge in np.logspace(-1, 0.2, 6))
+WIDTH_COUNTS = (
+    (2, 0, 1, 0, 0),
+    (8, 9, 4, 1, 0),
+    (1, 2, 19, 17, 3),
+    (0, 0, 1, 7, 4),
+    (0, 0, 0, 0, 0),
+)
+NX_CYCLES = Histogram(WIDTH_EDGES_CYCLES, tuple(sum(row) for row in WIDTH_COUNTS), log=True)
+
+# Schiller, Finlay & Volman 1976 (J Neurophysiol 39:1334): frequency and bandwidth go together.
+SCHILLER_CORRELATION = 0.75
+
+FILTER_PRIORS = ("biological", "uniform", "legacy")
+
+
+@dataclass(frozen=True, eq=False)
+class GaborParameters:
+    """The parameters of n Gabor filters (quadrature pairs), each an array of shape (n,).
+
+    Attributes:
+        orientation_deg: direction of the carrier, degrees in [0, 180), 0 along the rows' axis.
+        frequency_cpd: spatial frequency, cycles per degree of visual angle, > 0.
+        phase_deg: phase of the first filter of the pair, degrees; the second is 90 further.
+        nx_cycles: envelope's standard deviation along the carrier, in cycles, > 0.
+        ny_cycles: envelope's standard deviation across the carrier, in cycles, > 0.
+        color_channel: input channel that the first filter reads.
+        color_channel_q1: input channel that the second reads. The same but for `legacy` filters.
+    """
+
+    orientation_deg: Array
+    frequency_cpd: Array
+    phase_deg: Array
+    nx_cycles: Array
+    ny_cycles: Array
+    color_channel: IntArray
+    color_channel_q1: IntArray
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(value) for name, value in vars(self).items()}
+        if len(set(shapes.values())) != 1 or len(shapes["phase_deg"]) != 1:
+            raise InputError(f"Gabor parameters must be arrays of one length, got shapes {shapes}")
+        for name in ("frequency_cpd", "nx_cycles", "ny_cycles"):
+            if not np.all(getattr(self, name) > 0):
+                raise InputError(f"{name} must be positive, got {np.min(getattr(self, name))}")
+
+    def __len__(self) -> int:
+        return len(self.phase_deg)
+
+    @property
+    def sigma_x_deg(self) -> Array:
+        """Envelope's standard deviation along the carrier, degrees of visual angle."""
+        return self.nx_cycles / self.frequency_cpd
+
+    @property
+    def sigma_y_deg(self) -> Array:
+        """Envelope's standard deviation across the carrier, degrees of visual angle."""
+        return self.ny_cycles / self.frequency_cpd
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists by field name; `from_dict` gives the same parameters back, bit for bit."""
+        return {name: value.tolist() for name, value in vars(self).items()}
+
+    def to_json(self) -> str:
+        """The parameters as one JSON object of lists."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GaborParameters:
+        """Parameters from lists by field name.
+
+        Raises:
+            InputError: a field is missing or unknown, or the lists do not fit together.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if set(data) != set(names):
+            raise InputError(f"Gabor parameters need the fields {names}, got {sorted(data)}")
+        arrays: dict[str, Any] = {
+            name: np.asarray(data[name], np.int64 if name.startswith("color") else np.float64)
+            for name in names
+        }
+        return cls(**arrays)
+
+    @classmethod
+    def from_json(cls, text: str) -> GaborParameters:
+        """Parameters from what `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+
+def draw_parameters(
+    n: int,
+    *,
+    filters: str = "biological",
+    seed: int = 0,
+    color_seed: int = 0,
+    sf_min: float = 0.0,
+    sf_max: float = 9.0,
+    sf_corr: float = SCHILLER_CORRELATION,
+    in_chans: int = 3,
+) -> GaborParameters:
+    """Draw n Gabor filters from a prior; the same arguments give the same filters on any machine.
+
+    Args:
+        n: number of filters.
+        filters: `biological` (measured distributions, frequency tied to bandwidth), `uniform` (the
+            same ranges, independent and uniform), or `legacy` (the original code's draws).
+        seed: seed of every draw; for `legacy` the original's `gabor_seed`.
+        color_seed: for `legacy`, the torch seed that the original's colours came from.
+        sf_min: lowest frequency, cycles per degree; the data begin at 0.5.
+        sf_max: highest frequency, cycles per degree; the data end at 22.4 (`legacy`: at 8).
+        sf_corr: correlation of frequency and nx in the Gaussian copula, in [-1, 1].
+        in_chans: number of input channels that colours are drawn from.
+
+    Raises:
+        InputError: an unknown prior, or no frequency left between `sf_min` and `sf_max`.
+    """
+    if filters not in FILTER_PRIORS:
+        raise InputError(f"filters must be one of {', '.join(FILTER_PRIORS)}, got {filters!r}")
+    if not -1 <= sf_corr <= 1:
+        raise InputError(f"sf_corr must be a correlation in [-1, 1], got {sf_corr}")
+    frequencies = _frequency_prior(filters, sf_min, sf_max)
+    rng = np.random.RandomState(seed)  # its stream is frozen: new numpy versions draw the same
+    phase_deg = 360.0 * rng.random_sample(n)
+    orientation_u = rng.random_sample(n)
+    nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
+    ny_u = rng.random_sample(n)
+    if filters == "uniform":
+        orientation_deg, nx_cycles, ny_cycles = _uniform_shapes(orientation_u, nx_u, ny_u)
+        frequency_u = ndtr(rng.standard_normal(n))  # independent of nx
+    else:
+        orientation_deg, nx_cycles, ny_cycles = _measured_shapes(orientation_u, nx_u, ny_u)
+    if filters == "legacy":
+        color_q0, color_q1 = _legacy_colors(n, color_seed, in_chans)
+    else:
+        color_q0 = color_q1 = np.floor(rng.random_sample(n) * in_chans).astype(np.int64)
+    return GaborParameters(
+        orientation_deg=orientation_deg,
+        frequency_cpd=frequencies.quantile(frequency_u),
+        phase_deg=phase_deg,
+        nx_cycles=nx_cycles,
+        ny_cycles=ny_cycles,
+        color_channel=color_q0,
+        color_channel_q1=color_q1,
+    )
+
+
+def _frequency_prior(filters: str, sf_min: float, sf_max: float) -> Histogram:
+    if filters == "legacy":
+        prior = LEGACY_FREQUENCY_CPD.whole_bins_between(sf_min, sf_max)
+    elif filters == "uniform":
+        low, high = FREQUENCY_CPD.edges[0], FREQUENCY_CPD.edges[-1]
+        prior = Histogram((low, high), (1,), log=True).between(sf_min, sf_max)
+    else:
+        prior = FREQUENCY_CPD.between(sf_min, sf_max)
+    if not prior.counts or sum(prior.counts) == 0:
+        table = LEGACY_FREQUENCY_CPD if filters == "legacy" else FREQUENCY_CPD
+        raise InputError(
+            f"no spatial frequency between sf_min={sf_min} and sf_max={sf_max} cycles/degree: "
+            f"the measured distribution spans {table.edges[0]} to {table.edges[-1]}"
+        )
+    return prior
+
+
+def _correlated_uniforms(normals: Array, correlation: float) -> tuple[Array, Array]:
+    """A Gaussian copula: two uniform variables whose normal scores have this correlation.
+
+    The eigenvectors are written out, with the signs that LAPACK gives, so that the draws equal
+    numpy's `multivariate_normal` (which the original used) and do not depend on the library.
+    """
+    first, second = normals.T
+    if correlation == 0:
+        return ndtr(first), ndtr(second)
+    sign = np.sign(correlation)
+    major = -np.sqrt((1 + abs(correlation)) / 2) * first
+    minor = np.sqrt((1 - abs(correlation)) / 2) * second
+    return ndtr(major - sign * minor), ndtr(sign * major + minor)
+
+
+def _measured_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Array, Array, Array]:
+    orientation_deg = ORIENTATION_DEG.quantile(orientation_u)
+    orientation_deg[orientation_deg < 0] += 180.0
+    nx_cycles = NX_CYCLES.quantile(nx_u)
+    last_row = max(row for row, counts in enumerate(WIDTH_COUNTS) if any(counts))
+    row_of_cell = np.searchsorted(WIDTH_EDGES_CYCLES, nx_cycles, side="right") - 1
+    row_of_cell = np.clip(row_of_cell, 0, last_row)
+    ny_cycles = np.empty_like(nx_cycles)
+    for row in np.unique(row_of_cell):
+        cells = row_of_cell == row
+        ny_given_nx = Histogram(WIDTH_EDGES_CYCLES, WIDTH_COUNTS[row], log=True)
+        ny_cycles[cells] = ny_given_nx.quantile(ny_u[cells])
+    return orientation_deg, nx_cycles, ny_cycles
+
+
+def _uniform_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Array, Array, Array]:
+    width = Histogram((WIDTH_EDGES_CYCLES[0], WIDTH_EDGES_CYCLES[-1]), (1,), log=True)
+    return 180.0 * orientation_u, width.quantile(nx_u), width.quantile(ny_u)
+
+
+def _legacy_colors(n: int, color_seed: int, in_chans: int) -> tuple[IntArray, IntArray]:
+    """Two independent draws from torch's stream: most pairs get two colours, as in the original."""
+    generator = torch.Generator().manual_seed(color_seed)
+    draws: Sequence[torch.Tensor] = [
+        torch.randint(0, in_chans, (n,), generator=generator) for _ in range(2)
+    ]
+    return draws[0].numpy(), draws[1].numpy()

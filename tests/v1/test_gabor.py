@@ -1,0 +1,103 @@
+"""Kernels against the formula written once more in float64, and the sampling report."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vonenet.errors import InputError
+from vonenet.v1.gabor import colored, gabor_kernels, sampling_report
+from vonenet.v1.parameters import draw_parameters
+
+
+def one_gabor(parameters, i, pixels_per_degree, kernel_size, shift_deg=0.0):
+    """science.md 1.1, pixel by pixel with Python's own mathematics, in degrees of visual angle."""
+    theta = math.radians(parameters.orientation_deg[i])
+    f, nx, ny = (getattr(parameters, k)[i] for k in ("frequency_cpd", "nx_cycles", "ny_cycles"))
+    phase = math.radians(parameters.phase_deg[i] + shift_deg)
+    sx, sy = nx / f, ny / f
+    kernel = np.empty((kernel_size, kernel_size))
+    for row in range(kernel_size):
+        for column in range(kernel_size):
+            x = (row - kernel_size // 2) / pixels_per_degree
+            y = (column - kernel_size // 2) / pixels_per_degree
+            xr = x * math.cos(theta) + y * math.sin(theta)
+            yr = -x * math.sin(theta) + y * math.cos(theta)
+            envelope = math.exp(-0.5 * (xr**2 / sx**2 + yr**2 / sy**2)) / (2 * math.pi * sx * sy)
+            kernel[row, column] = envelope * math.cos(2 * math.pi * f * xr + phase)
+    return kernel / pixels_per_degree**2  # per square degree -> per pixel
+
+
+@pytest.mark.parametrize(("pixels_per_degree", "kernel_size"), [(28, 25), (16, 15), (14.5, 3)])
+@pytest.mark.parametrize("shift_deg", [0.0, 90.0])
+def test_kernels_follow_the_formula(pixels_per_degree, kernel_size, shift_deg):
+    parameters = draw_parameters(6, seed=2)
+    kernels = gabor_kernels(parameters, pixels_per_degree, kernel_size, phase_shift_deg=shift_deg)
+    assert kernels.dtype == torch.float64
+    for i, kernel in enumerate(kernels.numpy()):
+        expected = one_gabor(parameters, i, pixels_per_degree, kernel_size, shift_deg)
+        np.testing.assert_allclose(kernel, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("variant", "n", "sf_max", "pixels_per_degree", "kernel_size"),
+    [(0, 512, 6, 32, 31), (1, 192, 9, 28, 25)],
+)
+def test_kernels_are_the_originals(
+    golden_outputs, variant, n, sf_max, pixels_per_degree, kernel_size
+):
+    parameters = draw_parameters(n, filters="legacy", color_seed=variant, sf_max=sf_max)
+    assert np.array_equal(parameters.color_channel, golden_outputs[f"variant{variant}_q0_color"])
+    assert np.array_equal(parameters.color_channel_q1, golden_outputs[f"variant{variant}_q1_color"])
+    kernels = gabor_kernels(parameters, pixels_per_degree, kernel_size)
+    weights = colored(kernels, parameters.color_channel, 3)[:8]
+    np.testing.assert_allclose(weights, golden_outputs[f"variant{variant}_q0"], atol=1e-7)
+
+
+def test_orientation_zero_varies_along_the_rows():
+    parameters = draw_parameters(1)
+    vertical = {**parameters.to_dict(), "orientation_deg": [0.0], "phase_deg": [0.0]}
+    kernel = gabor_kernels(type(parameters).from_dict(vertical), 28, 25)[0]
+    along_rows, along_columns = kernel[:, 12], kernel[12, :]
+    assert (along_rows < 0).any()
+    assert (along_columns >= 0).all()
+
+
+def test_a_kernels_sum_does_not_depend_on_resolution():
+    """Twice the pixels: the same gain for the same picture, so k_exc keeps its meaning."""
+    parameters = draw_parameters(20, sf_min=2, sf_max=3)
+    coarse = gabor_kernels(parameters, 28, 55).abs().sum(dim=(1, 2))
+    fine = gabor_kernels(parameters, 56, 111).abs().sum(dim=(1, 2))
+    np.testing.assert_allclose(fine, coarse, rtol=0.02)
+
+
+@pytest.mark.parametrize("size", [24, 0, -3])
+def test_even_and_impossible_sizes_are_refused(size):
+    with pytest.raises(InputError, match=f"odd number of pixels.*got {size}"):
+        gabor_kernels(draw_parameters(1), 28, size)
+
+
+def test_colored_puts_each_kernel_in_its_channel():
+    kernels = torch.arange(1.0, 3.0)[:, None, None].expand(2, 3, 3)
+    weights = colored(kernels, np.array([2, 0]), 3)
+    assert weights.sum(dim=(2, 3)).tolist() == [[0, 0, 9], [18, 0, 0]]
+
+
+def test_aliasing_is_counted_and_the_remedy_cures_it():
+    """field-notes 10: 32 px with the default 8 degrees aliases 72 % of the filters."""
+    report = sampling_report(draw_parameters(5000, filters="legacy", sf_max=9), 32 / 8, 25)
+    assert report.nyquist_cpd == 2.0
+    assert report.aliased == pytest.approx(0.72, abs=0.03)
+    assert "set sf_max to at most 2" in report.remedies[0]
+    assert sampling_report(draw_parameters(5000, sf_max=2.0), 4.0, 25).aliased == 0
+
+
+def test_truncation_is_counted_and_the_remedy_cures_it():
+    parameters = draw_parameters(5000)
+    assert sampling_report(parameters, 28, 25).truncated == pytest.approx(0.06, abs=0.015)
+    assert sampling_report(parameters, 28, 25).remedies == ()
+    cut = sampling_report(parameters, 28, 11)
+    assert cut.truncated > 0.3
+    needed = int(cut.remedies[0].split("set kernel_size to ")[1].split(",")[0])
+    assert sampling_report(parameters, 28, needed).remedies == ()
