@@ -32,14 +32,36 @@ class SimpleCells(nn.Module):
         return F.relu(q0)
 
 
+class Magnitude(torch.autograd.Function):
+    """sqrt(q0^2 + q1^2), with gradient 0 where both are 0: there the root has none."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(q0: Tensor, q1: Tensor) -> Tensor:
+        """The magnitude, in one pass and without underflow."""
+        return torch.hypot(q0, q1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep what the gradient is made of."""
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient times the pair's direction."""
+        q0, q1, magnitude = ctx.saved_tensors
+        length = magnitude.masked_fill(magnitude == 0, torch.inf)
+        return gradient * (q0 / length), gradient * (q1 / length)
+
+
 class ComplexCells(nn.Module):
     """Magnitude of a quadrature pair, over sqrt(2), so that both cell types have one scale."""
 
     def forward(self, q0: Tensor, q1: Tensor) -> Tensor:
         """Responses of the shape of `q0`; the gradient at silence (both phases 0) is 0."""
-        energy = q0 * q0 + q1 * q1
-        silent = energy == 0
-        return torch.sqrt(energy + silent) * ~silent / math.sqrt(2)
+        magnitude: Tensor = Magnitude.apply(q0, q1)
+        return magnitude * math.sqrt(0.5)
 
 
 class VOneBlock(nn.Module):

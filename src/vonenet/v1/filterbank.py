@@ -103,6 +103,8 @@ class FilterBank(nn.Module):
             for c, rows in enumerate(self.rows_by_channel)
             if rows
         ]
+        if len(by_channel) == 1:
+            return by_channel[0]
         return torch.cat(by_channel, dim=1).index_select(1, self.order)
 
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vonenet.errors import InputError
 
@@ -56,9 +55,15 @@ class Noise(nn.Module):
     def standard_deviation(self, mean_response: Tensor) -> Tensor | float:
         """Standard deviation of the response at each mean response (any shape)."""
         if self.mode == "neuronal":
-            spikes = F.relu(self.scale * mean_response + self.level)
-            return torch.sqrt(spikes + VARIANCE_FLOOR) / self.scale
+            return torch.sqrt(self._variance(mean_response))
         return self.scale if self.mode == "gaussian" else 0.0
+
+    def _variance(self, mean_response: Tensor) -> Tensor:
+        """(max(s x + l, 0) + floor) / s^2, arranged for two passes over memory."""
+        per_spike = 1 / self.scale**2
+        silent = mean_response.new_tensor((self.level + VARIANCE_FLOOR) * per_spike)
+        linear = torch.add(silent, mean_response, alpha=1 / self.scale)
+        return linear.clamp_min(VARIANCE_FLOOR * per_spike)
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """Noisy responses (not rectified), of the shape of `mean_response`.
@@ -71,7 +76,11 @@ class Noise(nn.Module):
             return mean_response
         if standard_normal is None:
             standard_normal = self.draw(mean_response)
-        return mean_response + standard_normal * self.standard_deviation(mean_response)
+        if self.mode == "gaussian":
+            return torch.add(mean_response, standard_normal, alpha=self.scale)
+        return torch.addcmul(
+            mean_response, standard_normal, torch.sqrt(self._variance(mean_response))
+        )
 
     def extra_repr(self) -> str:
         """Settings, for the printed model."""

@@ -1,0 +1,5 @@
+"""`python -m vonenet` is the `vonenet` command."""
+
+from vonenet.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""AlexNet without its first convolution, as VOneAlexNet has it, and torchvision's full one.
+
+Written from shared/reference/science.md section 1.5: behind a V1 of stride 4 the second convolution
+takes a stride of 2 and the max-pools a padding of 1, so that 224 pixels give maps of 56, 28, 14, 7;
+the classifier then sees 7 x 7 positions where torchvision's sees 6 x 6.
+"""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torchvision.models import AlexNet
+
+from vonenet.backbones.backbone import Backbone, without_inplace
+
+
+class AlexNetBackEnd(nn.Module):
+    """Second to fifth convolution and classifier of AlexNet: (batch, 64, h, w) to logits."""
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(64, 192, kernel_size=5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            nn.Conv2d(192, 384, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
+        self.classifier = nn.Sequential(
+            nn.Dropout(),
+            nn.Linear(256 * 7 * 7, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, 64, height / 4, width / 4) to logits (batch, num_classes)."""
+        return cast(Tensor, self.classifier(self.avgpool(self.features(x)).flatten(1)))
+
+
+def alexnet(*, num_classes: int = 1000, in_chans: int = 3) -> AlexNet:
+    """Build torchvision's AlexNet, randomly initialised, with no in-place layer.
+
+    Args:
+        num_classes: Width of the logits.
+        in_chans: Channels of the image.
+    """
+    model = AlexNet(num_classes=num_classes)
+    if in_chans != 3:
+        model.features[0] = nn.Conv2d(in_chans, 64, kernel_size=11, stride=4, padding=2)
+    return without_inplace(model)
+
+
+def alexnet_backbone(*, num_classes: int = 1000) -> Backbone:
+    """Build AlexNet without its first convolution, behind a V1 of stride 4."""
+    return Backbone(AlexNetBackEnd(num_classes), in_channels=64, stride=4, head="classifier.6")

@@ -1,0 +1,132 @@
+"""Back-ends and base networks by name: our own ones, and any of timm's as `timm/<name>`."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from vonenet.backbones.alexnet import alexnet, alexnet_backbone
+from vonenet.backbones.backbone import Backbone
+from vonenet.backbones.cornet_s import cornet_s, cornet_s_backbone
+from vonenet.backbones.resnet import DEPTHS, resnet, resnet_backbone
+from vonenet.backbones.small import resnet_small, resnet_small_backbone
+from vonenet.errors import InputError
+
+# timm takes seconds to import, so the functions below import `timm_stems` when they need it.
+_TIMM_PREFIX = "timm/"
+
+
+@dataclass(frozen=True)
+class _Native:
+    """How to build a network that we define, without its first stage and whole."""
+
+    backbone: Callable[..., Backbone]  # (*, num_classes)
+    base: Callable[..., nn.Module]  # (*, num_classes, in_chans)
+
+
+_NATIVE = {
+    **{
+        f"resnet{depth}": _Native(partial(resnet_backbone, depth), partial(resnet, depth))
+        for depth in DEPTHS
+    },
+    "alexnet": _Native(alexnet_backbone, alexnet),
+    "cornet_s": _Native(cornet_s_backbone, cornet_s),
+    "resnet_small": _Native(resnet_small_backbone, resnet_small),
+}
+
+
+def build_backbone(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    image_size: tuple[int, int] = (224, 224),
+    stride: int | None = None,
+) -> Backbone:
+    """Build a network without its first stage, randomly initialised.
+
+    Args:
+        name: One of `backbone_names()`, or `timm/<name>` with a name of `timm_backbone_names()`.
+        num_classes: Width of the logits.
+        image_size: Height and width in pixels of the images that V1 will see; only networks tied
+            to one size, such as vision transformers, take notice.
+        stride: V1's stride in pixels where it is not to be the default. A vision transformer fits
+            its patches to it; a convolutional network only gets larger or smaller maps.
+
+    Returns:
+        The back-end and what it expects of the stage before it.
+
+    Raises:
+        InputError: For an unknown name (the message lists the nearest), for a network of timm
+            whose stem cannot be replaced, and for an image size or stride that does not fit.
+    """
+    if name in _NATIVE:
+        return _NATIVE[name].backbone(num_classes=num_classes)
+    _check_is_timm(name)
+    from vonenet.backbones import timm_stems
+
+    return timm_stems.timm_backbone(
+        name.removeprefix(_TIMM_PREFIX),
+        num_classes=num_classes,
+        image_size=image_size,
+        stride=stride,
+    )
+
+
+def build_base(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    image_size: tuple[int, int] = (224, 224),
+) -> nn.Module:
+    """Build the whole network that the back-end of this name comes from, randomly initialised.
+
+    Args:
+        name: As in `build_backbone`; any other network of timm will do as well.
+        num_classes: Width of the logits.
+        in_chans: Channels of the images.
+        image_size: Height and width of the images in pixels; only networks tied to one size take
+            notice.
+
+    Raises:
+        InputError: For an unknown name; the message lists the nearest.
+    """
+    if name in _NATIVE:
+        return _NATIVE[name].base(num_classes=num_classes, in_chans=in_chans)
+    _check_is_timm(name)
+    from vonenet.backbones import timm_stems
+
+    return timm_stems.timm_base(
+        name.removeprefix(_TIMM_PREFIX),
+        num_classes=num_classes,
+        in_chans=in_chans,
+        image_size=image_size,
+    )
+
+
+def backbone_names() -> list[str]:
+    """Names of the networks that we define; those of timm are in `timm_backbone_names`."""
+    return list(_NATIVE)
+
+
+def timm_backbone_names() -> list[str]:
+    """Names, without `timm/`, of all of timm's networks whose stem V1 can replace, sorted.
+
+    They are read from timm's registry, by family; none is built.
+    """
+    from vonenet.backbones import timm_stems
+
+    return timm_stems.adaptable_names()
+
+
+def _check_is_timm(name: str) -> None:
+    """Raise an InputError that lists the nearest names unless this is `timm/<name in timm>`."""
+    import timm
+
+    timm_names = [_TIMM_PREFIX + timm_name for timm_name in timm.list_models()]
+    if name in timm_names:
+        return
+    nearest = difflib.get_close_matches(name, backbone_names() + timm_names) or backbone_names()
+    raise InputError(f"unknown back-end {name!r}; nearest: {', '.join(nearest)}")

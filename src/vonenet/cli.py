@@ -1,0 +1,127 @@
+"""The `vonenet` command: the one place where everything meets.
+
+Each command imports what it needs when it runs, so that help appears at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import vonenet
+from vonenet.errors import InputError, VOneNetError
+
+Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+Pattern = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")]
+Old = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OLD")]
+New = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
+
+
+def demo(quick: bool = False, out: Path = Path("demo"), seed: int = 0) -> None:
+    """Train a small network and its VOneNet on embedded images, measure both, write a report.
+
+    Args:
+        quick: fewer images, epochs and conditions: about a minute.
+        out: folder for report.html, results.jsonl, config.json and the weights.
+        seed: seed of weights, order, noise and corruptions.
+    """
+    import dataclasses
+
+    from vonenet.demo import DemoConfig, run_demo
+
+    config = DemoConfig()
+    config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, seed=seed))
+    print(run_demo(config.quick() if quick else config, out))
+    print(f"\nreport: {(out / 'report.html').resolve()}")
+
+
+def models(pattern: Pattern = "named") -> None:
+    """List models: name, trained parameters, front-end, weights.
+
+    Args:
+        pattern: shell pattern, such as "vone_convnext*", or "named" for those with names of ours.
+    """
+    from vonenet.commands import model_table
+
+    print(model_table(pattern))
+
+
+def predict(
+    model: Model,
+    images: Images,
+    top: int = 5,
+    samples: int = 16,
+    seed: int = 0,
+) -> None:
+    """Classify images: the most probable classes, with their spread over noise samples.
+
+    Args:
+        model: a name with published weights (see `vonenet models`), or a weights file.
+        images: image files.
+        top: classes to show for each image.
+        samples: noise samples to average.
+        seed: seed of the noise.
+    """
+    from vonenet.commands import predict_images
+
+    failures = 0
+    for path, answer in predict_images(model, images, top=top, samples=samples, seed=seed):
+        if isinstance(answer, InputError):
+            failures += 1
+            print(f"vonenet: {answer}", file=sys.stderr)
+        else:
+            print(f"{path}\n{answer}")
+    if failures:
+        raise SystemExit(1)
+
+
+def convert(old: Old, new: New) -> None:
+    """Turn a published weights file (.pth.tar) into one of ours (safetensors).
+
+    Args:
+        old: the file to read.
+        new: the file to write.
+    """
+    from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
+
+    model = load_checkpoint(old)
+    save_checkpoint(model, new)
+    print(f"{old} -> {new}: {model.config.name}, {model.config.num_classes} classes")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "models": models,
+    "predict": predict,
+    "convert": convert,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a mistake gets one line on stderr and exit status 1 or 2."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments in (["--version"], ["-V"]):
+        print(f"vonenet {vonenet.__version__}")
+        return
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="vonenet", description=vonenet.__doc__.splitlines()[0], args=arguments
+        )
+    except (VOneNetError, TypeError) as error:
+        if not isinstance(error, VOneNetError) and "VOneNet" not in str(error):
+            raise
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted", status=130)
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print(f"vonenet: {message}", file=sys.stderr)
+    raise SystemExit(status)

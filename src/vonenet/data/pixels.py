@@ -1,0 +1,51 @@
+"""The one wrapper through which pixels in [0, 1] meet a model that wants normalised images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vonenet.errors import InputError
+
+
+class PixelModel(nn.Module):
+    """A model that takes pixels in [0, 1] and normalises them inside its forward.
+
+    Training, corruptions, attacks and stimuli all speak pixels, so an epsilon or a contrast means
+    the same for every model behind this wrapper.
+
+    Args:
+        model: Takes normalised images (B, C, H, W).
+        mean: Per-channel mean of the normalisation, or one for all channels.
+        std: Per-channel standard deviation, or one for all channels; above 0.
+
+    Raises:
+        InputError: If a standard deviation is not above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        # Not persistent: the state dict stays the model's own, under one prefix.
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+        if not bool((self.std > 0).all()):
+            raise InputError(f"std={std} cannot normalise; every value must be above 0")
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Maps pixels in [0, 1] to the model's own range."""
+        return (pixels - self.mean) / self.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns the model's logits for pixels (B, C, H, W) in [0, 1]."""
+        logits: Tensor = self.model(self.normalise(pixels))
+        return logits
+
+
+def _per_channel(values: float | Sequence[float]) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)

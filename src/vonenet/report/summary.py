@@ -1,0 +1,100 @@
+"""Result rows -> the means that the VOneNet paper reports, and a verdict in words.
+
+Definitions (science.md 3.3): white box = mean over attacks; corruption = mean over severities, then
+types, then categories; perturbation = mean of those two; overall = mean of white box, corruption
+and clean.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from vonenet.errors import InputError
+from vonenet.results import Result
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model's mean accuracies, 0 to 1."""
+
+    clean: float
+    corruption: float
+    white_box: float
+
+    @property
+    def perturbation(self) -> float:
+        """Mean of corruption and white box."""
+        return mean([self.corruption, self.white_box])
+
+    @property
+    def overall(self) -> float:
+        """Mean of clean, corruption and white box."""
+        return mean([self.clean, self.corruption, self.white_box])
+
+
+def summarise(rows: Iterable[Result]) -> Summary:
+    """The means of one model's rows.
+
+    Raises:
+        InputError: there is no clean, no corrupted, or no attacked row.
+    """
+    clean, attacked = [], []
+    corrupted: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if "corruption" in row.condition:
+            category, kind = str(row.condition["category"]), str(row.condition["corruption"])
+            corrupted[category][kind].append(row.value)
+        elif "attack" in row.condition:
+            attacked.append(row.value)
+        else:
+            clean.append(row.value)
+    for name, found in {"clean": clean, "corrupted": corrupted, "attacked": attacked}.items():
+        if not found:
+            raise InputError(f"the results hold no {name} row; a summary needs all three kinds")
+    categories = [mean(mean(by_kind) for by_kind in kinds.values()) for kinds in corrupted.values()]
+    return Summary(mean(clean), mean(categories), mean(attacked))
+
+
+def by_model(rows: Iterable[Result]) -> Mapping[str, list[Result]]:
+    """Rows of each model, models in order of appearance."""
+    grouped: dict[str, list[Result]] = defaultdict(list)
+    for row in rows:
+        grouped[row.model].append(row)
+    return grouped
+
+
+def verdict(base: Summary, vone: Summary) -> str:
+    """What the numbers say, in one sentence, whichever way they fall."""
+    gains = [vone.white_box - base.white_box, vone.corruption - base.corruption]
+    if all(gain > 0 for gain in gains):
+        head = "With a model of V1 in front, the network is more robust"
+    elif all(gain <= 0 for gain in gains):
+        head = "With a model of V1 in front, the network is not more robust"
+    else:
+        head = "With a model of V1 in front, the network gains in one way and loses in another"
+    return (
+        f"{head}: it keeps {vone.white_box:.0%} accuracy under white-box attack where its base "
+        f"keeps {base.white_box:.0%}, and {vone.corruption:.0%} under corruption where the base "
+        f"keeps {base.corruption:.0%}, at {vone.clean:.0%} against {base.clean:.0%} on clean images."
+    )
+
+
+def text_table(base: Summary, vone: Summary, names: Sequence[str]) -> str:
+    """The summary for a terminal: one line a measure, accuracies in percent."""
+    lines = [f"{'accuracy, %':<22}{names[0]:>10}{names[1]:>10}{'gain':>8}"]
+    for label, attribute in MEASURES.items():
+        b, v = getattr(base, attribute), getattr(vone, attribute)
+        lines.append(f"{label:<22}{100 * b:>10.1f}{100 * v:>10.1f}{100 * (v - b):>+8.1f}")
+    return "\n".join(lines)
+
+
+MEASURES = {
+    "clean images": "clean",
+    "common corruptions": "corruption",
+    "white-box attacks": "white_box",
+    "perturbation mean": "perturbation",
+    "overall mean": "overall",
+}

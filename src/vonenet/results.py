@@ -1,0 +1,146 @@
+"""The Result record: what was measured, one row per condition, as JSON lines on disk."""
+
+import hashlib
+import json
+import os
+import platform
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+import vonenet
+from vonenet.errors import InputError, VOneNetWarning
+
+Value: TypeAlias = str | int | float
+HASH_LENGTH = 16  # hexadecimal digits: 64 bits tell any two sets of weights apart
+
+
+@cache
+def current_versions() -> dict[str, str]:
+    """The versions that a number depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "vonenet": vonenet.__version__,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One measured number and everything it depends on.
+
+    Attributes:
+        experiment: What the row belongs to, e.g. "demo".
+        model: Name of the model; models that differ in more than weights need different names.
+        model_hash: `weights_hash` of the model.
+        data: Name of the data set.
+        data_size: Images in the whole set.
+        condition: The condition's columns, e.g. `{"corruption": "contrast", "severity": 3}`.
+        metric: What `value` is.
+        value: The number, in the metric's unit (accuracy: 0 to 1).
+        ci_low: Lower end of the 95 % confidence interval.
+        ci_high: Upper end.
+        n: Images measured.
+        seed: Seed of everything random in the measurement.
+        flags: What a reader must know beside the number, e.g. `{"stochastic": True}`.
+        versions: Versions of python, torch and vonenet.
+        seconds: Time the measurement took.
+    """
+
+    experiment: str
+    model: str
+    model_hash: str
+    data: str
+    data_size: int
+    condition: Mapping[str, Value]
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    seed: int
+    flags: Mapping[str, bool | Value] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=lambda: dict(current_versions()))
+    seconds: float = 0.0
+
+
+def append_jsonl(path: Path | str, rows: Iterable[Result]) -> None:
+    """Appends rows to a JSON-lines file, on disk when this returns.
+
+    A last line that an earlier, killed run left unfinished is removed first.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(lines.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_jsonl(path: Path | str) -> list[Result]:
+    """Reads the rows of a JSON-lines file.
+
+    A last line cut short by a kill is left out with a `VOneNetWarning`.
+
+    Raises:
+        InputError: If the file cannot be read, or another line is not a row.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"results {path} cannot be read: {error.strerror}") from error
+    rows = [_parse(line, path, number) for number, line in enumerate(lines[:-1], start=1) if line]
+    if lines[-1]:
+        message = f"last line of {path} is unfinished and left out: {lines[-1][:40]!r}..."
+        warnings.warn(message, VOneNetWarning, stacklevel=2)
+    return rows
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A short hash of a module's weights: sha256 over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:HASH_LENGTH]
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927, JASA 22:209).
+
+    Raises:
+        InputError: If not 0 <= successes <= n with n at least 1, or confidence is not in (0, 1).
+    """
+    if not (n >= 1 and 0 <= successes <= n and 0 < confidence < 1):
+        raise InputError(
+            f"no interval for {successes} of {n} at confidence {confidence}; "
+            "allowed: 0 <= successes <= n, n >= 1, 0 < confidence < 1"
+        )
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    low = 0.0 if successes == 0 else centre - half_width
+    high = 1.0 if successes == n else centre + half_width
+    return low, high
+
+
+def _parse(line: bytes, path: Path | str, number: int) -> Result:
+    try:
+        columns: dict[str, Any] = json.loads(line)
+        return Result(**columns)
+    except (ValueError, TypeError) as error:
+        names = ", ".join(column.name for column in fields(Result))
+        raise InputError(f"line {number} of {path} is not a row of {names}: {error}") from error

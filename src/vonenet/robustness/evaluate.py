@@ -1,0 +1,191 @@
+"""Accuracy under conditions: one result row each, written as it comes, never measured twice."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from vonenet.data.dataset import ImageDataset
+from vonenet.data.pixels import PixelModel
+from vonenet.data.seeding import device_of, seeded
+from vonenet.errors import InputError
+from vonenet.results import Result, append_jsonl, read_jsonl, weights_hash, wilson_interval
+from vonenet.robustness.conditions import Condition
+from vonenet.robustness.sampling import averaged_probabilities
+
+STOCHASTIC_CHECK_IMAGES = 4
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: ImageDataset,
+    conditions: Sequence[Condition],
+    *,
+    experiment: str,
+    model_name: str,
+    batch_size: int = 64,
+    limit: int | None = None,
+    seed: int = 0,
+    decision_samples: int = 1,
+    out_path: Path | str | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Measures a model's accuracy under each condition.
+
+    There is one decision per image: the largest class probability, averaged over
+    `decision_samples` fresh noise draws. The draws of different images are independent, so
+    Wilson's interval over images counts the variance of images and of noise together.
+
+    Noise comes from torch's global generators, seeded for every row and restored afterwards: a row
+    repeats on the same machine at the same batch size, whatever was measured before it.
+
+    Args:
+        model: Takes pixels in [0, 1] and returns logits, usually a `PixelModel`; is put in eval
+            mode meanwhile.
+        dataset: Labelled images.
+        conditions: What to measure, in this order.
+        experiment: What the rows belong to.
+        model_name: The model's name in the rows; with the weights' hash it must tell this model
+            from every other in `out_path`.
+        batch_size: Images at a time.
+        limit: Measure on this many images, class-balanced; all if None or more than there are.
+        seed: Seed of noise and corruptions.
+        decision_samples: Noise draws per decision; a deterministic model needs and gets 1.
+        out_path: JSON-lines file. Rows that are there already are not measured again; new ones
+            are appended as they come.
+        progress: Show a progress bar.
+
+    Returns:
+        One row per condition, those found in `out_path` included.
+
+    Raises:
+        InputError: On impossible counts, or if the model returns logits that are not finite.
+    """
+    check_counts(batch_size=batch_size, decision_samples=decision_samples)
+    measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
+    with _eval_mode(model):
+        stochastic = is_stochastic(model, measured, seed)
+        if not stochastic:
+            decision_samples = 1
+            conditions = [condition.for_deterministic_model() for condition in conditions]
+        shared = {
+            "experiment": experiment,
+            "model": model_name,
+            "model_hash": weights_hash(model.model if isinstance(model, PixelModel) else model),
+            "data": dataset.name,
+            "data_size": len(dataset),
+            "metric": "accuracy",
+            "n": len(measured),
+            "seed": seed,
+            "flags": {"stochastic": stochastic},
+        }
+        height, width = measured[0][0].shape[-2:]
+        samples = {"decision_samples": decision_samples}
+        plan = [
+            (condition, {**shared, "condition": condition.columns((height, width)) | samples})
+            for condition in conditions
+        ]
+        return _carry_out(plan, model, measured, batch_size, out_path, progress)
+
+
+def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
+    """Whether two forward passes of a few images differ. The model should be in eval mode."""
+    images = [dataset[index][0] for index in range(min(STOCHASTIC_CHECK_IMAGES, len(dataset)))]
+    device = device_of(model)
+    pixels = torch.stack(images).to(device)
+    with torch.no_grad(), seeded(seed, device):
+        return not torch.equal(model(pixels), model(pixels))
+
+
+def check_counts(**counts: int) -> None:
+    """Refuses counts below 1.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}={count} is too few; at least 1")
+
+
+def _carry_out(
+    plan: Sequence[tuple[Condition, dict[str, Any]]],
+    model: nn.Module,
+    dataset: ImageDataset,
+    batch_size: int,
+    out_path: Path | str | None,
+    progress: bool,
+) -> list[Result]:
+    """Finds each condition's row in `out_path` by its key, or measures it and appends it there."""
+    known = read_jsonl(out_path) if out_path is not None and Path(out_path).exists() else []
+    found = [_find(known, key) for _, key in plan]
+    missing = [condition for (condition, _), row in zip(plan, found, strict=True) if row is None]
+    passes = len(dataset) * sum(condition.passes for condition in missing)
+    rows = []
+    with tqdm(total=passes, unit="pass", unit_scale=True, disable=not progress) as bar:
+        for (condition, key), row in zip(plan, found, strict=True):
+            if row is None:
+                bar.set_description(f"{key['model']}: {condition.label}")
+                row = _measure(model, dataset, condition, key, batch_size, bar)
+                if out_path is not None:
+                    append_jsonl(out_path, [row])
+            rows.append(row)
+    return rows
+
+
+def _find(rows: Sequence[Result], key: dict[str, Any]) -> Result | None:
+    """The row that agrees with every column of the key."""
+    for row in rows:
+        if all(getattr(row, column) == value for column, value in key.items()):
+            return row
+    return None
+
+
+def _measure(
+    model: nn.Module,
+    dataset: ImageDataset,
+    condition: Condition,
+    key: dict[str, Any],
+    batch_size: int,
+    bar: "tqdm[Any]",
+) -> Result:
+    """Counts correct decisions under one condition."""
+    start = time.perf_counter()
+    seed, samples = key["seed"], key["condition"]["decision_samples"]
+    device = device_of(model)
+    correct = first_index = 0
+    with seeded(seed, device):
+        for pixels, labels in DataLoader(dataset, batch_size, generator=torch.Generator()):
+            pixels, labels = pixels.to(device), labels.to(device)
+            shown = condition.perturb(model, pixels, labels, seed=seed, first_index=first_index)
+            correct += int((_decide(model, shown, samples, condition) == labels).sum())
+            first_index += len(labels)
+            bar.update(len(labels) * condition.passes)
+    low, high = wilson_interval(correct, len(dataset))
+    seconds = round(time.perf_counter() - start, 3)
+    return Result(**key, value=correct / len(dataset), ci_low=low, ci_high=high, seconds=seconds)
+
+
+def _decide(model: nn.Module, pixels: Tensor, samples: int, condition: Condition) -> Tensor:
+    probabilities = averaged_probabilities(model, pixels, samples)
+    if not probabilities.isfinite().all():
+        raise InputError(f"the model's logits are not finite under {condition.label!r}")
+    return probabilities.argmax(dim=1)
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; every submodule's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

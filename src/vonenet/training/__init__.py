@@ -1,0 +1,6 @@
+"""Training of any torch model that takes pixels, by a recipe that is saved with the run."""
+
+from vonenet.training.recipe import TrainingRecipe
+from vonenet.training.trainer import EpochRecord, TrainingLog, train
+
+__all__ = ["EpochRecord", "TrainingLog", "TrainingRecipe", "train"]

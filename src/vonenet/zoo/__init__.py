@@ -1,0 +1,1 @@
+"""Names and weights of VOneNets."""

@@ -1,0 +1,274 @@
+"""Weights on disk -> the same VOneNet: our safetensors files and the five published ones.
+
+Our file holds the weights and, as JSON in its header, the whole configuration. A published file is
+a pickle that is read without running any of it; its filters and noise settings are taken from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vonenet.errors import CheckpointError, InputError, VOneNetWarning
+from vonenet.model import VOneNet, VOneNetConfig
+from vonenet.v1.config import VOneBlockConfig
+from vonenet.v1.gabor import colored, gabor_kernels
+from vonenet.v1.parameters import GaborParameters, draw_parameters
+from vonenet.zoo.weights import read_torch_file
+
+FORMAT = "vonenet-1"
+Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
+# Left over in the published resnet50_at file from other code than its model's (science.md 1.6).
+STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight")
+# What trained weights leave open; anything else is a property of the weights.
+OPEN_SETTINGS = ("noise", "noise_scale", "noise_level", "k_exc", "stride")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file says: how to build the model, and its weights by published key."""
+
+    config: VOneNetConfig
+    state_dict: dict[str, Tensor]
+    gabor_parameters: GaborParameters | None = None
+
+
+def save_checkpoint(model: VOneNet, path: str | Path) -> None:
+    """Write a VOneNet to one safetensors file, with all that is needed to build it again.
+
+    The file appears whole or not at all.
+    """
+    path = Path(path)
+    metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
+    parameters = model.vone_block.gabor_parameters
+    if parameters is not None and model.config.v1.filters == "given":
+        metadata["gabor_parameters"] = parameters.to_json()
+    tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        save_file(tensors, temporary, metadata)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: Any) -> VOneNet:
+    """The VOneNet of a weights file, bit for bit.
+
+    Args:
+        path: a file of `save_checkpoint`, or a `.pth.tar` file of the original package.
+        name: registered name to give the model; the file's own by default.
+        **settings: `num_classes` (another number gives a new head, with a warning), `in_chans=1`
+            (colours are summed: a grey image gives what its colour copy gave), `image_size`
+            (pixels per degree stay), `noise`, `noise_scale`, `noise_level`, `k_exc`, `stride`.
+
+    Raises:
+        CheckpointError: the file is damaged, or its weights do not make a VOneNet.
+        InputError: a setting that contradicts the weights.
+    """
+    path = Path(path)
+    stored = read_checkpoint(path)
+    config = _with_settings(stored.config, settings)
+    if name is not None:
+        config = dataclasses.replace(config, name=name)
+    if config.v1.in_chans != stored.config.v1.in_chans:
+        stored = _grey(stored)
+    model = VOneNet.from_config(config, stored.gabor_parameters)
+    weights = dict(stored.state_dict)
+    if config.num_classes != stored.config.num_classes:
+        weights.update(_fresh_head(model))
+        warnings.warn(
+            f"{path.name} was trained for {stored.config.num_classes} classes: the head for "
+            f"{config.num_classes} is new and untrained",
+            VOneNetWarning,
+            stacklevel=2,
+        )
+    _load_strictly(model, weights, path)
+    return model
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """What a weights file says, checked, without building the model."""
+    if not path.is_file():
+        raise CheckpointError(f"no weights file {path}")
+    with path.open("rb") as file:
+        head = file.read(9)
+    is_safetensors = len(head) == 9 and head[8:] == b"{"
+    return _read_safetensors(path) if is_safetensors else _read_published(path)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a vonenet checkpoint: its format is {metadata.get('format')!r}, "
+            f"not {FORMAT!r}"
+        )
+    try:
+        config = VOneNetConfig.from_dict(json.loads(metadata["config"]))
+        gabors = metadata.get("gabor_parameters")
+        parameters = GaborParameters.from_json(gabors) if gabors else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a configuration that cannot be read: {error}") from error
+    return Checkpoint(config, tensors, parameters)
+
+
+def _read_published(path: Path) -> Checkpoint:
+    content = read_torch_file(path)
+    flags = content.get("flags")
+    flags = dict(vars(flags) if hasattr(flags, "__dict__") else flags or {})
+    weights = {key.removeprefix("module."): value for key, value in content["state_dict"].items()}
+    weights = {key: value for key, value in weights.items() if key not in STRAY_KEYS}
+    if Q0 not in weights or Q1 not in weights:
+        raise CheckpointError(f"{path} holds no VOneNet: it has no {Q0} and {Q1}")
+    n_cells, in_chans, kernel_size, _ = weights[Q0].shape
+    image_size = int(flags.get("image_size", 224))
+    v1 = VOneBlockConfig(
+        simple_channels=int(flags.get("simple_channels", n_cells // 2)),
+        complex_channels=n_cells - int(flags.get("simple_channels", n_cells // 2)),
+        in_chans=in_chans,
+        image_size=image_size,
+        visual_degrees=float(flags.get("visual_degrees", 8)),
+        kernel_size=kernel_size,
+        stride=int(flags.get("stride", 4)),
+        sf_min=float(flags.get("sf_min", 0.0)),
+        sf_max=float(flags.get("sf_max", 9.0)),
+        k_exc=float(flags.get("k_exc", 25.0)),
+        noise=flags.get("noise_mode", "neuronal") or None,
+        noise_scale=float(flags.get("noise_scale", 0.35)),
+        noise_level=float(flags.get("noise_level", 0.07)),
+        filters="given",
+        seed=int(flags.get("gabor_seed", 0)),
+    )
+    backbone = _backbone_of(weights, path)
+    config = VOneNetConfig(
+        name={"cornet_s": "vonecornet_s"}.get(backbone, f"vone{backbone}"),
+        backbone=backbone,
+        num_classes=_last_weight(weights).shape[0],
+        v1=v1,
+    )
+    return Checkpoint(config, weights, recover_parameters(weights[Q0], weights[Q1], v1))
+
+
+def _backbone_of(weights: dict[str, Tensor], path: Path) -> str:
+    """The back-end that these keys belong to; flags name it differently from file to file."""
+    if any(key.startswith("model.V2.") for key in weights):
+        return "cornet_s"
+    if any(key.startswith("model.features.") for key in weights):
+        return "alexnet"
+    blocks = {m[0] for key in weights if (m := re.match(r"model\.layer\d\.\d+\.", key))}
+    bottlenecks = "model.layer1.0.conv3.weight" in weights
+    depths = {(8, False): 18, (16, False): 34, (16, True): 50, (33, True): 101, (50, True): 152}
+    depth = depths.get((len(blocks), bottlenecks))
+    if depth is None:
+        raise CheckpointError(
+            f"{path} has a back-end that is not known: ResNets, AlexNet and CORnet-S are"
+        )
+    return f"resnet{depth}"
+
+
+def _last_weight(weights: dict[str, Tensor]) -> Tensor:
+    return [value for value in weights.values() if value.dim() == 2][-1]
+
+
+def recover_parameters(
+    weight_q0: Tensor, weight_q1: Tensor, v1: VOneBlockConfig
+) -> GaborParameters | None:
+    """The parameters that published filters were drawn from, if the original's sampler gives them.
+
+    Files do not hold them. They are drawn anew for the seed, and kept only if every kernel agrees.
+    """
+    if not all(bool((w.flatten(2).ne(0).any(2).sum(1) == 1).all()) for w in (weight_q0, weight_q1)):
+        return None
+    for sf_max in (v1.sf_max, 9.0, 6.0):
+        assert sf_max is not None
+        drawn = draw_parameters(
+            v1.out_channels, filters="legacy", seed=v1.seed, sf_min=v1.sf_min, sf_max=sf_max
+        )
+        colors = [w.flatten(2).ne(0).any(2).int().argmax(1).numpy() for w in (weight_q0, weight_q1)]
+        drawn = dataclasses.replace(
+            drawn,
+            color_channel=colors[0].astype(np.int64),
+            color_channel_q1=colors[1].astype(np.int64),
+        )
+        kernels = gabor_kernels(drawn, v1.pixels_per_degree, weight_q0.shape[-1])
+        expected = colored(kernels, drawn.color_channel, weight_q0.shape[1]).float()
+        if torch.allclose(expected, weight_q0.float(), atol=1e-5):
+            return drawn
+    return None
+
+
+def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetConfig:
+    """The stored configuration with what the user asked for, or an error if the weights forbid."""
+    asked = dict(settings)
+    num_classes = asked.pop("num_classes", None) or config.num_classes
+    v1 = config.v1
+    changes = {key: asked.pop(key) for key in OPEN_SETTINGS if key in asked}
+    if "image_size" in asked:
+        moved = dataclasses.replace(v1, image_size=asked.pop("image_size"), visual_degrees=1.0)
+        degrees = moved.pixels_per_degree / v1.pixels_per_degree
+        v1 = dataclasses.replace(moved, visual_degrees=degrees)
+    if asked.get("in_chans") == 1:
+        changes["in_chans"] = asked.pop("in_chans")
+        changes["filters"] = "given"
+    for key, value in asked.items():
+        if value is not None and value != getattr(v1, key):
+            raise InputError(
+                f"{key}={value!r} contradicts the trained weights, which have {key}="
+                f"{getattr(v1, key)!r}; leave it out, or build the model without weights"
+            )
+    return dataclasses.replace(
+        config, num_classes=num_classes, v1=dataclasses.replace(v1, **changes)
+    )
+
+
+def _grey(stored: Checkpoint) -> Checkpoint:
+    """The same filters for one-channel images: what they give for a grey picture's colour copy."""
+    weights = dict(stored.state_dict)
+    weights.update({key: weights[key].sum(dim=1, keepdim=True) for key in (Q0, Q1)})
+    parameters = stored.gabor_parameters
+    if parameters is not None:
+        grey = np.zeros_like(parameters.color_channel)
+        parameters = dataclasses.replace(parameters, color_channel=grey, color_channel_q1=grey)
+    return dataclasses.replace(stored, state_dict=weights, gabor_parameters=parameters)
+
+
+def _fresh_head(model: VOneNet) -> dict[str, Tensor]:
+    prefix = model.head_name + "."
+    return {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
+
+
+def _load_strictly(model: VOneNet, weights: dict[str, Tensor], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    if expected == found:
+        model.load_state_dict(weights)
+        return
+    wrong = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
+    wrong += [f"{key} is unknown" for key in sorted(found.keys() - expected.keys())]
+    wrong += [
+        f"{key} has shape {found[key]} instead of {expected[key]}"
+        for key in sorted(expected.keys() & found.keys())
+        if expected[key] != found[key]
+    ]
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    raise CheckpointError(f"{path} does not fit {model.config.name}: {'; '.join(wrong[:3])}{more}")

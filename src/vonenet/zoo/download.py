@@ -1,0 +1,247 @@
+"""One file over HTTP(S): resumed where it stopped, checked, and in place whole or not at all.
+
+Beside `name` lie `name.part` (the bytes that have come), `name.part.version` (which version of the
+remote file they are of) and `name.lock` while it is fetched, and `name.sha256` (as sha256sum writes
+it) afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from ssl import SSLCertVerificationError, SSLError
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from vonenet.errors import CheckpointError, DownloadError
+
+RETRY_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
+BLOCK_BYTES = 1 << 20
+PASSING_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+_NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, SSLError)
+
+
+def download(
+    url: str,
+    destination: Path,
+    *,
+    sha1: str | None = None,
+    check: Callable[[Path], object] | None = None,
+    progress: bool = True,
+    timeout_s: float = 30.0,
+) -> Path:
+    """Bring `url` to `destination`, unless it is there already.
+
+    Of several processes that ask for the same file, one downloads and the others wait for it.
+
+    Args:
+        url: address, http or https.
+        destination: path of the file; its folder is made.
+        sha1: hexadecimal SHA-1 that the file must have, if known.
+        check: called with the path of the complete file before it is put in place; refuses it by
+            raising CheckpointError.
+        progress: whether to show a bar on stderr.
+        timeout_s: longest silence of the server, in seconds.
+
+    Returns:
+        `destination`.
+
+    Raises:
+        DownloadError: the file could not be fetched, stored, or was refused. What had come of a
+            broken transfer is kept for the next call; a refused file is not.
+    """
+    part = destination.with_name(f"{destination.name}.part")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{destination}.lock"):
+            if not destination.exists():  # another process may have brought it meanwhile
+                _receive(url, part, progress=progress, timeout_s=timeout_s)
+                _examine(part, sha1, check)
+                record_sha256(destination, content=part)
+                part.replace(destination)
+                _version_note(part).unlink(missing_ok=True)
+    except (OSError, HTTPException, ValueError) as error:
+        reason = _reason(error, timeout_s)
+        raise DownloadError(
+            f"cannot download {url}: {reason}; try again, or put the file at {destination} by hand"
+        ) from error
+    return destination
+
+
+def record_sha256(path: Path, *, content: Path) -> None:
+    """Note beside `path` the SHA-256 of `content`, the file that is or will be there."""
+    line = f"{_hash(content, 'sha256')}  {path.name}\n"
+    _sha256_note(path).write_text(line, encoding="utf-8")
+
+
+def is_as_recorded(path: Path) -> bool | None:
+    """Whether the file has the SHA-256 noted beside it; None if no (legible) note is there.
+
+    The whole file is read each time: a damaged disk changes neither size nor date, and hashing
+    costs less than loading.
+    """
+    try:
+        note = _sha256_note(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    recorded = re.match(r"[0-9a-f]{64}\b", note)
+    return None if recorded is None else recorded[0] == _hash(path, "sha256")
+
+
+def check_sha1(path: Path, expected: str) -> None:
+    """Refuse, with CheckpointError, a file whose SHA-1 is not the `expected` one."""
+    actual = _hash(path, "sha1")
+    if actual != expected.lower():
+        raise CheckpointError(f"{path} is another file: its SHA-1 is {actual}, not {expected}")
+
+
+def _receive(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
+    """Complete `part`; each attempt goes on where the one before it stopped."""
+    for wait_s in (*RETRY_WAITS_S, None):
+        try:
+            _receive_once(url, part, progress=progress, timeout_s=timeout_s)
+            return
+        except _NETWORK_ERRORS as error:
+            if wait_s is None or not _may_pass(error):
+                raise
+        time.sleep(wait_s)
+
+
+def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
+    offset, version = _resume_point(part)
+    with _open(_request(url, offset, version), part, timeout_s) as response:
+        start, total_bytes = _span(response, part, offset, version)
+        with (
+            part.open("ab" if start else "wb") as file,
+            tqdm(
+                desc=part.stem,
+                total=total_bytes,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                disable=not progress,
+            ) as bar,
+        ):
+            if not start:  # the old bytes are gone by now, so their note may be overwritten
+                _version_note(part).write_text(_version_of(response), encoding="utf-8")
+            while block := response.read1(BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+    _check_length(part, total_bytes)
+
+
+def _resume_point(part: Path) -> tuple[int, str]:
+    """How many bytes are there, and of which version; (0, "") where that is not known."""
+    try:
+        version = _version_note(part).read_text(encoding="utf-8").strip()
+        return (part.stat().st_size, version) if version else (0, "")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return 0, ""
+
+
+def _request(url: str, offset: int, version: str) -> Request:
+    """The request for all bytes from `offset` on, or for the whole file if it has changed."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError("the address must begin with http:// or https://")
+    headers = {"User-Agent": "vonenet"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": version}
+    return Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+
+
+def _open(request: Request, part: Path, timeout_s: float) -> HTTPResponse:
+    try:
+        response: HTTPResponse = urlopen(request, timeout=timeout_s)  # noqa: S310 - as above
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:  # more bytes are here than there: these are of another file
+            _discard(part)
+        raise
+    if response.status not in (200, 206):
+        response.close()
+        raise HTTPError(request.full_url, response.status, response.reason, response.headers, None)
+    return response
+
+
+def _span(response: HTTPResponse, part: Path, offset: int, version: str) -> tuple[int, int | None]:
+    """Where the server's bytes begin, and how long the whole file is (None: it does not say)."""
+    if response.status == 200:
+        return 0, response.length
+    content_range = response.headers.get("Content-Range", "")
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range.strip())
+    if span is None or int(span[1]) != offset or _version_of(response) != version:
+        _discard(part)
+        raise ConnectionError(f"the server sent a range that was not asked for ({content_range})")
+    return offset, int(span[2])
+
+
+def _check_length(part: Path, total_bytes: int | None) -> None:
+    n_bytes = part.stat().st_size
+    if total_bytes is not None and n_bytes != total_bytes:
+        raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
+
+
+def _examine(part: Path, sha1: str | None, check: Callable[[Path], object] | None) -> None:
+    """Refuse a complete file that is not what was wanted, and delete it."""
+    try:
+        if sha1 is not None:
+            check_sha1(part, sha1)
+        if check is not None:
+            check(part)
+    except ValueError:
+        _discard(part)
+        raise
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
+    if isinstance(error, HTTPError):
+        return error.code in PASSING_STATUS
+    return not isinstance(_cause(error), SSLCertVerificationError)
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
+    """One line on why a download failed."""
+    if isinstance(error, HTTPError):
+        return f"the server answered {error.code} {error.reason}".rstrip()
+    cause = _cause(error)
+    if isinstance(cause, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _cause(error: Exception) -> BaseException | str:
+    """What urllib has wrapped, if it has."""
+    return error.reason if isinstance(error, URLError) else error
+
+
+def _version_of(response: HTTPResponse) -> str:
+    """What tells this version of the remote file from others; "" if the server says nothing."""
+    etag = response.headers.get("ETag", "")
+    is_strong = etag and not etag.startswith("W/")  # RFC 9110 13.1.5: If-Range needs a strong one
+    return etag if is_strong else response.headers.get("Last-Modified", "")
+
+
+def _version_note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _sha256_note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version_note(part).unlink(missing_ok=True)
+
+
+def _hash(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

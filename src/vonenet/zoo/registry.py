@@ -1,0 +1,184 @@
+"""Names -> VOneNets: `create_model`, `get_model`, `list_models`; and their base networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vonenet.backbones import build_base, timm_backbone_names
+from vonenet.errors import InputError
+from vonenet.model import VOneNet, VOneNetConfig
+from vonenet.v1.config import VOneBlockConfig
+from vonenet.zoo.checkpoints import load_checkpoint
+from vonenet.zoo.weights import PUBLISHED, fetch
+
+TIMM_PREFIX = "vone_"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A registered VOneNet.
+
+    Attributes:
+        name: what users type.
+        backbone: the back-end's name.
+        summary: a few words.
+        weights: key of its published weights, if any.
+        noise: noise mode that it was made with.
+    """
+
+    name: str
+    backbone: str
+    summary: str
+    weights: str | None = None
+    noise: str | None = "neuronal"
+
+
+_NAMED = (
+    ModelEntry("voneresnet18", "resnet18", "ResNet-18 behind V1"),
+    ModelEntry("voneresnet34", "resnet34", "ResNet-34 behind V1"),
+    ModelEntry("voneresnet50", "resnet50", "the paper's VOneResNet-50", "resnet50"),
+    ModelEntry(
+        "voneresnet50_at", "resnet50", "VOneResNet-50, adversarially trained", "resnet50_at"
+    ),
+    ModelEntry(
+        "voneresnet50_ns", "resnet50", "VOneResNet-50, trained without noise", "resnet50_ns", None
+    ),
+    ModelEntry("voneresnet101", "resnet101", "ResNet-101 behind V1"),
+    ModelEntry("voneresnet152", "resnet152", "ResNet-152 behind V1"),
+    ModelEntry("vonecornet_s", "cornet_s", "the paper's VOneCORnet-S", "cornets"),
+    ModelEntry("vonealexnet", "alexnet", "the paper's VOneAlexNet", "alexnet"),
+    ModelEntry("voneresnet_small", "resnet_small", "three small residual blocks, for the demo"),
+)
+NAMED_MODELS = {entry.name: entry for entry in _NAMED}
+
+
+def create_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    **settings: Any,
+) -> VOneNet:
+    """Build a VOneNet by name.
+
+    Args:
+        name: a registered name (`list_models`), such as `voneresnet50` or `vone_convnext_tiny`.
+        pretrained: load the published weights of that name, downloading them once.
+        checkpoint: load these weights instead: a file of `save_checkpoint`, or a published one.
+        **settings: `num_classes` (default 1000) and every field of `VOneBlockConfig`: `in_chans`
+            (3), `image_size` (224), `visual_degrees` (8 at 224 px), `noise` ("neuronal"),
+            `simple_channels`, `complex_channels`, `kernel_size`, `stride`, `sf_min`, `sf_max`,
+            `sf_corr`, `k_exc`, `noise_scale`, `noise_level`, `filters`, `seed`, `color_seed`.
+            With trained weights, those that the weights leave open.
+
+    Returns:
+        The model, in training mode like any new module; call `.eval()` for inference.
+
+    Raises:
+        InputError: an unknown name (with the nearest ones), or a setting that cannot be used.
+        TypeError: a setting that does not exist (with the nearest one).
+    """
+    entry = find_entry(name)
+    check_settings(settings)
+    if checkpoint is not None:
+        model = load_checkpoint(checkpoint, **settings)
+        if model.config.backbone != entry.backbone:
+            raise InputError(
+                f"{checkpoint} holds a {model.config.name} (back-end {model.config.backbone}), "
+                f"not a {name} (back-end {entry.backbone})"
+            )
+        return model
+    if pretrained:
+        if entry.weights is None:
+            with_weights = [e.name for e in _NAMED if e.weights]
+            raise InputError(
+                f"no weights are published for {name}; there are for {', '.join(with_weights)}"
+            )
+        return load_checkpoint(fetch(PUBLISHED[entry.weights]), name=entry.name, **settings)
+    num_classes = settings.pop("num_classes", None) or 1000
+    v1 = VOneBlockConfig(**{"noise": entry.noise, **settings})
+    return VOneNet.from_config(VOneNetConfig(entry.name, entry.backbone, num_classes, v1))
+
+
+def get_model(
+    model_arch: str = "resnet50",
+    pretrained: bool = True,
+    map_location: str = "cpu",
+    **settings: Any,
+) -> VOneNet:
+    """A VOneNet by the name that the original package gives it.
+
+    Args:
+        model_arch: `resnet50`, `resnet50_at`, `resnet50_ns`, `cornets`, `alexnet`.
+        pretrained: load the published weights.
+        map_location: device of the model.
+        **settings: as `create_model`; every one of them counts, with pretrained weights too.
+    """
+    by_original_name = {entry.weights: entry.name for entry in _NAMED if entry.weights}
+    if model_arch not in by_original_name:
+        raise InputError(
+            f"unknown model_arch {model_arch!r}: must be one of {', '.join(by_original_name)}; "
+            f"create_model knows more"
+        )
+    model = create_model(by_original_name[model_arch], pretrained=pretrained, **settings)
+    return model.to(map_location)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Registered names that match a shell pattern, the named ones first.
+
+    Args:
+        pattern: such as `vonere*` or `*convnext*`.
+    """
+    return fnmatch.filter([*NAMED_MODELS, *_timm_names()], pattern)
+
+
+def create_base_model(name: str, **settings: Any) -> nn.Module:
+    """The network that a VOneNet is compared with: the same back-end with its own first stage.
+
+    Args:
+        name: the VOneNet's name.
+        **settings: `num_classes`, `in_chans`, `image_size`.
+
+    Returns:
+        The network with fresh weights.
+    """
+    return build_base(find_entry(name).backbone, **settings)
+
+
+def find_entry(name: str) -> ModelEntry:
+    """The entry of a registered name.
+
+    Raises:
+        InputError: an unknown name, with the nearest ones.
+    """
+    if name in NAMED_MODELS:
+        return NAMED_MODELS[name]
+    if name.startswith(TIMM_PREFIX):
+        timm_name = name.removeprefix(TIMM_PREFIX)
+        # A name that timm knows but has no adapter gets its reason from build_backbone.
+        return ModelEntry(name, f"timm/{timm_name}", f"timm's {timm_name} behind V1")
+    known = [*NAMED_MODELS, *_timm_names()]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.6) or list(NAMED_MODELS)
+    raise InputError(f"unknown model {name!r}; nearest: {', '.join(near)}")
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Raise TypeError for the first setting that does not exist."""
+    known = ["num_classes", *(field.name for field in dataclasses.fields(VOneBlockConfig))]
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise TypeError(f"unknown setting {key!r} of a VOneNet; {hint}")
+
+
+def _timm_names() -> list[str]:
+    return [TIMM_PREFIX + name for name in timm_backbone_names()]

@@ -1,0 +1,40 @@
+"""Our named models in timm's registry: `timm.create_model("voneresnet50", num_classes=10)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from timm.models import register_model
+
+NAMES = (
+    "voneresnet18",
+    "voneresnet34",
+    "voneresnet50",
+    "voneresnet50_at",
+    "voneresnet50_ns",
+    "voneresnet101",
+    "voneresnet152",
+    "vonecornet_s",
+    "vonealexnet",
+    "voneresnet_small",
+)
+# What timm.create_model passes to every model, beside the user's own keywords.
+_TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
+
+def _entrypoint(name: str) -> Callable[..., Any]:
+    def build(pretrained: bool = False, **settings: Any) -> Any:
+        from vonenet.zoo.registry import create_model
+
+        for key in _TIMMS_OWN:
+            settings.pop(key, None)
+        return create_model(name, pretrained=pretrained, **settings)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"VOneNet {name}, as `vonenet.create_model` builds it."
+    return build
+
+
+for _name in NAMES:
+    globals()[_name] = register_model(_entrypoint(_name))

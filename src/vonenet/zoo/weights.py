@@ -1,0 +1,227 @@
+"""Published VOneNet weights: where they are, fetching them once, and reading them safely.
+
+Addresses and file names are from science.md 1.6 (the original package's `__init__.py`); the one
+known SHA-1 is the one that Brain-Score's voneresnet-50-non_stochastic plug-in pins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import zipfile
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vonenet.errors import CheckpointError
+from vonenet.zoo.download import check_sha1, download, is_as_recorded, record_sha256
+
+WEIGHTS_URL = "https://vonenet-models.s3.us-east-2.amazonaws.com/"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One published weights file.
+
+    Attributes:
+        key: the original package's name of the model.
+        filename: its name at the address and in the cache.
+        sha1: hexadecimal SHA-1 of the file, where one has been published.
+    """
+
+    key: str
+    filename: str
+    sha1: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the file; the environment variable VONENET_WEIGHTS_URL names a mirror."""
+        base = os.environ.get("VONENET_WEIGHTS_URL") or WEIGHTS_URL
+        return f"{base.rstrip('/')}/{self.filename}"
+
+
+PUBLISHED = {
+    weights.key: weights
+    for weights in (
+        PublishedWeights("resnet50", "voneresnet50_e70.pth.tar"),
+        PublishedWeights("cornets", "vonecornets_e70.pth.tar"),
+        PublishedWeights("alexnet", "vonealexnet_e70.pth.tar"),
+        PublishedWeights("resnet50_at", "voneresnet50_at_e96.pth.tar"),
+        PublishedWeights(
+            "resnet50_ns",
+            "voneresnet50_ns_e70.pth.tar",
+            sha1="c270528818d6d7fc67a6aec86919d47311ad6221",
+        ),
+    )
+}
+
+
+def cache_dir() -> Path:
+    """The folder of downloaded weights: VONENET_HOME, or where torch.hub keeps its checkpoints.
+
+    With VONENET_HOME=~/.vonenet the files that the original package has downloaded are used.
+    """
+    home = os.environ.get("VONENET_HOME")
+    return Path(home).expanduser() if home else Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def fetch(weights: PublishedWeights, *, progress: bool = True, timeout_s: float = 30.0) -> Path:
+    """The path of published weights on this machine, downloaded if they are not there yet.
+
+    A file that is there is used without any request, also from a folder that cannot be written. It
+    must still be the one that was stored; one that was put there by hand is examined as a download.
+
+    Args:
+        weights: an entry of `PUBLISHED`.
+        progress: whether a download shows a bar on stderr.
+        timeout_s: longest silence of the server, in seconds.
+
+    Raises:
+        DownloadError: the weights could not be fetched or are not what they should be.
+        CheckpointError: the file that is there is damaged.
+    """
+    path = cache_dir() / weights.filename
+    if path.is_file():
+        _check_cached(path, weights.sha1)
+        return path
+    return download(
+        weights.url,
+        path,
+        sha1=weights.sha1,
+        check=_check_content,
+        progress=progress,
+        timeout_s=timeout_s,
+    )
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """The content of a training checkpoint (`.pth.tar`, zip or legacy format), on the CPU.
+
+    No code of the file is run: beside tensors and plain values only `argparse.Namespace` and numpy
+    scalars are accepted. The latter become Python's numbers and strings.
+
+    Args:
+        path: a file that torch.save has written.
+
+    Returns:
+        A dictionary with, at least, "state_dict": parameter names -> tensors.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, hostile or not a training checkpoint.
+    """
+    _check_head(path)
+    try:
+        with _ACCEPTING, torch.serialization.safe_globals(_newly_accepted()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        # "from None": torch's text explains how to switch the safety off.
+        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
+    if not isinstance(content, dict) or not _is_state_dict(content.get("state_dict")):
+        raise CheckpointError(f'cannot read {path}: it has no "state_dict" of tensors')
+    return content
+
+
+def _check_cached(path: Path, sha1: str | None) -> None:
+    """Refuse a cached file that is damaged, and say what to do about it."""
+    as_recorded = is_as_recorded(path)
+    if as_recorded is False:
+        raise CheckpointError(
+            f"{path} is damaged: it is not the file that was stored there (its SHA-256 differs);"
+            f" delete it and {path.name}.sha256 to download it again"
+        )
+    if as_recorded is None:  # put there by hand, or by the original package
+        try:
+            if sha1 is not None:
+                check_sha1(path, sha1)
+            _check_content(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; delete it to download it again") from None
+        with suppress(OSError):  # a shared cache may be read-only
+            record_sha256(path, content=path)
+
+
+def _check_content(path: Path) -> None:
+    """Refuse a file that is no readable checkpoint, or whose bytes contradict their checksums."""
+    read_torch_file(path)
+    if not zipfile.is_zipfile(path):
+        return  # the legacy format has no checksums
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself does not compare them
+    except (zipfile.BadZipFile, RuntimeError) as error:
+        raise CheckpointError(f"cannot read {path}: damaged archive ({error})") from error
+    if damaged is not None:
+        raise CheckpointError(f"cannot read {path}: the checksum of {damaged} in it is wrong")
+
+
+def _check_head(path: Path) -> None:
+    """Refuse what is no torch file at first sight."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if not head:
+        raise CheckpointError(f"cannot read {path}: it is empty")
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise CheckpointError(f"cannot read {path}: it is an HTML or XML page, not weights")
+
+
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _refusal(error: Exception) -> str:
+    """Says in one line why torch has refused a file."""
+    wanted = re.search(r"GLOBAL (\S+)", str(error))
+    if wanted is not None:
+        return f"it asks for {wanted[1]}, which weights do not need and which may run code"
+    return f"it is truncated, damaged or no file of torch.save ({type(error).__name__})"
+
+
+class _ScalarType:
+    """Stands in for numpy.dtype in a file, whose own unpickling sets internal flags unchecked."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+        if re.fullmatch(r"b1|[iuf][1248]|[SU]\d+", code) is None:
+            raise ValueError(f"not the type of a number or a string: {code!r}")
+        self.code = code
+        self.byte_order = "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|"):
+            raise ValueError(f"not a byte order: {state[1]!r}")
+        self.byte_order = state[1]
+
+
+def _scalar(kind: _ScalarType, data: bytes) -> Any:
+    """Stands in for the function that numpy's scalars are unpickled with."""
+    return np.frombuffer(data, kind.byte_order + kind.code, count=1)[0].item()
+
+
+# What old training scripts left in their flags; numpy < 2 and numpy >= 2 name it differently.
+_ACCEPTED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    Namespace,
+    (_ScalarType, "numpy.dtype"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+]
+_ACCEPTING = threading.Lock()  # torch keeps the accepted types in one list for all threads
+
+
+def _newly_accepted() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What has to be accepted for a while, leaving alone what the program itself accepts."""
+    known = torch.serialization.get_safe_globals()
+    return [item for item in _ACCEPTED if item not in known]

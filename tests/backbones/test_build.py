@@ -1,0 +1,66 @@
+"""Names of back-ends: which there are, and what is said about those there are not."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+
+from vonenet.backbones import (
+    backbone_names,
+    build_backbone,
+    build_base,
+    timm_backbone_names,
+)
+from vonenet.errors import InputError
+
+
+def test_native_names() -> None:
+    resnets = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    assert backbone_names() == [*resnets, "alexnet", "cornet_s", "resnet_small"]
+
+
+def test_timm_names_are_those_of_timm_and_of_known_families() -> None:
+    names = timm_backbone_names()
+    assert len(names) > 500
+    assert set(names) <= set(timm.list_models())
+    assert {"resnet50", "convnext_tiny", "vit_tiny_patch16_224", "efficientnet_b0"} <= set(names)
+    assert "mixer_s32_224" not in names  # its family has no adapter
+    assert "deit_tiny_distilled_patch16_224" not in names  # two classifiers
+
+
+@pytest.mark.parametrize("build", [build_backbone, build_base])
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("resnet51", "resnet50"),
+        ("convnext_tiny", "timm/convnext_tiny"),
+        ("timm/resnet50.a1_in1k", "timm/resnet50"),
+        ("timm/resnet5O", "timm/resnet50"),
+        ("zzz", "cornet_s"),
+    ],
+)
+def test_unknown_name_lists_the_nearest(build, name: str, nearest: str) -> None:
+    with pytest.raises(InputError, match="unknown back-end") as error:
+        build(name)
+    assert nearest in str(error.value).partition("nearest: ")[2].split(", ")
+
+
+def test_family_that_cannot_be_adapted_is_named_with_those_that_can() -> None:
+    with pytest.raises(InputError, match=r"timm/mixer_s32_224.*'mlp_mixer'.*: beit, .*vovnet"):
+        build_backbone("timm/mixer_s32_224")
+
+
+def test_network_with_two_classifiers_is_refused() -> None:
+    with pytest.raises(InputError, match="head, head_dist"):
+        build_backbone("timm/deit_tiny_distilled_patch16_224")
+
+
+def test_base_of_a_family_that_cannot_be_adapted_is_built() -> None:
+    base = build_base("timm/mixer_s32_224", num_classes=3, in_chans=1, image_size=(64, 64))
+    assert base.get_classifier().out_features == 3
+
+
+def test_importing_back_ends_does_not_import_timm() -> None:
+    code = "import sys, vonenet.backbones; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,186 @@
+"""The back-ends that we define: published names and shapes, and agreement with independent code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from vonenet.backbones import backbone_names, build_backbone, build_base
+
+MANIFEST = json.loads((Path(__file__).parents[1] / "golden/state_dict_manifest.json").read_text())
+PUBLISHED = {"resnet50": "resnet50", "alexnet": "alexnet", "cornet_s": "cornets"}
+SMALL = ["resnet18", "cornet_s", "resnet_small"]
+
+
+def with_random_statistics(module: nn.Module) -> nn.Module:
+    """In eval mode, and with batch statistics that a mix-up of two layers would show."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.1)
+            layer.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.1)
+    return module.eval()
+
+
+def layers_that_bases_lose(name: str) -> str:
+    """Name in the base network of the last layer of the stage that V1 replaces."""
+    return {"resnet_small": "relu", "cornet_s": "V1"}.get(name, "maxpool")
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
+def test_state_dict_is_the_published_one(name: str, published: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    ours = [(f"model.{k}", list(v.shape)) for k, v in backbone.module.state_dict().items()]
+    theirs = MANIFEST[published]
+    assert ours == [(k, shape) for k, shape in theirs.items() if k.startswith("model.")]
+    assert backbone.in_channels == theirs["bottleneck.weight"][0]
+    assert backbone.stride == 4
+
+
+@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("size", [(64, 96), (63, 65)])
+def test_back_end_and_base_give_logits(name: str, size: tuple[int, int]) -> None:
+    height, width = size
+    with torch.device("meta"):
+        backbone = build_backbone(name, num_classes=7, image_size=size)
+        base = build_base(name, num_classes=7, in_chans=1, image_size=size)
+        map_size = (-(-height // backbone.stride), -(-width // backbone.stride))
+        responses = torch.empty(2, backbone.in_channels, *map_size)
+        assert backbone.module(responses).shape == (2, 7)
+        assert base(torch.empty(2, 1, height, width)).shape == (2, 7)
+    assert backbone.module.get_submodule(backbone.head).out_features == 7
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_back_end_is_the_base_behind_its_first_stage(name: str) -> None:
+    base = with_random_statistics(build_base(name, num_classes=5))
+    backbone = build_backbone(name, num_classes=5)
+    missing, unexpected = backbone.module.load_state_dict(base.state_dict(), strict=False)
+    assert not missing
+    assert unexpected
+    stage_output: list[Tensor] = []
+    last = base.get_submodule(layers_that_bases_lose(name))
+    last.register_forward_hook(lambda _m, _args, out: stage_output.append(out))
+    images = torch.randn(2, 3, 64, 96)
+    expected = base(images)
+    assert stage_output[0].shape == (2, backbone.in_channels, *map_size(images, backbone.stride))
+    torch.testing.assert_close(backbone.module.eval()(stage_output[0]), expected)
+
+
+def map_size(images: Tensor, stride: int) -> tuple[int, int]:
+    return images.shape[-2] // stride, images.shape[-1] // stride
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet"])
+def test_base_computes_what_torchvision_computes(name: str) -> None:
+    base = with_random_statistics(build_base(name, num_classes=5))
+    theirs = torchvision.models.get_model(name, num_classes=5)
+    theirs.load_state_dict(base.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    torch.testing.assert_close(base(images), theirs.eval()(images))
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_hooks_keep_what_they_were_given(name: str) -> None:
+    backbone = build_backbone(name, num_classes=5)
+    held: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hold(layer_name: str, out: Tensor) -> None:
+        held[layer_name] = (out, out.clone())
+
+    for layer_name, layer in backbone.module.named_modules():
+        layer.register_forward_hook(lambda _m, _args, out, n=layer_name: hold(n, out))
+    backbone.module(torch.randn(2, backbone.in_channels, 16, 16))
+    assert len(held) > 10
+    for layer_name, (kept, at_hook_time) in held.items():
+        assert torch.equal(kept, at_hook_time), layer_name
+
+
+def test_alexnet_maps_are_56_28_14_and_7() -> None:
+    sizes = []
+    with torch.device("meta"):
+        backbone = build_backbone("alexnet")
+        for layer in backbone.module.features:
+            layer.register_forward_hook(lambda _m, _args, out: sizes.append(out.shape[-1]))
+        backbone.module(torch.empty(1, 64, 56, 56))
+    assert sizes == [28, 28, 14, 14, 14, 14, 14, 14, 14, 7]
+
+
+def cornet_area(x: Tensor, weights: dict[str, Tensor], area: str, times: int) -> Tensor:
+    """A CORnet-S area in evaluation mode, from Kubilius et al. 2019, without modules."""
+    w = {key.removeprefix(f"{area}."): value for key, value in weights.items()}
+
+    def norm(x: Tensor, layer: str) -> Tensor:
+        mean, var = w[f"{layer}.running_mean"], w[f"{layer}.running_var"]
+        scale = w[f"{layer}.weight"] / torch.sqrt(var + 1e-5)
+        shift = w[f"{layer}.bias"] - mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    x = F.conv2d(x, w["conv_input.weight"])
+    for t in range(times):
+        shortcut = norm(F.conv2d(x, w["skip.weight"], stride=2), "norm_skip") if t == 0 else x
+        x = norm(F.conv2d(x, w["conv1.weight"]), f"norm1_{t}").clamp(min=0)
+        x = F.conv2d(x, w["conv2.weight"], stride=2 if t == 0 else 1, padding=1)
+        x = norm(x, f"norm2_{t}").clamp(min=0)
+        x = norm(F.conv2d(x, w["conv3.weight"]), f"norm3_{t}")
+        x = (x + shortcut).clamp(min=0)
+    return x
+
+
+def test_cornet_s_agrees_with_a_functional_rewrite() -> None:
+    module = with_random_statistics(build_backbone("cornet_s", num_classes=5).module)
+    weights = module.state_dict()
+    responses = x = torch.randn(2, 64, 16, 24)
+    for area, times in (("V2", 2), ("V4", 4), ("IT", 2)):
+        x = cornet_area(x, weights, area, times)
+    pooled = x.mean(dim=(2, 3))
+    logits = pooled @ weights["decoder.linear.weight"].T + weights["decoder.linear.bias"]
+    torch.testing.assert_close(module(responses), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_cornet_s_has_the_published_number_of_weights() -> None:
+    with torch.device("meta"):
+        base = build_base("cornet_s")
+    # 53.4 million, Kubilius et al. 2019, table 1.
+    assert round(sum(p.numel() for p in base.parameters()) / 1e6, 1) == 53.4
+
+
+def test_cornet_s_keeps_no_state_between_calls() -> None:
+    module = build_backbone("cornet_s", num_classes=5).module.eval()
+    strides = {name: m.stride for name, m in module.named_modules() if isinstance(m, nn.Conv2d)}
+    responses = torch.randn(1, 64, 8, 8)
+    assert torch.equal(module(responses), module(responses))
+    assert strides == {n: m.stride for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
+
+
+def test_cornet_s_calls_shared_layers_once_per_time_step() -> None:
+    module = build_backbone("cornet_s", num_classes=5).module.eval()
+    calls: list[str] = []
+    for name, layer in module.named_modules():
+        layer.register_forward_hook(lambda _m, _args, _out, name=name: calls.append(name))
+    module(torch.randn(1, 64, 8, 8))
+    for area, times in (("V2", 2), ("V4", 4), ("IT", 2)):
+        for layer in ("conv1", "conv2", "conv3", "nonlin1", "nonlin2", "nonlin3", "output"):
+            assert calls.count(f"{area}.{layer}") == times
+        for once in ("conv_input", "skip", "norm_skip", f"norm2_{times - 1}"):
+            assert calls.count(f"{area}.{once}") == 1
+
+
+def test_resnet_small_is_small_and_all_16_wide() -> None:
+    base = build_base("resnet_small", num_classes=10)
+    widths = {m.out_channels for m in base.modules() if isinstance(m, nn.Conv2d)}
+    assert widths == {16}
+    assert sum(p.numel() for p in base.parameters()) < 20_000

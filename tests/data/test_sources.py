@@ -1,0 +1,159 @@
+"""open_dataset: each kind of address, the evaluation crop, and clear refusals."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vonenet.data import open_dataset
+from vonenet.data.sources import centre_crop
+from vonenet.errors import InputError
+
+CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    for index, path in enumerate(["dog/b.png", "cat/x/a.PNG", "cat/c.png", "cat/notes.txt"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        noise_image(40, 32, seed=index).save(tmp_path / path, "PNG")
+    return tmp_path
+
+
+def test_image_folder(image_folder: Path) -> None:
+    data = open_dataset(str(image_folder), image_size=32)
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 1]
+    assert data.name == f"{image_folder}/test 32px"
+    pixels, label = data[2]
+    expected = np.asarray(centre_crop(noise_image(40, 32, seed=0), 32)) / 255
+    np.testing.assert_allclose(pixels.permute(1, 2, 0), expected, atol=1e-6)
+    assert label == 1
+
+
+def test_image_folder_with_splits(image_folder: Path) -> None:
+    (image_folder / "val" / "bird").mkdir(parents=True)
+    noise_image(20, 20).save(image_folder / "val" / "bird" / "a.png")
+    data = open_dataset(str(image_folder), "val", image_size=20)
+    assert data.classes == ("bird",)
+    assert len(data) == 1
+
+
+def test_subset_keeps_images_and_labels_together(image_folder: Path) -> None:
+    data = open_dataset(str(image_folder), image_size=32)
+    subset = data.subset(2)
+    assert subset.labels.tolist() == [0, 1]
+    assert torch.equal(subset[1][0], data[2][0])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "resized", "box"),
+    [
+        (300, 450, (384, 256), (80, 16, 304, 240)),
+        (450, 300, (256, 384), (16, 80, 240, 304)),
+        (128, 128, (256, 256), (16, 16, 240, 240)),
+    ],
+)
+def test_evaluation_crop(
+    height: int, width: int, resized: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    """Shorter side to 256, bilinear, then the central 224: the same with Pillow, by hand."""
+    image = noise_image(height, width)
+    expected = image.resize(resized, Image.Resampling.BILINEAR).crop(box)
+    np.testing.assert_array_equal(np.asarray(centre_crop(image, 224)), np.asarray(expected))
+
+
+def test_images_of_the_right_size_are_left_alone() -> None:
+    image = noise_image(224, 224)
+    assert centre_crop(image, 224) is image
+    assert centre_crop(noise_image(224, 230), 224).size == (224, 224)
+
+
+def test_grey_channel(image_folder: Path) -> None:
+    grey, _ = open_dataset(str(image_folder), image_size=32, in_chans=1)[0]
+    assert grey.shape == (1, 32, 32)
+
+
+def test_broken_image_is_named(image_folder: Path) -> None:
+    (image_folder / "cat" / "c.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"cat/c\.png cannot be read"):
+        open_dataset(str(image_folder), image_size=32)[0]
+
+
+def write_parquet(folder: Path, column: str = "img", names: list[str] | None = None) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = []
+    for seed in range(4):
+        file = io.BytesIO()
+        noise_image(32, 32, seed).save(file, "PNG")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    table = arrow.table({column: rows, "label": [1, 0, 1, 0]})
+    if names:
+        note = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(note)})
+    for part, start in enumerate((0, 3)):
+        path = folder / "data" / f"train-0000{part}-of-00002.parquet"
+        path.parent.mkdir(exist_ok=True)
+        parquet.write_table(table.slice(start, 3), path)
+
+
+def test_parquet_shards_with_names(tmp_path: Path) -> None:
+    write_parquet(tmp_path, names=["cat", "dog"])
+    data = open_dataset(str(tmp_path), "train", image_size=32)
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [1, 0, 1, 0]
+    pixels, label = data[3]
+    np.testing.assert_array_equal(
+        (pixels * 255).round().permute(1, 2, 0).numpy(), np.asarray(noise_image(32, 32, seed=3))
+    )
+    assert label == 0
+
+
+def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
+    write_parquet(tmp_path, column="image")
+    assert open_dataset(str(tmp_path), "train", image_size=32).classes == ("0", "1")
+    write_parquet(tmp_path, column="picture")
+    with pytest.raises(InputError, match=r"\['picture', 'label'\]; needed: 'img'"):
+        open_dataset(str(tmp_path), "train", image_size=32)
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test-00000-of-00001.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match="pip install pyarrow"):
+        open_dataset(str(tmp_path), image_size=32)
+
+
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason="shared/data/cifar10 is not on this machine")
+def test_cifar10_as_shared() -> None:
+    pytest.importorskip("pyarrow")
+    data = open_dataset(str(CIFAR10), image_size=32)
+    assert data.labels.bincount().tolist() == [1000] * 10
+    assert data.classes[3] == "cat"
+    assert data[9999][0].shape == (3, 32, 32)
+
+
+def test_embedded_address() -> None:
+    data = open_dataset("embedded", "test", image_size=32, in_chans=1)
+    assert len(data) == 2000
+    assert data[0][0].shape == (1, 32, 32)
+
+
+def test_unknown_addresses_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no data at 'cifar11'; allowed: 'embedded'"):
+        open_dataset("cifar11", image_size=32)
+    with pytest.raises(InputError, match="holds no image"):
+        open_dataset(str(tmp_path), image_size=32)
+    with pytest.raises(InputError, match="in_chans=4"):
+        open_dataset(str(tmp_path), image_size=32, in_chans=4)

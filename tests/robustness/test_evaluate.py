@@ -1,0 +1,257 @@
+"""evaluate: right accuracies, honest columns, repeatable rows, and nothing measured twice."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_and_bright
+from vonenet.data import ImageArrays, PixelModel, load_embedded
+from vonenet.errors import InputError
+from vonenet.results import Result, read_jsonl, weights_hash, wilson_interval
+from vonenet.robustness import Attack, Clean, Condition, Corruption, evaluate, pgd
+
+CONDITIONS: list[Condition] = [
+    Clean(),
+    Corruption("gaussian_noise", 5),
+    Attack("linf", 0.1, steps=3, gradient_samples=4),
+]
+TEST = {"experiment": "test", "model_name": "toy", "progress": False}
+
+
+def run(
+    model: nn.Module, data: ImageArrays, conditions: list[Condition], **options: object
+) -> list[Result]:
+    return evaluate(model, data, conditions, **(TEST | options))  # type: ignore[arg-type]
+
+
+def measured(row: Result) -> tuple[object, ...]:
+    """What must repeat: everything but the time it took."""
+    return (row.condition, row.value, row.ci_low, row.ci_high, row.n, row.flags, row.model_hash)
+
+
+def test_clean_accuracy_and_its_interval() -> None:
+    """A model that always says "bright" is right on the bright half."""
+    data = dark_and_bright(60)
+    always_bright = PixelModel(CoinModel(noise=0.0), -10.0, 1.0)
+    (row,) = run(always_bright, data, [Clean()], batch_size=7)
+    assert row.value == 0.5
+    assert (row.ci_low, row.ci_high) == wilson_interval(30, 60)
+    assert (row.n, row.data_size, row.data, row.metric) == (60, 60, "toy 32px", "accuracy")
+    assert row.condition == {"decision_samples": 1}
+    assert row.flags == {"stochastic": False}
+    assert row.model_hash == weights_hash(always_bright.model)
+    assert row.seconds > 0
+
+
+def test_limit_is_class_balanced() -> None:
+    data = load_embedded("test", in_chans=1)
+    says_zero = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).requires_grad_(False)
+    says_zero[1].weight.zero_()  # type: ignore[operator, union-attr]
+    says_zero[1].bias.copy_(-torch.arange(10))  # type: ignore[operator, union-attr]
+    (row,) = run(says_zero, data, [Clean()], limit=50)
+    assert (row.n, row.data_size, row.value) == (50, 2000, 0.1)
+    (row,) = run(says_zero, data, [Clean()], limit=10_000)
+    assert row.n == 2000
+
+
+def test_attack_row_counts_what_pgd_leaves() -> None:
+    data = dark_and_bright(40, size=4)
+    model = LinearModel((1, 4, 4))
+    (row,) = run(model, data, [Attack("l2", 0.5, steps=5, gradient_samples=8)], batch_size=16)
+    adversarial = pgd(
+        model, data.images, data.labels, norm="l2", epsilon=0.5, steps=5, gradient_samples=1
+    )
+    left = (model(adversarial).argmax(dim=1) == data.labels).float().mean()
+    clean = (model(data.images).argmax(dim=1) == data.labels).float().mean()
+    assert row.value == pytest.approx(float(left))
+    assert left < clean
+
+
+def test_columns_say_what_was_done() -> None:
+    data = dark_and_bright(8)
+    stochastic, deterministic = CoinModel(noise=1.0), CoinModel(noise=0.0)
+    _, corruption, attack = run(stochastic, data, CONDITIONS, decision_samples=3)
+    assert corruption.condition == {
+        "corruption": "gaussian_noise",
+        "category": "noise",
+        "severity": 5,
+        "constants_px": 32,
+        "decision_samples": 3,
+    }
+    assert attack.condition == {
+        "attack": "pgd",
+        "norm": "linf",
+        "epsilon": 0.1,
+        "steps": 3,
+        "step_size": 2.5 * 0.1 / 3,
+        "gradient_samples": 4,
+        "decision_samples": 3,
+    }
+    assert attack.flags == {"stochastic": True}
+    *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
+    assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
+
+
+def test_decisions_of_different_images_have_their_own_noise() -> None:
+    """With nothing but noise to go by, the interval covers one half and the flips do not agree."""
+    data = dark_and_bright(400, size=8)
+    (row,) = run(CoinModel(noise=1e6), data, [Clean()], batch_size=400)
+    assert row.ci_low < 0.5 < row.ci_high
+    assert 0.3 < row.value < 0.7
+
+
+def test_averaged_decisions_beat_single_ones() -> None:
+    data = dark_and_bright(100, size=8)
+    (single,) = run(CoinModel(noise=3.0), data, [Clean()])
+    (averaged,) = run(CoinModel(noise=3.0), data, [Clean()], decision_samples=100)
+    assert single.ci_high < averaged.ci_low
+
+
+def test_rows_repeat_in_any_company_and_leave_no_trace() -> None:
+    data = dark_and_bright(50, size=8)
+    model = CoinModel(noise=2.0)
+    state = torch.get_rng_state()
+    rows = run(model, data, CONDITIONS, seed=3)
+    again = run(model, data, CONDITIONS[::-1], seed=3)[::-1]
+    alone = [run(model, data, [condition], seed=3)[0] for condition in CONDITIONS]
+    other = run(model, data, CONDITIONS, seed=4)
+    assert list(map(measured, rows)) == list(map(measured, again))
+    assert list(map(measured, rows)) == list(map(measured, alone))
+    assert [row.value for row in rows] != [row.value for row in other]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_batch_size_changes_no_corrupted_decision() -> None:
+    data = load_embedded("test", in_chans=1).subset(30)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).requires_grad_(False)
+    conditions = [Corruption(name, 5) for name in ("shot_noise", "impulse_noise", "contrast")]
+    values = [
+        [row.value for row in run(model, data, conditions, batch_size=size)] for size in (1, 7, 30)
+    ]
+    assert values[0] == values[1] == values[2]
+
+
+def test_modes_are_restored() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 8, 8)))
+    model.train()
+    model[0].eval()
+    (row,) = run(model, dark_and_bright(10, size=8), [Clean()])
+    assert row.flags == {"stochastic": False}  # dropout was off
+    assert [module.training for module in model] == [False, True, True]
+    assert model[0].num_batches_tracked == 0
+
+
+def test_mean_response_models_are_seen_as_stochastic() -> None:
+    class Seeded(NoisyMeanModel):
+        def decide(self, mean: Tensor) -> Tensor:
+            noisy = mean + torch.randn_like(mean)
+            return self.readout(noisy.mean(dim=(2, 3)))
+
+    rows = run(PixelModel(Seeded(), 0.5, 0.5), dark_and_bright(6, size=8), CONDITIONS)
+    assert [row.flags["stochastic"] for row in rows] == [True] * 3
+
+
+# --- resume ------------------------------------------------------------------------------------
+
+
+class KilledError(Exception):
+    pass
+
+
+class KilledAt(CoinModel):
+    """Dies at its n-th forward pass."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(noise=2.0)
+        self.at = at
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.calls == self.at:
+            raise KilledError
+        return super().forward(pixels)
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 6, 25])
+def test_stopped_run_ends_with_the_rows_of_one_left_alone(at: int, tmp_path: Path) -> None:
+    data = dark_and_bright(20, size=8)
+    whole = run(CoinModel(noise=2.0), data, CONDITIONS, batch_size=10, out_path=tmp_path / "a")
+    with pytest.raises(KilledError):
+        run(KilledAt(at), data, CONDITIONS, batch_size=10, out_path=tmp_path / "b")
+    rows = run(CoinModel(noise=2.0), data, CONDITIONS, batch_size=10, out_path=tmp_path / "b")
+    assert list(map(measured, rows)) == list(map(measured, whole))
+    assert read_jsonl(tmp_path / "b") == rows
+
+
+def test_nothing_is_measured_twice(tmp_path: Path) -> None:
+    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    rows = run(CoinModel(noise=2.0), data, CONDITIONS[:2], out_path=out_path)
+    model = CoinModel(noise=2.0)
+    assert run(model, data, CONDITIONS[:2], out_path=out_path) == rows
+    assert model.calls == 2  # the check for noise
+    assert run(model, data, CONDITIONS, out_path=out_path)[:2] == rows
+    assert len(read_jsonl(out_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"limit": 10},
+        {"decision_samples": 2},
+        {"experiment": "another"},
+        {"model_name": "another"},
+    ],
+)
+def test_another_measurement_is_made_anew(changes: dict[str, object], tmp_path: Path) -> None:
+    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path)
+    run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path, **changes)
+    assert len(read_jsonl(out_path)) == 2
+
+
+def test_noise_switched_off_is_another_measurement(tmp_path: Path) -> None:
+    """The weights' hash is the same; the flag is not."""
+    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    run(CoinModel(noise=9.0), data, [Clean()], out_path=out_path)
+    (row,) = run(CoinModel(noise=0.0), data, [Clean()], out_path=out_path)
+    assert row.value == 1
+    assert len(read_jsonl(out_path)) == 2
+
+
+# --- refusals and progress ---------------------------------------------------------------------
+
+
+def test_logits_that_are_not_finite_stop_the_run() -> None:
+    model = PixelModel(CoinModel(noise=0.0), float("nan"), 1.0)
+    with pytest.raises(InputError, match="not finite under 'clean'"):
+        run(model, dark_and_bright(4, size=8), [Clean()])
+
+
+@pytest.mark.parametrize("name", ["batch_size", "decision_samples", "limit"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="0"):
+        run(CoinModel(noise=0.0), dark_and_bright(4, size=8), [Clean()], **{name: 0})
+
+
+def test_conditions_refuse_impossible_values_at_once() -> None:
+    with pytest.raises(InputError, match="severity=9"):
+        Corruption("contrast", 9)
+    with pytest.raises(InputError, match="norm='l7'"):
+        Attack("l7", 1.0)
+
+
+def test_labels() -> None:
+    assert [c.label for c in CONDITIONS] == ["clean", "gaussian_noise 5", "linf 25.5/255"]
+    assert Attack("l2", 0.6).label == "l2 0.6"
+
+
+def test_progress_bar_names_the_condition(capsys: pytest.CaptureFixture[str]) -> None:
+    run(CoinModel(noise=0.0), dark_and_bright(4, size=8), CONDITIONS, progress=True)
+    shown = capsys.readouterr()
+    assert "toy: linf 25.5/255: 100%" in shown.err
+    assert shown.out == ""
+    run(CoinModel(noise=0.0), dark_and_bright(4, size=8), CONDITIONS)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,89 @@
+"""Small models and data whose right answers are known."""
+
+import torch
+from torch import Tensor, nn
+
+from vonenet.data import ImageArrays
+
+
+class LinearModel(nn.Module):
+    """Two logits whose difference is a fixed linear function of the pixels."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("slope", torch.randn(shape, generator=generator))
+        self.slope: Tensor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        score = (self.slope * (pixels - 0.5)).sum(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(score), score], dim=1)
+
+
+class RecordedNoise:
+    """Standard normal numbers in a fixed order, whatever the shapes they are asked for in."""
+
+    def __init__(self) -> None:
+        self.numbers = torch.randn(100_000, generator=torch.Generator().manual_seed(0)).double()
+        self.position = 0
+
+    def __call__(self, like: Tensor) -> Tensor:
+        drawn = self.numbers[self.position : self.position + like.numel()]
+        self.position += like.numel()
+        return drawn.view_as(like)
+
+
+class NoisyModel(nn.Module):
+    """A stochastic model as a VOneNet is one: filters, noise that grows with them, a readout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(1, 3, 3, bias=False)
+        self.readout = nn.Linear(3, 4)
+        self.noise = RecordedNoise()
+        self.passes = 0
+
+    def respond(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return self.filters(images).relu()
+
+    def decide(self, mean: Tensor) -> Tensor:
+        noisy = mean + self.noise(mean) * (mean + 0.1).sqrt()
+        return self.readout(noisy.relu().mean(dim=(2, 3)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decide(self.respond(images))
+
+
+class NoisyMeanModel(NoisyModel):
+    """The same, offering its mean response."""
+
+    def mean_response(self, images: Tensor) -> Tensor:
+        return self.respond(images)
+
+    def forward_from_mean_response(self, mean_response: Tensor) -> Tensor:
+        return self.decide(mean_response)
+
+
+class CoinModel(nn.Module):
+    """Says "bright" or "dark" of an image, but noise of torch's global generator talks into it."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.noise = noise
+        self.calls = 0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.calls += 1
+        score = 4 * (pixels.mean(dim=(1, 2, 3)) - 0.5)
+        score = score + self.noise * torch.randn(len(pixels))
+        return torch.stack([-score, score], dim=1)
+
+
+def dark_and_bright(count: int, size: int = 32) -> ImageArrays:
+    """Uniformly noisy images with mean 0.25 (class 0) and 0.75 (class 1) in turn."""
+    labels = torch.arange(count) % 2
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(count, 1, size, size, generator=generator) / 2
+    images = noise + labels[:, None, None, None] / 2
+    return ImageArrays(images, labels, ("dark", "bright"), f"toy {size}px")

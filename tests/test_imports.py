@@ -1,0 +1,69 @@
+"""Imports go one way (docs/architecture.md): no room knows one that is built on it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "vonenet"
+LEAVES = {"errors", "_timm_hook"}  # anyone may import these
+ALLOWED = {
+    "errors": set(),
+    "_timm_hook": {"zoo"},  # when timm is imported, not before
+    "v1": set(),
+    "backbones": set(),
+    "results": set(),
+    "data": set(),
+    "training": {"data"},
+    "robustness": {"data", "results"},
+    "report": {"results"},
+    "model": {"v1", "backbones"},
+    "zoo": {"v1", "backbones", "model"},
+}
+TOP = {"__main__", "cli", "commands", "demo", "demo_figures"}  # where everything meets
+
+
+def rooms():
+    return sorted({path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in modules()})
+
+
+def modules():
+    return [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = (
+                [node.module]
+                if node.module != "vonenet"
+                else [f"vonenet.{a.name}" for a in node.names]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            assert not (isinstance(node, ast.ImportFrom) and node.level), (
+                f"relative import in {path}"
+            )
+            continue
+        for name in names:
+            if name.startswith("vonenet."):
+                yield name.split(".")[1]
+
+
+def test_the_map_covers_every_room():
+    assert set(rooms()) == set(ALLOWED) | TOP
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_imports_go_one_way(room):
+    for path in modules():
+        if path.relative_to(SOURCE).parts[0].removesuffix(".py") == room:
+            foreign = set(imported_rooms(path)) - {room} - LEAVES
+            assert foreign <= ALLOWED[room], f"{path.relative_to(SOURCE)} imports {foreign}"
+
+
+def test_nothing_imports_the_command():
+    for path in modules():
+        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        assert room == "__main__" or "cli" not in set(imported_rooms(path)) - {room}

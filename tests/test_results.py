@@ -1,0 +1,123 @@
+"""Result rows on disk, the hash of weights, and Wilson's interval."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+import vonenet
+from vonenet.errors import InputError, VOneNetWarning
+from vonenet.results import Result, append_jsonl, read_jsonl, weights_hash, wilson_interval
+
+
+def row(value: float = 0.1 + 0.2, **changes: object) -> Result:
+    columns: dict[str, object] = {
+        "experiment": "test",
+        "model": "voneresnet18",
+        "model_hash": "0123456789abcdef",
+        "data": "embedded/test 32px",
+        "data_size": 2000,
+        "condition": {"attack": "pgd", "norm": "linf", "epsilon": 1 / 255, "steps": 20},
+        "metric": "accuracy",
+        "value": value,
+        "ci_low": 0.25,
+        "ci_high": 0.35,
+        "n": 250,
+        "seed": 0,
+        "flags": {"stochastic": True},
+    }
+    return Result(**(columns | changes))  # type: ignore[arg-type]
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    rows = [row(), row(1 / 3, condition={})]
+    append_jsonl(path, rows[:1])
+    append_jsonl(path, rows[1:])
+    assert read_jsonl(path) == rows
+
+
+def test_versions_are_those_of_this_run() -> None:
+    assert row().versions == {
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "torch": torch.__version__,
+        "vonenet": vonenet.__version__,
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "results.jsonl"
+    append_jsonl(path, [row(0.1), row(0.2)])
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.warns(VOneNetWarning, match="last line of .* is unfinished"):
+        assert read_jsonl(path) == [row(0.1)]
+    append_jsonl(path, [row(0.3)])
+    assert read_jsonl(path) == [row(0.1), row(0.3)]
+
+
+@pytest.mark.parametrize("line", ["not json", "[1]", '{"experiment": "demo"}', '{"colour": 1}'])
+def test_another_broken_line_is_an_error(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "results.jsonl"
+    append_jsonl(path, [row()])
+    path.write_text(path.read_text() + line + "\n")
+    append_jsonl(path, [row()])
+    with pytest.raises(InputError, match=r"line 2 of .*results\.jsonl is not a row"):
+        read_jsonl(path)
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_jsonl(tmp_path / "results.jsonl")
+
+
+def test_value_that_json_cannot_carry_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    append_jsonl(path, [row()])
+    with pytest.raises(ValueError, match="JSON"):
+        append_jsonl(path, [row(float("nan"))])
+    assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [250]
+
+
+def test_hash_belongs_to_the_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to(torch.bfloat16)
+    assert weights_hash(model) == weights_hash(copy.deepcopy(model))
+    assert len(weights_hash(model)) == 16
+    others = [copy.deepcopy(model) for _ in range(3)]
+    with torch.no_grad():
+        others[0][0].bias[0] += 1  # type: ignore[operator, index]
+        others[1][1].running_mean[0] += 1  # type: ignore[operator, index]
+    others[2].to(torch.float32)
+    assert len({weights_hash(each) for each in (model, *others)}) == 4
+
+
+def test_hash_tells_names_and_shapes_apart() -> None:
+    """The bytes are the same in all three."""
+    tall, wide = nn.Linear(1, 4, bias=False), nn.Linear(4, 1, bias=False)
+    wide.weight.data = tall.weight.detach().T.clone()
+    assert len({weights_hash(each) for each in (tall, wide, nn.Sequential(tall))}) == 3
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 2), (180, 250), (1990, 2000)])
+@pytest.mark.parametrize("confidence", [0.95, 0.5])
+def test_wilson_agrees_with_scipy(successes: int, n: int, confidence: float) -> None:
+    theirs = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    ours = wilson_interval(successes, n, confidence)
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", range(1, 100, 7))
+def test_certain_outcomes_have_exact_ends(n: int) -> None:
+    assert wilson_interval(0, n)[0] == 0
+    assert wilson_interval(n, n)[1] == 1
+
+
+@pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5), (1, 5, 1.0), (1, 5, 0.0)])
+def test_impossible_proportions_are_refused(arguments: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="no interval"):
+        wilson_interval(*arguments)

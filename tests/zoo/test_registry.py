@@ -1,0 +1,118 @@
+"""Names -> models: the promises that hold for every registered one, and the errors' words."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+import vonenet
+from vonenet.zoo.registry import NAMED_MODELS
+from vonenet.zoo.timm_entrypoints import NAMES
+
+SMALL = {"simple_channels": 4, "complex_channels": 4}
+
+
+@pytest.mark.parametrize("name", NAMED_MODELS)
+def test_every_named_model_is_built_and_differentiates_to_the_image(name):
+    model = vonenet.create_model(name, image_size=64, num_classes=5, **SMALL).eval()
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    logits = model(images)
+    logits.sum().backward()
+    assert logits.shape == (2, 5)
+    assert images.grad.isfinite().all()
+    assert model.get_submodule(model.head_name).out_features == 5
+    assert model.noise == NAMED_MODELS[name].noise
+
+
+@pytest.mark.parametrize("name", NAMED_MODELS)
+def test_every_model_has_its_base(name):
+    base = vonenet.create_base_model(name, num_classes=5, image_size=(64, 64)).eval()
+    assert base(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+
+
+def test_keywords_reach_the_block():
+    model = vonenet.create_model(
+        "voneresnet_small", image_size=32, noise="gaussian", noise_scale=0.1, sf_max=4.0, **SMALL
+    )
+    v1 = model.config.v1
+    assert (v1.noise, v1.noise_scale, v1.sf_max) == ("gaussian", 0.1, 4.0)
+    assert model.vone_block.gabor_parameters.frequency_cpd.max() <= 4.0
+
+
+def test_unknown_names_list_the_nearest():
+    with pytest.raises(vonenet.InputError, match="unknown model 'voneresnet5'.*voneresnet50"):
+        vonenet.create_model("voneresnet5")
+    with pytest.raises(vonenet.InputError, match="resnet50_ns"):
+        vonenet.get_model("resnet18")
+
+
+def test_unknown_keywords_raise_with_the_nearest():
+    with pytest.raises(TypeError, match="unknown setting 'kernelsize'.*'kernel_size'"):
+        vonenet.create_model("voneresnet18", kernelsize=31)
+    with pytest.raises(TypeError, match="unknown setting 'features_only'"):
+        vonenet.create_model("voneresnet18", features_only=True)
+
+
+def test_weights_that_do_not_exist_are_not_promised():
+    with pytest.raises(vonenet.InputError, match="no weights are published for voneresnet18"):
+        vonenet.create_model("voneresnet18", pretrained=True)
+
+
+def test_list_models_knows_named_and_timm_models():
+    names = vonenet.list_models()
+    assert names[: len(NAMED_MODELS)] == list(NAMED_MODELS)
+    assert {"vone_convnext_tiny", "vone_resnet26", "vone_vit_tiny_patch16_224"} <= set(names)
+    assert vonenet.list_models("vonealex*") == ["vonealexnet"]
+    assert len(names) == len(set(names)) > 300
+
+
+def test_a_timm_backbone_works_end_to_end():
+    model = vonenet.create_model("vone_resnet10t", image_size=64, num_classes=3, **SMALL).eval()
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+    assert model.config.backbone == "timm/resnet10t"
+
+
+def test_a_family_without_adapter_says_so():
+    with pytest.raises(vonenet.InputError, match="mlp_mixer"):
+        vonenet.create_model("vone_mixer_s32_224")
+
+
+def test_timm_builds_our_models_after_import():
+    assert set(NAMES) == set(NAMED_MODELS)
+    model = timm.create_model("voneresnet18", num_classes=4, image_size=64)
+    assert isinstance(model, vonenet.VOneNet)
+    assert model.config.num_classes == 4
+
+
+@pytest.mark.parametrize("order", ["import vonenet, timm", "import timm, vonenet"])
+def test_either_import_comes_first(order):
+    code = f"{order}; print(timm.is_model('voneresnet50'), timm.is_model('resnet18'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_importing_is_silent_and_light():
+    """Opens no socket, prints nothing, imports neither torch nor matplotlib nor tyro."""
+    code = """
+import json, sys
+def refuse(event, _):
+    if event.startswith("socket."): raise SystemExit(f"{event} at import")
+sys.addaudithook(refuse)
+import vonenet
+print(json.dumps([m for m in ("torch", "matplotlib", "tyro", "timm") if m in sys.modules]))
+vonenet.create_model
+print(json.dumps([m for m in ("matplotlib", "tyro") if m in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[], []]
+    assert done.stderr == ""
+
+
+def test_every_public_name_exists():
+    assert all(hasattr(vonenet, name) for name in vonenet.__all__)
+    assert set(vonenet.__all__) <= set(dir(vonenet))
+    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
+        _ = vonenet.create_modle
