@@ -33,7 +33,9 @@ def demo(quick: bool = False, out: Path = Path("demo"), seed: int = 0) -> None:
     import dataclasses
 
     from vonenet.demo import DemoConfig, run_demo
+    from vonenet.memory import keep_freed_memory
 
+    keep_freed_memory()
     config = DemoConfig()
     config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, seed=seed))
     print(run_demo(config.quick() if quick else config, out))

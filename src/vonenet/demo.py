@@ -96,17 +96,16 @@ class DemoConfig:
     )
 
     def quick(self) -> DemoConfig:
-        """The same in a minute: fewer images, epochs, conditions and samples."""
+        """The same in a minute: fewer epochs, test images, conditions and samples."""
         return dataclasses.replace(
             self,
-            training_images=3_000,
             test_images=500,
             attack_images=100,
             attack_steps=10,
             gradient_samples=4,
             corruptions=("gaussian_noise", "defocus_blur", "brightness", "contrast"),
             severities=(3, 5),
-            attacks=(("linf", 8 / 255), ("l2", 1.5)),
+            attacks=(("linf", 8 / 255), ("l2", 0.6)),
             recipe=dataclasses.replace(self.recipe, epochs=3),
         )
 
@@ -224,13 +223,14 @@ def examples(
     corruption = Corruption(config.corruptions[0], config.severities[-1])
     norm, epsilon = config.attacks[-1]
     attack = Attack(norm, epsilon, config.attack_steps, config.gradient_samples)
+    radius = attack.label.replace("linf", "L\N{INFINITY}").replace("l2", "L2")
     columns: list[tuple[str, Tensor, Sequence[str]]] = [("clean", pixels, (BASE, VONE))]
     with seeded(config.recipe.seed, torch.device("cpu")):
         corrupted = corruption.perturb(models[BASE], pixels, labels, seed=0, first_index=0)
         columns.append((corruption.label.replace("_", " "), corrupted, (BASE, VONE)))
         for name in (BASE, VONE):
             attacked = attack.perturb(models[name], pixels, labels, seed=0, first_index=0)
-            columns.append((f"{attack.label} attack on {name}", attacked, (name,)))
+            columns.append((f"attack on {name}, {radius}", attacked, (name,)))
     said = {
         caption: {name: decide(models[name], images) for name in names}
         for caption, images, names in columns
@@ -286,21 +286,21 @@ def method(config: DemoConfig, models: dict[str, PixelModel], seconds: float) ->
     }
     size = config.model["image_size"]
     return {
-        "Images": f"Fashion-MNIST (MIT licence), class-balanced part: {config.training_images:,} to "
-        f"train, {config.test_images:,} to test; 28 px padded to {size} px, grey",
+        "Images": f"Fashion-MNIST (MIT licence), class-balanced part: {config.training_images:,} "
+        f"to train, {config.test_images:,} to test; 28 px padded to {size} px, grey",
         "Networks": f"three residual blocks of width 16 behind a 7x7 stem ({BASE}, "
         f"{trained[BASE]:,} trained weights) or behind V1 and a 1x1 bottleneck ({VONE}, "
         f"{trained[VONE]:,}; V1 itself is fixed)",
         "Training": f"the same for both: {recipe.epochs} epochs of SGD, batch {recipe.batch_size}, "
-        f"{recipe.schedule} schedule, peak learning rate {recipe.learning_rate:g}, seed {recipe.seed}; "
-        "no corruption and no attack was seen in training",
+        f"{recipe.schedule} schedule, peak learning rate {recipe.learning_rate:g}, seed "
+        f"{recipe.seed}; no corruption and no attack was seen in training",
         "Corruptions": f"{len(config.corruptions)} types of ImageNet-C at CIFAR-10-C's constants, "
         f"severities {', '.join(map(str, config.severities))}, on {config.test_images:,} images",
         "Attacks": f"untargeted PGD on {config.attack_images} images, {config.attack_steps} steps, "
         f"knowing everything; for the noisy {VONE} each gradient is averaged over "
         f"{config.gradient_samples} noise samples",
-        "Decisions": "one pass per image, with fresh noise; intervals are Wilson's, over images and "
-        "their noise together. One training seed: the spread between seeds is not in them",
+        "Decisions": "one pass per image, with fresh noise; intervals are Wilson's, over images "
+        "and their noise together. One training seed: the spread between seeds is not in them",
         "Machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}, "
         f"Python {platform.python_version()}; {seconds:.0f} s in all",
     }

@@ -51,6 +51,11 @@ def test_family_that_cannot_be_adapted_is_named_with_those_that_can() -> None:
         build_backbone("timm/mixer_s32_224")
 
 
+def test_our_own_names_in_timms_registry_are_no_back_ends() -> None:
+    with pytest.raises(InputError, match="cannot be replaced"):
+        build_backbone("timm/voneresnet18")
+
+
 def test_network_with_two_classifiers_is_refused() -> None:
     with pytest.raises(InputError, match="head, head_dist"):
         build_backbone("timm/deit_tiny_distilled_patch16_224")
@@ -61,6 +66,7 @@ def test_base_of_a_family_that_cannot_be_adapted_is_built() -> None:
     assert base.get_classifier().out_features == 3
 
 
+@pytest.mark.slow
 def test_importing_back_ends_does_not_import_timm() -> None:
     code = "import sys, vonenet.backbones; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

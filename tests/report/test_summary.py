@@ -47,9 +47,12 @@ def test_a_missing_kind_of_row_is_named(kind):
 @pytest.mark.parametrize(
     ("vone", "words"),
     [
-        (Summary(0.8, 0.7, 0.6), "the network is more robust: it keeps 60% .* keeps 40%"),
-        (Summary(0.8, 0.3, 0.2), "the network is not more robust: it keeps 20%"),
-        (Summary(0.8, 0.3, 0.6), "gains in one way and loses in another"),
+        (
+            Summary(0.8, 0.7, 0.6),
+            "is more robust to white-box attack and to corruption: it keeps 60% .* keeps 40%",
+        ),
+        (Summary(0.8, 0.3, 0.2), "is not more robust: it keeps 20%"),
+        (Summary(0.8, 0.3, 0.6), "more robust to white-box attack, though not to corruption"),
     ],
 )
 def test_the_verdict_follows_the_numbers(vone, words):

@@ -110,6 +110,17 @@ def test_one_step_is_fgsm() -> None:
     torch.testing.assert_close(adversarial, (images + 0.1 * sign).clamp(0, 1))
 
 
+@pytest.mark.parametrize("norm", BALLS)
+def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm: str) -> None:
+    change = torch.randn(3, *SHAPE)
+    project, length = BALLS[norm].project, lengths(change, norm)
+    assert torch.equal(project(change, float(length.max()) * 1.01), change)
+    radius = float(length.min()) / 2
+    torch.testing.assert_close(
+        lengths(project(change, radius), norm), torch.full((3,), radius).double()
+    )
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0, 1000.0])
 def test_l1_projection_agrees_with_a_root_finder(epsilon: float) -> None:
     change = torch.randn(4, *SHAPE, dtype=torch.float64)

@@ -14,6 +14,7 @@ from torch import Tensor
 from vonenet.data import photograph
 from vonenet.errors import InputError
 from vonenet.robustness import CORRUPTIONS, corrupt
+from vonenet.robustness.corruptions import constants_size
 
 SEVERITIES = (1, 2, 3, 4, 5)
 RANDOM = ("gaussian_noise", "shot_noise", "impulse_noise")
@@ -57,13 +58,14 @@ def test_table_has_the_published_constants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "factor"),
-    [((28, 28), 0.75), ((47, 300), 0.75), ((48, 48), 0.4), ((127, 500), 0.4), ((224, 224), 0.4)],
+    ("shape", "size"),
+    [((28, 28), 32), ((300, 47), 32), ((48, 48), 64), ((127, 500), 64), ((128, 128), 224)],
 )
-def test_constants_go_by_the_shorter_side(shape: tuple[int, int], factor: float) -> None:
+def test_constants_go_by_the_shorter_side(shape: tuple[int, int], size: int) -> None:
     images = torch.rand(1, 1, *shape)
-    expected = factor * (images - images.mean()) + images.mean()
-    torch.testing.assert_close(corrupt(images, "contrast", 1), expected.clamp(0, 1))
+    amount = {32: 0.05, 64: 0.1, 224: 0.1}[size]
+    assert constants_size(shape) == size
+    torch.testing.assert_close(corrupt(images, "brightness", 1), (images + amount).clamp(max=1))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

@@ -92,6 +92,9 @@ def test_columns_say_what_was_done() -> None:
     assert attack.flags == {"stochastic": True}
     *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
     assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
+    # The check for noise, then a decision per condition, and every step's gradient.
+    assert stochastic.calls == 2 + 3 * 3 + 3 * 4
+    assert deterministic.calls == 2 + 3 + 3
 
 
 def test_decisions_of_different_images_have_their_own_noise() -> None:

@@ -48,6 +48,16 @@ def test_noise_is_on_in_training_and_in_evaluation(block, images):
         assert not torch.equal(module(images), module(images))
 
 
+@pytest.mark.parametrize("level", [0.07, 0.0])
+def test_gradient_of_the_noise_is_right_on_both_sides_of_silence(level):
+    noise = Noise("neuronal", scale=0.35, level=level)
+    mean = torch.tensor([-3.0, -0.21, 0.01, 1.0, 20.0], dtype=torch.float64, requires_grad=True)
+    draw = torch.tensor([1.0, -2.0, 0.5, -0.3, 2.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: noise(x, draw), mean)
+    broadcast = mean.detach().expand(3, 5).clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: noise(x, draw[None]), broadcast)
+
+
 def test_elements_and_images_draw_independently(block, images):
     draws = block.noise(torch.zeros(2000, 4, 3, 3)).flatten(1)
     correlation = torch.corrcoef(draws.T) - torch.eye(36)

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.models import PretrainedCfg, is_model_in_modules
+from timm.models import is_model_in_modules
 from torch import nn
 
 from vonenet.backbones.backbone import Backbone, without_inplace
@@ -149,7 +149,7 @@ FAMILIES: dict[str, Adapter] = {
 def adaptable_names() -> list[str]:
     """Names of the networks that `timm_backbone` takes, sorted; none is built."""
     names = (name for family in _families() for name in timm.list_models(module=family))
-    return sorted(name for name in names if isinstance(_config(name).classifier, str))
+    return sorted(name for name in names if isinstance(_classifier(name), str))
 
 
 def timm_base(
@@ -157,13 +157,25 @@ def timm_base(
 ) -> nn.Module:
     """Build a network of timm, randomly initialised, with no in-place layer.
 
-    `image_size` is told to those networks that are tied to one. Inside some blocks timm adds the
+    Only networks that are tied to one image size are told it. Inside some blocks timm adds the
     shortcut in place; a hook on the layer before such a sum sees the sum.
+
+    Raises:
+        InputError: For an image size that the network cannot take.
     """
-    settings: dict[str, Any] = {"img_size": image_size} if _config(name).fixed_input_size else {}
-    model: nn.Module = timm.create_model(
-        name, pretrained=False, num_classes=num_classes, in_chans=in_chans, **settings
-    )
+    config = timm.get_pretrained_cfg(name)
+    settings: dict[str, Any] = {}
+    if config is not None and config.fixed_input_size:
+        settings["img_size"] = image_size
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_classes, in_chans=in_chans, **settings
+        )
+    except (ArithmeticError, AssertionError, RuntimeError) as error:
+        height, width = image_size
+        raise InputError(
+            f"timm cannot build {name} for images of {height} x {width} px: {error!r}"
+        ) from error
     return without_inplace(model)
 
 
@@ -176,15 +188,16 @@ def timm_backbone(
         InputError: For a network whose stem cannot be replaced, and for an image size or stride
             that does not fit it.
     """
-    family, head = _family(name), _config(name).classifier
+    family = _family(name)
     if family not in FAMILIES:
         raise InputError(
             f"the stem of timm/{name} cannot be replaced, it is of the family {family!r}; "
             f"families that can be: {', '.join(_families())}"
         )
+    head = _classifier(name)
     if not isinstance(head, str):
         raise InputError(
-            f"timm/{name} must have exactly one classifier, it has {', '.join(head or ['none'])}"
+            f"timm/{name} must have exactly one classifier, it has {', '.join(head) or 'none'}"
         )
     model = timm_base(name, num_classes=num_classes, in_chans=3, image_size=image_size)
     try:
@@ -203,7 +216,7 @@ def _family(name: str) -> str:
     return next(f for f in timm.list_modules() if is_model_in_modules(name, [f]))
 
 
-def _config(name: str) -> PretrainedCfg:
+def _classifier(name: str) -> str | tuple[str, ...]:
+    """Dotted name of the final classifier, or of each where there are several or none."""
     config = timm.get_pretrained_cfg(name)
-    assert config is not None  # every registered network has one
-    return config
+    return (config.classifier if config is not None else None) or ()

@@ -68,17 +68,18 @@ def by_model(rows: Iterable[Result]) -> Mapping[str, list[Result]]:
 
 def verdict(base: Summary, vone: Summary) -> str:
     """What the numbers say, in one sentence, whichever way they fall."""
-    gains = [vone.white_box - base.white_box, vone.corruption - base.corruption]
-    if all(gain > 0 for gain in gains):
-        head = "With a model of V1 in front, the network is more robust"
-    elif all(gain <= 0 for gain in gains):
-        head = "With a model of V1 in front, the network is not more robust"
-    else:
-        head = "With a model of V1 in front, the network gains in one way and loses in another"
+    attack, corruption = vone.white_box > base.white_box, vone.corruption > base.corruption
+    robust = {
+        (True, True): "more robust to white-box attack and to corruption",
+        (True, False): "more robust to white-box attack, though not to corruption",
+        (False, True): "more robust to corruption, though not to white-box attack",
+        (False, False): "not more robust",
+    }[attack, corruption]
+    head = f"With a model of V1 in front, the network is {robust}"
     return (
         f"{head}: it keeps {vone.white_box:.0%} accuracy under white-box attack where its base "
         f"keeps {base.white_box:.0%}, and {vone.corruption:.0%} under corruption where the base "
-        f"keeps {base.corruption:.0%}, at {vone.clean:.0%} against {base.clean:.0%} on clean images."
+        f"keeps {base.corruption:.0%}, at {vone.clean:.0%} against {base.clean:.0%} when clean."
     )
 
 

@@ -5,13 +5,16 @@ makes a noisy model look robust (Athalye et al. 2018, arXiv:1802.00420, "expecta
 transformation").
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vonenet.data.pixels import PixelModel
+
+Stage: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable
@@ -42,18 +45,16 @@ def sample_logits(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
     Returns:
         (samples, B, K).
     """
-    stages = _two_stages(model, pixels)
-    if stages is None:
-        return torch.stack([model(pixels) for _ in range(samples)])
-    noisy_stage, images = stages
-    mean = noisy_stage.mean_response(images)
-    repeated = mean.expand(samples, *mean.shape).flatten(0, 1)
-    logits = noisy_stage.forward_from_mean_response(repeated)
-    return logits.reshape(samples, len(pixels), -1)
+    before_noise, from_noise_on = _two_stages(model)
+    mean = before_noise(pixels)
+    return torch.stack([from_noise_on(mean) for _ in range(samples)])
 
 
 def averaged_gradient(model: nn.Module, pixels: Tensor, labels: Tensor, samples: int) -> Tensor:
     """Gradient of each image's cross-entropy with respect to its pixels, averaged over noise.
+
+    The gradients of the draws are summed at the mean response and go back through the filters
+    together, once. Memory does not grow with the number of samples.
 
     Args:
         model: Takes pixels; in eval mode.
@@ -64,11 +65,16 @@ def averaged_gradient(model: nn.Module, pixels: Tensor, labels: Tensor, samples:
     Returns:
         (B, C, H, W), the mean of the `samples` per-draw gradients.
     """
+    before_noise, from_noise_on = _two_stages(model)
     with torch.enable_grad():
         pixels = pixels.detach().requires_grad_()
-        logits = sample_logits(model, pixels, samples)
-        losses = cross_entropy(logits.flatten(0, 1), labels.repeat(samples), reduction="sum")
-        (gradient,) = torch.autograd.grad(losses / samples, pixels)
+        mean = before_noise(pixels)
+        start = mean.detach().requires_grad_()
+        total = torch.zeros_like(start)
+        for _ in range(samples):
+            loss = cross_entropy(from_noise_on(start), labels, reduction="sum")
+            total += torch.autograd.grad(loss, start)[0]
+        (gradient,) = torch.autograd.grad(mean, pixels, total / samples)
     return gradient
 
 
@@ -78,10 +84,18 @@ def averaged_probabilities(model: nn.Module, pixels: Tensor, samples: int) -> Te
     return sample_logits(model, pixels, samples).softmax(dim=-1).mean(dim=0)
 
 
-def _two_stages(model: nn.Module, pixels: Tensor) -> tuple[MeanResponseModel, Tensor] | None:
-    """The model that offers its mean response and the images it takes; None if none does."""
+def _two_stages(model: nn.Module) -> tuple[Stage, Stage]:
+    """The model from pixels to its mean response, and from there to logits.
+
+    A model that offers no mean response does all of its work in the second stage.
+    """
     if isinstance(model, PixelModel) and isinstance(model.model, MeanResponseModel):
-        return model.model, model.normalise(pixels)
+        inner, normalise = model.model, model.normalise
+
+        def before_noise(pixels: Tensor) -> Tensor:
+            return inner.mean_response(normalise(pixels))
+
+        return before_noise, inner.forward_from_mean_response
     if isinstance(model, MeanResponseModel):
-        return model, pixels
-    return None
+        return model.mean_response, model.forward_from_mean_response
+    return nn.Identity(), model

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,15 +56,8 @@ class Noise(nn.Module):
     def standard_deviation(self, mean_response: Tensor) -> Tensor | float:
         """Standard deviation of the response at each mean response (any shape)."""
         if self.mode == "neuronal":
-            return torch.sqrt(self._variance(mean_response))
+            return neuronal_deviation(mean_response, self.scale, self.level)
         return self.scale if self.mode == "gaussian" else 0.0
-
-    def _variance(self, mean_response: Tensor) -> Tensor:
-        """(max(s x + l, 0) + floor) / s^2, arranged for two passes over memory."""
-        per_spike = 1 / self.scale**2
-        silent = mean_response.new_tensor((self.level + VARIANCE_FLOOR) * per_spike)
-        linear = torch.add(silent, mean_response, alpha=1 / self.scale)
-        return linear.clamp_min(VARIANCE_FLOOR * per_spike)
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """Noisy responses (not rectified), of the shape of `mean_response`.
@@ -78,13 +72,50 @@ class Noise(nn.Module):
             standard_normal = self.draw(mean_response)
         if self.mode == "gaussian":
             return torch.add(mean_response, standard_normal, alpha=self.scale)
-        return torch.addcmul(
-            mean_response, standard_normal, torch.sqrt(self._variance(mean_response))
-        )
+        noisy: Tensor = NeuronalNoise.apply(mean_response, standard_normal, self.scale, self.level)
+        return noisy
 
     def extra_repr(self) -> str:
         """Settings, for the printed model."""
         return f"{self.mode}, scale={self.scale}, level={self.level}"
+
+
+def neuronal_deviation(mean_response: Tensor, scale: float, level: float) -> Tensor:
+    """sqrt(max(s x + l, 0) + floor) / s, arranged for few passes over memory."""
+    silent = mean_response.new_tensor((level + VARIANCE_FLOOR) / scale**2)
+    variance = torch.add(silent, mean_response, alpha=1 / scale)
+    return variance.clamp_min_(VARIANCE_FLOOR / scale**2).sqrt_()
+
+
+class NeuronalNoise(torch.autograd.Function):
+    """x + z sd(x), and its gradient 1 + z / (2 s sd(x)) with respect to x, z being given.
+
+    Written out because autograd's own would pass over memory twice as often.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(mean: Tensor, standard_normal: Tensor, scale: float, level: float) -> Tensor:
+        """Noisy responses."""
+        return torch.addcmul(mean, standard_normal, neuronal_deviation(mean, scale, level))
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor
+    ) -> None:
+        """Keep what the gradient is made of."""
+        mean, standard_normal, ctx.scale, ctx.level = inputs
+        ctx.save_for_backward(mean, standard_normal)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient with respect to the mean response; below 0 spikes it is 1."""
+        mean, standard_normal = ctx.saved_tensors
+        deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
+        slope = standard_normal / deviation.mul(2 * ctx.scale)
+        slope = slope.masked_fill(mean * ctx.scale < -ctx.level, 0.0)
+        return torch.addcmul(gradient, gradient, slope), None, None, None
 
 
 def check_noise(mode: str | None, scale: float, level: float) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import re
-import tempfile
+import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +57,12 @@ def save_checkpoint(model: VOneNet, path: str | Path) -> None:
     if parameters is not None and model.config.v1.filters == "given":
         metadata["gabor_parameters"] = parameters.to_json()
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         save_file(tensors, temporary, metadata)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: Any) -> VOneNet:

@@ -1,0 +1,81 @@
+"""The front door: every command and snippet of the README runs."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import vonenet
+from tests.published import write_published
+from vonenet import cli, demo
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands(first_word):
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(f"{first_word} ")]
+
+
+@pytest.fixture
+def user_folder(tmp_path, monkeypatch):
+    """A folder with a photograph and, where a download would put it, a stand-in for the weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VONENET_HOME", str(tmp_path))
+    model = vonenet.create_model("voneresnet50", filters="legacy")
+    write_published(tmp_path / "voneresnet50_e70.pth.tar", model)
+    shutil.copy(str(files("vonenet.data") / "files" / "coffee.jpg"), "photo.jpg")
+    return tmp_path
+
+
+def test_the_python_snippets_run(user_folder):
+    snippets = blocks("python")
+    assert snippets
+    for snippet in snippets:
+        names = {}
+        exec(snippet, names)
+        assert names["v1"].shape == (4, 512, 56, 56)
+    assert (user_folder / "voneresnet50.safetensors").exists()
+
+
+def test_the_commands_run(user_folder, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
+    lines = commands("vonenet")
+    assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out
+    for line in lines:
+        cli.main(shlex.split(line)[1:])
+        assert capsys.readouterr().out.strip()
+
+
+def test_the_make_targets_exist():
+    targets = [line.split()[1] for line in commands("make")]
+    assert targets == ["demo", "test"]
+    for target in targets:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_links_and_pictures_lead_somewhere():
+    for address in re.findall(r"\]\(([^)]+)\)", README):
+        assert address.startswith("https://") or (ROOT / address).exists(), address
+    for path in re.findall(r"`((?:src|docs|tests)/[^`]*)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_defects_page_names_tests_that_exist():
+    page = (ROOT / "docs" / "defects.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*$", page, flags=re.MULTILINE)
+    assert [int(row) for row in rows] == list(range(1, 41))
+    for path in re.findall(r"`((?:src|tests)/[^`:]*)", page):
+        assert (ROOT / path).exists(), path
+    all_tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"test_\w+(?=`)", page):
+        assert f"def {name}(" in all_tests, name
