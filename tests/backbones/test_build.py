@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import timm
+import torch
 
 from vonenet.backbones import (
     backbone_names,
@@ -70,3 +71,22 @@ def test_base_of_a_family_that_cannot_be_adapted_is_built() -> None:
 def test_importing_back_ends_does_not_import_timm() -> None:
     code = "import sys, vonenet.backbones; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "cornet_s", "alexnet", "resnet_small"])
+def test_small_images_meet_a_first_stage_of_stride_2_in_network_and_base(name: str) -> None:
+    """The last maps of a base and of its VOneNet have one size, so that they can be compared."""
+    last = {"cornet_s": "decoder.avgpool", "alexnet": "avgpool"}.get(name, "avgpool")
+    shapes = []
+    with torch.device("meta"):
+        backbone = build_backbone(name, image_size=(64, 64))
+        base = build_base(name, image_size=(64, 64))
+        assert backbone.stride == 2
+        for module in (backbone.module, base):
+            module.get_submodule(last).register_forward_pre_hook(
+                lambda _m, args: shapes.append(args[0].shape[-2:])
+            )
+        backbone.module(torch.empty(1, backbone.in_channels, 32, 32))
+        base(torch.empty(1, 3, 64, 64))
+    assert max(shapes[0]) <= max(shapes[1]) + 1
+    assert max(shapes[1]) <= max(shapes[0]) + 1

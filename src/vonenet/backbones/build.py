@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -14,25 +15,47 @@ from vonenet.backbones.resnet import DEPTHS, resnet, resnet_backbone
 from vonenet.backbones.small import resnet_small, resnet_small_backbone
 from vonenet.errors import InputError
 
+# Below this, first stages of stride 4 run at stride 2, as the field has it on Tiny ImageNet (Baidya
+# et al. 2021, 64 px): at stride 4 the last maps of a 64 px image would be 2 x 2.
+SMALL_IMAGE_PX = 128
+
 # timm takes seconds to import, so the functions below import `timm_stems` when they need it.
 _TIMM_PREFIX = "timm/"
 
 
 @dataclass(frozen=True)
 class _Native:
-    """How to build a network that we define, without its first stage and whole."""
+    """How to build a network that we define, without its first stage and whole.
+
+    `halve_stem_stride` changes a whole one for small images, where its stem has stride 4.
+    """
 
     backbone: Callable[..., Backbone]  # (*, num_classes)
     base: Callable[..., nn.Module]  # (*, num_classes, in_chans)
+    halve_stem_stride: Callable[[Any], None] | None = None
+
+
+def _drop_resnet_pool(model: Any) -> None:
+    model.maxpool = nn.Identity()
+
+
+def _drop_cornet_pool(model: Any) -> None:
+    model.V1.pool = nn.Identity()
+
+
+def _halve_alexnet_conv1(model: Any) -> None:
+    model.features[0].stride = (2, 2)
 
 
 _NATIVE = {
     **{
-        f"resnet{depth}": _Native(partial(resnet_backbone, depth), partial(resnet, depth))
+        f"resnet{depth}": _Native(
+            partial(resnet_backbone, depth), partial(resnet, depth), _drop_resnet_pool
+        )
         for depth in DEPTHS
     },
-    "alexnet": _Native(alexnet_backbone, alexnet),
-    "cornet_s": _Native(cornet_s_backbone, cornet_s),
+    "alexnet": _Native(alexnet_backbone, alexnet, _halve_alexnet_conv1),
+    "cornet_s": _Native(cornet_s_backbone, cornet_s, _drop_cornet_pool),
     "resnet_small": _Native(resnet_small_backbone, resnet_small),
 }
 
@@ -49,8 +72,9 @@ def build_backbone(
     Args:
         name: One of `backbone_names()`, or `timm/<name>` with a name of `timm_backbone_names()`.
         num_classes: Width of the logits.
-        image_size: Height and width in pixels of the images that V1 will see; only networks tied
-            to one size, such as vision transformers, take notice.
+        image_size: Height and width in pixels of the images that V1 will see. Our own networks
+            ask for a V1 of stride 2 where the shorter side is below 128; of timm's, only networks
+            tied to one size, such as vision transformers, take notice.
         stride: V1's stride in pixels where it is not to be the default. A vision transformer fits
             its patches to it; a convolutional network only gets larger or smaller maps.
 
@@ -62,7 +86,8 @@ def build_backbone(
             whose stem cannot be replaced, and for an image size or stride that does not fit.
     """
     if name in _NATIVE:
-        return _NATIVE[name].backbone(num_classes=num_classes)
+        backbone = _NATIVE[name].backbone(num_classes=num_classes)
+        return replace(backbone, stride=2) if _is_small(image_size) else backbone
     _check_is_timm(name)
     from vonenet.backbones import timm_stems
 
@@ -87,14 +112,18 @@ def build_base(
         name: As in `build_backbone`; any other network of timm will do as well.
         num_classes: Width of the logits.
         in_chans: Channels of the images.
-        image_size: Height and width of the images in pixels; only networks tied to one size take
-            notice.
+        image_size: Height and width of the images in pixels; as in `build_backbone`, our own
+            networks have a stem of half the stride for small images.
 
     Raises:
         InputError: For an unknown name; the message lists the nearest.
     """
     if name in _NATIVE:
-        return _NATIVE[name].base(num_classes=num_classes, in_chans=in_chans)
+        native = _NATIVE[name]
+        base = native.base(num_classes=num_classes, in_chans=in_chans)
+        if native.halve_stem_stride is not None and _is_small(image_size):
+            native.halve_stem_stride(base)
+        return base
     _check_is_timm(name)
     from vonenet.backbones import timm_stems
 
@@ -119,6 +148,10 @@ def timm_backbone_names() -> list[str]:
     from vonenet.backbones import timm_stems
 
     return timm_stems.adaptable_names()
+
+
+def _is_small(image_size: tuple[int, int]) -> bool:
+    return min(image_size) < SMALL_IMAGE_PX
 
 
 def _check_is_timm(name: str) -> None:
