@@ -88,5 +88,5 @@ def test_small_images_meet_a_first_stage_of_stride_2_in_network_and_base(name: s
             )
         backbone.module(torch.empty(1, backbone.in_channels, 32, 32))
         base(torch.empty(1, 3, 64, 64))
-    assert max(shapes[0]) <= max(shapes[1]) + 1
-    assert max(shapes[1]) <= max(shapes[0]) + 1
+    lost_at_borders = 2 if name == "alexnet" else 0  # it pads less than its VOneNet does
+    assert max(shapes[0]) == max(shapes[1]) + lost_at_borders
