@@ -1,6 +1,7 @@
 """Weights files: ours bit for bit, published layouts, and every way in which a file is wrong."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,13 +197,12 @@ def test_a_failed_save_leaves_the_file_before_it(tmp_path, monkeypatch):
     vonenet.save_checkpoint(model, path)
     before = path.read_bytes()
 
-    def full_disk(_tensors, temporary, _metadata):
-        temporary = str(temporary)
-        with open(temporary, "wb") as file:  # noqa: PTH123
+    def full_disk(path, _content):
+        with path.open("wb") as file:
             file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vonenet.zoo.checkpoints.save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         vonenet.save_checkpoint(model, path)
     assert path.read_bytes() == before

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
@@ -59,7 +59,7 @@ def save_checkpoint(model: VOneNet, path: str | Path) -> None:
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(serialize(tensors, metadata))  # unlike save_file, with usual rights
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
