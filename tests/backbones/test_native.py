@@ -158,11 +158,12 @@ def test_cornet_s_draws_its_convolutions_as_published() -> None:
             torch.testing.assert_close(layer.weight.std().item(), std, rtol=0.05, atol=0, msg=name)
 
 
-def test_cornet_s_has_the_published_number_of_weights() -> None:
+def test_cornet_s_base_has_the_areas_of_the_ventral_stream() -> None:
     with torch.device("meta"):
         base = build_base("cornet_s")
-    # 53.4 million, Kubilius et al. 2019, table 1.
-    assert round(sum(p.numel() for p in base.parameters()) / 1e6, 1) == 53.4
+    assert [name for name, _ in base.named_children()] == ["V1", "V2", "V4", "IT", "decoder"]
+    weights = {k: tuple(v.shape) for k, v in base.V1.state_dict().items() if "conv" in k}
+    assert weights == {"conv1.weight": (64, 3, 7, 7), "conv2.weight": (64, 64, 3, 3)}
 
 
 def test_cornet_s_keeps_no_state_between_calls() -> None:

@@ -1,8 +1,8 @@
 """AlexNet without its first convolution, as VOneAlexNet has it, and torchvision's full one.
 
-Written from shared/reference/science.md section 1.5: behind a V1 of stride 4 the second convolution
-takes a stride of 2 and the max-pools a padding of 1, so that 224 pixels give maps of 56, 28, 14, 7;
-the classifier then sees 7 x 7 positions where torchvision's sees 6 x 6.
+Written from science.md 1.5 and the published weights' shapes: behind a V1 of stride 4 the second
+convolution takes a stride of 2 and the max-pools a padding of 1, so that 224 pixels give maps of
+56, 28, 14 and 7; the classifier then sees 7 x 7 positions where torchvision's sees 6 x 6.
 """
 
 from typing import cast

@@ -1,8 +1,8 @@
 """CORnet-S, whole and without its V1 area.
 
-Written from the definition in Kubilius et al. 2019 (NeurIPS, "Brain-like object recognition with
-high-performing shallow recurrent ANNs"), figure 1 and section 3: four areas named after the ventral
-stream, three of them recurrent. Layer names are the published ones.
+Written from its definition in Kubilius et al. 2019 (NeurIPS, "Brain-like object recognition with
+high-performing shallow recurrent ANNs"): four areas named after the ventral stream, three of them
+recurrent. Layer names and shapes are those of the published weights.
 """
 
 from collections import OrderedDict
