@@ -31,7 +31,7 @@ def main() -> None:
         mean = block.mean_response(2 * image - 1)
         noisy = block.respond(mean)
 
-    figure = plt.figure(figsize=(13, 4.3), dpi=110, facecolor="white")
+    figure = plt.figure(figsize=(13, 3.7), dpi=110, facecolor="white")
     grid = figure.add_gridspec(
         2,
         5,

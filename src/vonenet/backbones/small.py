@@ -14,11 +14,13 @@ _WIDTH = 16
 
 
 def _block(stride: int) -> nn.Module:
-    """A residual block of width 16, with a 1x1 convolution as shortcut where it strides."""
-    shortcut = None
-    if stride > 1:
-        conv = nn.Conv2d(_WIDTH, _WIDTH, kernel_size=1, stride=stride, bias=False)
-        shortcut = nn.Sequential(conv, nn.BatchNorm2d(_WIDTH))
+    """A residual block of width 16, with a normalised 1x1 convolution as shortcut.
+
+    The first block needs one too: V1 and its bottleneck deliver a scale of their own, and an
+    identity would carry it past every normalisation to the classifier.
+    """
+    conv = nn.Conv2d(_WIDTH, _WIDTH, kernel_size=1, stride=stride, bias=False)
+    shortcut = nn.Sequential(conv, nn.BatchNorm2d(_WIDTH))
     return without_inplace(BasicBlock(_WIDTH, _WIDTH, stride, shortcut))
 
 
