@@ -11,7 +11,7 @@ ALLOWED = {
     "errors": set(),
     "memory": set(),
     "_timm_hook": {"zoo"},  # when timm is imported, not before
-    "v1": set(),
+    "v1": {"memory"},
     "backbones": set(),
     "results": set(),
     "data": set(),

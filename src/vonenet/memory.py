@@ -1,12 +1,19 @@
-"""Keeps freed memory in the process, so that big tensors on the CPU do not start from page faults.
+"""Spares big tensors on the CPU most of their page faults.
 
 glibc returns blocks above 32 MB to the system when they are freed; the next tensor of that size is
 then mapped and zeroed page by page. Measured on a 2-core virtual machine: 18 of the 21 ms of an
-elementwise operation on 33 MB were spent there, 2 of 5 ms after this call.
+elementwise operation on 33 MB were spent there, 2 of 5 ms after `keep_freed_memory`.
 """
 
+from __future__ import annotations
+
 import ctypes
+import mmap
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # From glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -30,3 +37,28 @@ def keep_freed_memory() -> bool:
         _M_TOP_PAD: _GROW_BYTES,
     }
     return all(mallopt(option, value) == 1 for option, value in settings.items())
+
+
+# Blocks above this size are mapped for one tensor alone (glibc's largest threshold).
+_MAPPED_BYTES = 2**25
+_HUGE_PAGE_BYTES = 2**21
+
+
+def advise_huge_pages(tensor: Tensor) -> Tensor:
+    """Ask Linux to back a big new tensor on the CPU with pages of 2 MB: 500 times fewer faults.
+
+    Only advice about this one block of memory; does nothing on other systems or small tensors.
+
+    Returns:
+        The tensor.
+    """
+    size_bytes = tensor.numel() * tensor.element_size()
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None or size_bytes <= _MAPPED_BYTES or tensor.device.type != "cpu":
+        return tensor
+    start = -(-tensor.data_ptr() // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
+    end = (tensor.data_ptr() + size_bytes) // _HUGE_PAGE_BYTES * _HUGE_PAGE_BYTES
+    madvise = getattr(ctypes.CDLL(None), "madvise", None)
+    if madvise is not None:
+        madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(advice))
+    return tensor

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError, VOneNetWarning
+from vonenet.v1 import fast
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.filterbank import FilterBank, PhaseWeights
 from vonenet.v1.gabor import SamplingReport, colored, gabor_kernels, sampling_report
@@ -62,6 +63,19 @@ class ComplexCells(nn.Module):
         """Responses of the shape of `q0`; the gradient at silence (both phases 0) is 0."""
         magnitude: Tensor = Magnitude.apply(q0, q1)
         return magnitude * math.sqrt(0.5)
+
+
+# Children that `fast.py` stands in for, unless somebody replaced or hooked one of them.
+CHILD_TYPES: dict[str, type[nn.Module]] = {
+    "simple_conv_q0": PhaseWeights,
+    "simple_conv_q1": PhaseWeights,
+    "filter_bank": FilterBank,
+    "simple": SimpleCells,
+    "complex": ComplexCells,
+    "gabors": nn.Identity,
+    "noise": Noise,
+    "output": nn.ReLU,
+}
 
 
 class VOneBlock(nn.Module):
@@ -123,16 +137,23 @@ class VOneBlock(nn.Module):
         Returns:
             Responses >= 0, shape (B, simple + complex, ceil(H / stride), ceil(W / stride)).
         """
-        return self.respond(self.mean_response(images))
+        needs_gradient = torch.is_grad_enabled() and images.requires_grad
+        if needs_gradient or not self._is_fast_from(images):
+            return self.respond(self.mean_response(images))
+        images = _as_autocast(images)
+        return fast.noisy_response(images, self.filter_bank, self.config.k_exc, self.noise)
 
     def mean_response(self, images: Tensor) -> Tensor:
         """Responses before noise: what the noisy responses scatter around. Shapes as `forward`."""
-        q0, q1 = self.linear_response(images)
-        n_simple = self.config.simple_channels
-        simple = self.simple(q0[:, :n_simple])
-        complex_ = self.complex(q0[:, n_simple:], q1)
-        cells: Tensor = self.gabors(self.config.k_exc * torch.cat([simple, complex_], dim=1))
-        return cells
+        if not self._is_fast_from(images):
+            return self._mean_response_by_definition(images)
+        responses: Tensor = fast.MeanResponse.apply(
+            _as_autocast(images),
+            self.filter_bank,
+            self.config.k_exc,
+            self._mean_response_by_definition,
+        )
+        return responses
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """One draw of noise on a mean response, rectified: k draws cost one pass of the filters.
@@ -141,8 +162,34 @@ class VOneBlock(nn.Module):
             mean_response: B, C, H, W from `mean_response`, repeated as often as wanted.
             standard_normal: the draw to use, broadcast to the responses, instead of a new one.
         """
-        responses: Tensor = self.output(self.noise(mean_response, standard_normal))
+        if self._is_fast(mean_response):
+            responses: Tensor = fast.RectifiedNoise.apply(
+                mean_response, self.noise, standard_normal
+            )
+        else:
+            responses = self.output(self.noise(mean_response, standard_normal))
         return responses
+
+    def _mean_response_by_definition(self, images: Tensor) -> Tensor:
+        q0, q1 = self.linear_response(images)
+        n_simple = self.config.simple_channels
+        simple = self.simple(q0[:, :n_simple])
+        complex_ = self.complex(q0[:, n_simple:], q1)
+        cells: Tensor = self.gabors(self.config.k_exc * torch.cat([simple, complex_], dim=1))
+        return cells
+
+    def _is_fast_from(self, images: Tensor) -> bool:
+        """Whether `fast.py` may take the images, which are checked, as are the weights."""
+        self._check_images(images)
+        if not torch.compiler.is_compiling():
+            self.filter_bank.follow(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
+        return self.filter_bank.is_fast(images) and self._is_fast(images)
+
+    def _is_fast(self, tensor: Tensor) -> bool:
+        """Whether the children are ours and unwatched, so that `fast.py` may do their work."""
+        children = [getattr(self, name) for name in CHILD_TYPES]
+        known = all(type(c) is t for c, t in zip(children, CHILD_TYPES.values(), strict=True))
+        return known and fast.applies(tensor, children)
 
     def linear_response(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Filter outputs: phase 0 of all cells, and phase 90 of the complex cells.
@@ -150,11 +197,7 @@ class VOneBlock(nn.Module):
         Raises:
             InputError: images that are not a batch with the block's number of channels.
         """
-        if images.dim() != 4 or images.shape[1] != self.config.in_chans:
-            raise InputError(
-                f"images must have shape (batch, {self.config.in_chans}, height, width), "
-                f"got {tuple(images.shape)}"
-            )
+        self._check_images(images)
         if not torch.compiler.is_compiling():
             self.filter_bank.follow(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
         q0, q1 = self.filter_bank(images)
@@ -196,6 +239,13 @@ class VOneBlock(nn.Module):
         self.filter_bank.follows(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
         return self
 
+    def _check_images(self, images: Tensor) -> None:
+        if images.dim() != 4 or images.shape[1] != self.config.in_chans:
+            raise InputError(
+                f"images must have shape (batch, {self.config.in_chans}, height, width), "
+                f"got {tuple(images.shape)}"
+            )
+
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Dense weights of both phases, float32; zeros until weights from elsewhere are loaded."""
         c, parameters = self.config, self.gabor_parameters
@@ -221,6 +271,14 @@ class VOneBlock(nn.Module):
         report = self.sampling_report()
         for remedy in report.remedies if report else ():
             warnings.warn(remedy, VOneNetWarning, stacklevel=3)
+
+
+def _as_autocast(images: Tensor) -> Tensor:
+    """The images in the precision that autocast asks for, if it does."""
+    device = images.device.type
+    return (
+        images.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else images
+    )
 
 
 def _drawn(config: VOneBlockConfig) -> GaborParameters | None:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.errors import InputError
+from vonenet.v1.eager import is_plain_on_cpu
+from vonenet.v1.random import fill_normal
 
 NOISE_MODES = ("neuronal", "gaussian", None)
 # Keeps the standard deviation's gradient finite at silence. "10e-5" in the original's source.
@@ -87,8 +89,20 @@ def neuronal_deviation(mean_response: Tensor, scale: float, level: float) -> Ten
     return variance.clamp_min_(VARIANCE_FLOOR / scale**2).sqrt_()
 
 
+def neuronal_slope(mean_response: Tensor, deviation: Tensor, scale: float, level: float) -> Tensor:
+    """Derivative of the noisy response with respect to the mean, the standard normal draw z given.
+
+    It is 1 + z sd'(x) = 1 + d / (2 (x + (l + floor) / s)), with d = z sd(x) how far the noisy
+    response is from the mean; and 1 below 0 spikes, where the deviation no longer changes.
+    """
+    twice = mean_response.new_tensor(2 * (level + VARIANCE_FLOOR) / scale)
+    divisor = torch.add(twice, mean_response, alpha=2)
+    below = divisor < 2 * VARIANCE_FLOOR / scale
+    return deviation.div(divisor).masked_fill(below, 0.0).add(1.0)
+
+
 class NeuronalNoise(torch.autograd.Function):
-    """x + z sd(x), and its gradient 1 + z / (2 s sd(x)) with respect to x, z being given.
+    """x + z sd(x), and its gradient with respect to x, the draw z being given.
 
     Written out because autograd's own would pass over memory twice as often.
     """
@@ -110,12 +124,10 @@ class NeuronalNoise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient with respect to the mean response; below 0 spikes it is 1."""
+        """The gradient with respect to the mean response."""
         mean, standard_normal = ctx.saved_tensors
-        deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
-        slope = standard_normal / deviation.mul(2 * ctx.scale)
-        slope = slope.masked_fill(mean * ctx.scale < -ctx.level, 0.0)
-        return torch.addcmul(gradient, gradient, slope), None, None, None
+        deviation = standard_normal * neuronal_deviation(mean, ctx.scale, ctx.level)
+        return gradient * neuronal_slope(mean, deviation, ctx.scale, ctx.level), None, None, None
 
 
 def check_noise(mode: str | None, scale: float, level: float) -> None:
@@ -129,8 +141,14 @@ def check_noise(mode: str | None, scale: float, level: float) -> None:
 
 
 def fresh(like: Tensor) -> Tensor:
-    """A new draw for every element, from torch's own generator of the responses' device."""
-    return torch.randn_like(like)
+    """A new draw for every element, set by torch's own generator of the responses' device.
+
+    On the CPU the draw is made on all cores, and is the one that `fast.py` makes.
+    """
+    if not is_plain_on_cpu(like):
+        return torch.randn_like(like)
+    wide = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32))
+    return fill_normal(wide).to(like.dtype)
 
 
 class Repeated:
