@@ -47,9 +47,9 @@ def test_values_and_gradients_are_those_of_dense_convolutions(name, size, stride
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_image_gradient_is_autograds(kernel_size, stride, size):
-    kernels = torch.randn(7, 1, kernel_size, kernel_size, dtype=torch.float64)
+    kernels = torch.randn(7, kernel_size, kernel_size, dtype=torch.float64)
     images = torch.randn(2, 1, *size, dtype=torch.float64, requires_grad=True)
-    responses = F.conv2d(images, kernels, stride=stride, padding=kernel_size // 2)
+    responses = F.conv2d(images, kernels[:, None], stride=stride, padding=kernel_size // 2)
     direction = torch.randn_like(responses)
     expected = torch.autograd.grad(responses, images, direction)[0]
     turned = turned_phases(kernels, stride)

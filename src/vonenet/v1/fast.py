@@ -132,7 +132,7 @@ def _write_mean(
     """Write a chunk's mean responses; append its linear responses, colour by colour, to `kept`."""
     images = images.contiguous()
     rows = [
-        F.conv2d(images[:, c : c + 1], k, stride=bank.stride, padding=k.shape[-1] // 2)
+        F.conv2d(images[:, c : c + 1], k[:, None], stride=bank.stride, padding=k.shape[-1] // 2)
         for c, k in enumerate(kernels)
     ]
     in_bank_order = torch.empty_like(out)

@@ -67,7 +67,8 @@ class FilterBank(nn.Module):
         rows_by_channel: number of rows that read each colour; empty where the weights are dense,
             every filter reading every colour.
         segments: which rows make which cells; empty where the weights are dense.
-        kernels: rows sorted by colour, (rows, 1, k, k); dense: (rows, in_chans, k, k).
+        kernels: rows sorted by colour, (rows, k, k), which `.to(memory_format=...)` leaves alone;
+            dense: (rows, in_chans, k, k).
         order: where each row stands among them, phase 0 of all cells first.
         cell_order: where each cell stands in the bank's order of cells, which is the segments'.
     """
@@ -147,7 +148,7 @@ class FilterBank(nn.Module):
         cells = len(weight_q0)
         channel_q0, channel_q1 = channel[:cells], channel[cells:]
         order = _sorted_rows(channel_q0, channel_q1, self.simple_channels)
-        self.kernels = rows[order, channel[order]].unsqueeze(1)
+        self.kernels = rows[order, channel[order]].contiguous()
         self.order = torch.argsort(order)
         self.rows_by_channel = torch.bincount(channel, minlength=rows.shape[1]).tolist()
         self.segments = _segments(channel_q0.tolist(), channel_q1.tolist(), self.simple_channels)

@@ -1,6 +1,6 @@
 """Ways to correlate an image with kernels that read one colour each. Pure functions, same numbers.
 
-`images` are (B, in_chans, H, W); `kernels` are (rows, 1, k, k), k odd, sorted by the colour that
+`images` are (B, in_chans, H, W); `kernels` are (rows, k, k), k odd, sorted by the colour that
 they read; `rows_by_channel` says how many read each. The padding is k // 2 zeros, the responses are
 (B, rows, ceil(H / stride), ceil(W / stride)), in the kernels' order. All are differentiable with
 respect to the images.
@@ -25,7 +25,7 @@ def per_colour(
 ) -> Tensor:
     """One strided convolution for each colour."""
     by_channel = [
-        F.conv2d(images[:, c : c + 1], rows, stride=stride, padding=kernels.shape[-1] // 2)
+        F.conv2d(images[:, c : c + 1], rows[:, None], stride=stride, padding=kernels.shape[-1] // 2)
         for c, rows in enumerate(torch.split(kernels, list(rows_by_channel)))
         if len(rows)
     ]
@@ -62,9 +62,9 @@ def space_to_depth(
 
 
 def phase_kernels(kernels: Tensor, stride: int) -> Tensor:
-    """(rows, 1, k, k) kernels as (rows, stride^2, ceil(k / stride), ceil(k / stride))."""
+    """(rows, k, k) kernels as (rows, stride^2, ceil(k / stride), ceil(k / stride))."""
     missing = -kernels.shape[-1] % stride
-    return F.pixel_unshuffle(F.pad(kernels, (0, missing, 0, missing)), stride)
+    return F.pixel_unshuffle(F.pad(kernels, (0, missing, 0, missing))[:, None], stride)
 
 
 def turned_phases(kernels: Tensor, stride: int) -> Tensor:
