@@ -10,7 +10,7 @@ import torch
 from vonenet.v1 import random
 from vonenet.v1.random import BLOCK, fill_normal
 
-N = 8 * BLOCK + 1001
+N = 9 * BLOCK + 1001  # more than FEW_BLOCKS, so that threads draw
 
 
 def drawn(seed, n=N, dtype=torch.float32):
@@ -84,11 +84,11 @@ def test_any_length_is_filled(n):
 
 def test_inference_mode_and_its_tensors_are_fine():
     with torch.inference_mode():
-        assert float(fill_normal(torch.zeros(2 * BLOCK)).std()) == pytest.approx(1, abs=0.01)
+        assert float(fill_normal(torch.zeros(N)).std()) == pytest.approx(1, abs=0.01)
 
 
 def fill_in_child(queue):
-    queue.put(float(fill_normal(torch.empty(2 * BLOCK)).std()))
+    queue.put(float(fill_normal(torch.empty(N)).std()))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -96,7 +96,7 @@ def test_a_forked_process_draws_too():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as DataLoader's workers do: OpenMP does not survive a fork
     try:
-        fill_normal(torch.empty(2 * BLOCK))  # the parent's thread exists; the child has none
+        fill_normal(torch.empty(N))  # the parent's thread exists; the child has none
         context = multiprocessing.get_context("fork")
         queue = context.Queue()
         child = context.Process(target=fill_in_child, args=(queue,), daemon=True)

@@ -22,7 +22,7 @@ from vonenet.v1.eager import is_plain_on_cpu
 from vonenet.v1.filterbank import FilterBank, Segment
 from vonenet.v1.noise import Noise, fresh, neuronal_deviation, neuronal_slope
 from vonenet.v1.random import fill_normal
-from vonenet.v1.strategies import image_gradient, turned_phases
+from vonenet.v1.strategies import image_gradient
 
 # Numbers of a chunk: with its inputs and results it stays in the last-level cache.
 CHUNK = 2**21
@@ -148,7 +148,7 @@ def _write_mean(
 def _image_gradients(
     images: Tensor, bank: FilterBank, kernels: list[Tensor], kept: list[Tensor], gradient: Tensor
 ) -> Tensor:
-    turned = [turned_phases(rows, bank.stride) for rows in kernels]
+    backwards = [image_gradient(rows, bank.stride) for rows in kernels]
     bank_order = torch.argsort(bank.cell_order)
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     for number, part in enumerate(_chunks(gradient)):
@@ -158,11 +158,8 @@ def _image_gradients(
         for segment in bank.segments:
             of_segment = of_cells[:, segment.cell : segment.cell + segment.n]
             _cell_gradient(of_segment, _phases(rows, segment), _phases(of_rows, segment))
-        for channel, (of_channel, phases) in enumerate(zip(of_rows, turned, strict=True)):
-            side = kernels[channel].shape[-1]
-            result[part, channel : channel + 1] = image_gradient(
-                of_channel, phases, side, bank.stride, images.shape[-2:]
-            )
+        for channel, (of_channel, backward) in enumerate(zip(of_rows, backwards, strict=True)):
+            result[part, channel : channel + 1] = backward(of_channel, images.shape[-2:])
     return result
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 
 # Numbers of one generator. Part of the promise that a seed gives the same noise: do not change.
 BLOCK = 2**18
+# Up to so many blocks are drawn sooner than threads wake up (measured on 2 cores: 1 to 2 ms).
+FEW_BLOCKS = 8
 # PyTorch's Mersenne Twister reads this many bits of a seed.
 _SEED_BITS = 32
 
@@ -33,8 +35,9 @@ def fill_normal(out: Tensor, generator: torch.Generator | None = None) -> Tensor
     drawn = torch.randint(2**_SEED_BITS, (), dtype=torch.int64, generator=generator)
     parts = torch.split(out.view(-1), BLOCK)
     seeds = [(int(drawn) + number) % 2**_SEED_BITS for number in range(len(parts))]
-    if len(parts) == 1:
-        _fill_block(parts[0], seeds[0])
+    if len(parts) <= FEW_BLOCKS:
+        for part, seed in zip(parts, seeds, strict=True):
+            _fill_block(part, seed)
     else:
         list(_pool(os.getpid(), torch.get_num_threads()).map(_fill_block, parts, seeds))
     return out
