@@ -9,6 +9,7 @@ import timm
 import torch
 
 import vonenet
+from vonenet.errors import InputError
 from vonenet.zoo.registry import NAMED_MODELS
 from vonenet.zoo.timm_entrypoints import NAMES
 
@@ -87,6 +88,18 @@ def test_timm_builds_our_models_after_import():
     assert model.config.num_classes == 4
 
 
+def test_sizes_of_a_base_network_are_one_number_or_two():
+    base = vonenet.create_base_model("voneresnet18", num_classes=2, image_size=64)
+    assert base(torch.zeros(2, 3, 64, 64)).shape == (2, 2)
+    with pytest.raises(InputError, match="image_size must be a positive number"):
+        vonenet.create_base_model("voneresnet18", image_size=0)
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(InputError, match="num_classes must be 1 or more, got 0"):
+        vonenet.create_model("voneresnet18", num_classes=0)
+
+
 @pytest.mark.parametrize("order", ["import vonenet, timm", "import timm, vonenet"])
 def test_either_import_comes_first(order):
     code = f"{order}; print(timm.is_model('voneresnet50'), timm.is_model('resnet18'))"
@@ -102,6 +115,7 @@ def refuse(event, _):
     if event.startswith("socket."): raise SystemExit(f"{event} at import")
 sys.addaudithook(refuse)
 import vonenet
+from vonenet.errors import InputError
 print(json.dumps([m for m in ("torch", "matplotlib", "tyro", "timm") if m in sys.modules]))
 vonenet.create_model
 print(json.dumps([m for m in ("matplotlib", "tyro") if m in sys.modules]))

@@ -219,7 +219,8 @@ def recover_parameters(
 def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetConfig:
     """The stored configuration with what the user asked for, or an error if the weights forbid."""
     asked = dict(settings)
-    num_classes = asked.pop("num_classes", None) or config.num_classes
+    num_classes = asked.pop("num_classes", None)
+    num_classes = config.num_classes if num_classes is None else num_classes
     v1 = config.v1
     changes = {key: asked.pop(key) for key in OPEN_SETTINGS if key in asked}
     if "image_size" in asked:

@@ -14,11 +14,12 @@ from torch import nn
 from vonenet.backbones import build_base, timm_backbone_names
 from vonenet.errors import InputError
 from vonenet.model import VOneNet, VOneNetConfig
-from vonenet.v1.config import VOneBlockConfig
+from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.zoo.checkpoints import load_checkpoint
 from vonenet.zoo.weights import PUBLISHED, fetch
 
 TIMM_PREFIX = "vone_"
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def create_model(
                 f"no weights are published for {name}; there are for {', '.join(with_weights)}"
             )
         return load_checkpoint(fetch(PUBLISHED[entry.weights]), name=entry.name, **settings)
-    num_classes = settings.pop("num_classes", None) or 1000
+    num_classes = settings.pop("num_classes", None)
+    num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
     v1 = VOneBlockConfig(**{"noise": entry.noise, **settings})
     return VOneNet.from_config(VOneNetConfig(entry.name, entry.backbone, num_classes, v1))
 
@@ -145,11 +147,13 @@ def create_base_model(name: str, **settings: Any) -> nn.Module:
 
     Args:
         name: the VOneNet's name.
-        **settings: `num_classes`, `in_chans`, `image_size`.
+        **settings: `num_classes`, `in_chans`, `image_size` (one number of pixels or two).
 
     Returns:
         The network with fresh weights.
     """
+    if "image_size" in settings:
+        settings["image_size"] = image_size_pair(settings["image_size"])
     return build_base(find_entry(name).backbone, **settings)
 
 
