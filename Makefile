@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test slow lint types setup clean
+.PHONY: help demo bench test slow lint types setup clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ $(READY): pyproject.toml
 
 demo: setup  ## Train a base network and its VOneNet, measure both, write demo/report.html
 	$(BIN)/vonenet demo --out demo
+
+bench: setup  ## Measure speed and memory, write docs/performance.md
+	$(BIN)/vonenet bench --out docs/performance.md
 
 test: setup  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

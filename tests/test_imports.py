@@ -21,7 +21,8 @@ ALLOWED = {
     "model": {"v1", "backbones"},
     "zoo": {"v1", "backbones", "model"},
 }
-TOP = {"__main__", "cli", "commands", "demo", "demo_figures"}  # where everything meets
+# Where everything meets
+TOP = {"__main__", "benchmarks", "cli", "commands", "demo", "demo_figures"}
 
 
 def rooms():

@@ -12,6 +12,7 @@ import pytest
 import vonenet
 from tests.published import write_published
 from vonenet import cli, demo
+from vonenet.benchmarks import command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -49,6 +50,7 @@ def test_the_python_snippets_run(user_folder):
 
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
+    monkeypatch.setattr(command, "bench_report", lambda **arguments: f"bench of {arguments}")
     lines = commands("vonenet")
     assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out
     for line in lines:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -96,11 +96,33 @@ def convert(old: Old, new: New) -> None:
     print(f"{old} -> {new}: {model.config.name}, {model.config.num_classes} classes")
 
 
+def bench(
+    quick: bool = False,
+    out: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int | None = None,
+    records: Path = Path("results/bench"),
+) -> None:
+    """Measure speed and memory beside the published formula, torchvision and the machine's limits.
+
+    Args:
+        quick: a few cases in about a minute; nothing is recorded.
+        out: page to write, with pictures in images/ beside it: docs/performance.md unless quick.
+        device: where to measure; auto takes a GPU if there is one.
+        threads: threads to compute with; as many as torch takes by itself if not given.
+        records: folder for the raw numbers, a JSON file for each machine.
+    """
+    from vonenet.benchmarks.command import bench_report
+
+    print(bench_report(device=device, quick=quick, threads=threads, out=out, records=records))
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "models": models,
     "predict": predict,
     "convert": convert,
+    "bench": bench,
 }
 
 

@@ -1,0 +1,113 @@
+"""Every task runs every contestant, on the same work."""
+
+import pytest
+import torch
+
+from vonenet.benchmarks import cases, tasks
+from vonenet.benchmarks.cases import CASES, QUICK_CASES, TASKS
+from vonenet.benchmarks.setting import Setting
+from vonenet.benchmarks.tasks import BASE, BASE_CHANNELS_LAST, OURS, PUBLISHED
+
+SETTING = Setting(batch=2, image_px=32, device=torch.device("cpu"))
+MIXED = Setting(batch=2, image_px=32, device=torch.device("cpu"), mixed=True)
+NETWORKS = {"model": "voneresnet18", "base": "resnet18"}
+
+
+@pytest.mark.parametrize("setting", [SETTING, MIXED], ids=["float32", "mixed"])
+def test_blocks_give_responses_and_gradients_of_one_shape(setting):
+    forward = tasks.block_forward(setting, noise=None).contestants
+    assert list(forward) == [PUBLISHED, OURS]
+    published, ours = (contestant.call() for contestant in forward.values())
+    tolerance = {"rtol": 0.05, "atol": 0.2} if setting.mixed else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(published.float(), ours.float(), **tolerance)
+    for contestant in tasks.block_gradient(setting).contestants.values():
+        (gradient,) = contestant.call()
+        assert gradient.shape == (2, 3, 32, 32)
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("setting", [SETTING, MIXED], ids=["float32", "mixed"])
+def test_networks_give_logits(setting):
+    contestants = tasks.inference(setting, **NETWORKS).contestants
+    expected = [PUBLISHED, OURS, BASE, BASE_CHANNELS_LAST][: 3 if setting.mixed else 4]
+    assert list(contestants) == expected
+    logits = {name: contestant.call() for name, contestant in contestants.items()}
+    assert all(each.shape == (2, 1000) for each in logits.values())
+    if not setting.mixed:
+        torch.testing.assert_close(logits[BASE], logits[BASE_CHANNELS_LAST], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_a_training_step_moves_each_contestants_own_weights(adversarial, monkeypatch):
+    optimizers = []
+
+    def spy(parameters, **settings):
+        optimizers.append(sgd(parameters, **settings))
+        return optimizers[-1]
+
+    sgd = torch.optim.SGD
+    monkeypatch.setattr(torch.optim, "SGD", spy)
+    prepared = tasks.training_step(SETTING, **NETWORKS, adversarial=adversarial)
+    weights = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
+    for index, contestant in enumerate(prepared.contestants.values()):
+        before = [[p.detach().clone() for p in group] for group in weights]
+        contestant.call()
+        moved = [
+            any(not torch.equal(p, q) for p, q in zip(now, then, strict=True))
+            for now, then in zip(weights, before, strict=True)
+        ]
+        assert moved == [position == index for position in range(4)]
+        assert all(p.grad is None for group in weights for p in group)
+
+
+@pytest.mark.parametrize("setting", [SETTING, MIXED], ids=["float32", "mixed"])
+def test_an_averaged_gradient_counts_the_published_pass_so_often(setting):
+    prepared = tasks.sampled_gradient(setting, model="voneresnet18", samples=3)
+    assert [each.times for each in prepared.contestants.values()] == [3, 1]
+    for contestant in prepared.contestants.values():
+        gradient = contestant.call()
+        assert gradient.shape == (2, 3, 32, 32)
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+
+
+def test_torchvisions_own_networks_are_the_base(monkeypatch):
+    class FoundError(Exception):
+        pass
+
+    def get_model(name, weights):
+        assert (name, weights) == ("resnet18", None)
+        raise FoundError
+
+    monkeypatch.setattr(tasks.torchvision.models, "get_model", get_model)
+    with pytest.raises(FoundError):
+        tasks.inference(Setting(1, 128, SETTING.device), **NETWORKS)
+
+
+@pytest.mark.parametrize("table", [*CASES.values(), *QUICK_CASES.values()])
+def test_cases_are_of_known_tasks_and_each_stands_once(table):
+    keys = [(case.task, case.batch, case.image_px) for case in table]
+    assert len(keys) == len(set(keys))
+    assert {task for task, _, _ in keys} <= set(TASKS)
+    contestants = {PUBLISHED, OURS, BASE}
+    for goal in (goal for case in table for goal in case.goals):
+        assert {goal.numerator, goal.denominator} < contestants
+
+
+def test_goals_are_met_from_the_right_side():
+    faster = cases.faster_than_published(8, 5)
+    assert [faster.reached(ratio) for ratio in (8, 7.9, 5, 4.9)] == [
+        "yes",
+        "at least",
+        "at least",
+        "no",
+    ]
+    slower = cases.slower_than_base(1.2, 1.4)
+    assert [slower.reached(r) for r in (1.2, 1.3, 1.4, 1.5)] == [
+        "yes",
+        "at least",
+        "at least",
+        "no",
+    ]
+    throughput = cases.throughput_of_base(0.9)
+    assert [throughput.reached(ratio) for ratio in (0.9, 0.8)] == ["yes", "no"]
