@@ -12,7 +12,7 @@ from torch import nn
 
 import vonenet
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.results import Result, append_jsonl, read_jsonl, weights_hash, wilson_interval
+from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
 
 
 def row(value: float = 0.1 + 0.2, **changes: object) -> Result:
@@ -86,21 +86,21 @@ def test_value_that_json_cannot_carry_is_not_written(tmp_path: Path) -> None:
 
 def test_hash_belongs_to_the_weights() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to(torch.bfloat16)
-    assert weights_hash(model) == weights_hash(copy.deepcopy(model))
-    assert len(weights_hash(model)) == 16
+    assert model_hash(model) == model_hash(copy.deepcopy(model))
+    assert len(model_hash(model)) == 16
     others = [copy.deepcopy(model) for _ in range(3)]
     with torch.no_grad():
         others[0][0].bias[0] += 1  # type: ignore[operator, index]
         others[1][1].running_mean[0] += 1  # type: ignore[operator, index]
     others[2].to(torch.float32)
-    assert len({weights_hash(each) for each in (model, *others)}) == 4
+    assert len({model_hash(each) for each in (model, *others)}) == 4
 
 
 def test_hash_tells_names_and_shapes_apart() -> None:
     """The bytes are the same in all three."""
     tall, wide = nn.Linear(1, 4, bias=False), nn.Linear(4, 1, bias=False)
     wide.weight.data = tall.weight.detach().T.clone()
-    assert len({weights_hash(each) for each in (tall, wide, nn.Sequential(tall))}) == 3
+    assert len({model_hash(each) for each in (tall, wide, nn.Sequential(tall))}) == 3
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 2), (180, 250), (1990, 2000)])

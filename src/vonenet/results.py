@@ -40,7 +40,7 @@ class Result:
     Attributes:
         experiment: What the row belongs to, e.g. "demo".
         model: Name of the model; models that differ in more than weights need different names.
-        model_hash: `weights_hash` of the model.
+        model_hash: `model_hash` of the model.
         data: Name of the data set.
         data_size: Images in the whole set.
         condition: The condition's columns, e.g. `{"corruption": "contrast", "severity": 3}`.
@@ -77,15 +77,27 @@ def append_jsonl(path: Path | str, rows: Iterable[Result]) -> None:
 
     A last line that an earlier, killed run left unfinished is removed first.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
-    with path.open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(lines.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(Path(path), lines)
+
+
+def append_lines(path: Path, lines: str) -> None:
+    """Appends whole lines to a text file, on disk when this returns.
+
+    Raises:
+        InputError: If the file cannot be written (a full disk, a folder that may not be changed).
+            Lines that were there stay.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_jsonl(path: Path | str) -> list[Result]:
@@ -107,9 +119,12 @@ def read_jsonl(path: Path | str) -> list[Result]:
     return rows
 
 
-def weights_hash(module: nn.Module) -> str:
-    """A short hash of a module's weights: sha256 over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
+def model_hash(module: nn.Module) -> str:
+    """A short hash of a module: sha256 over its printed form and its weights.
+
+    The printed form holds settings that are not weights, such as the strength of the noise.
+    """
+    digest = hashlib.sha256(f"{module}\n".encode())
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())

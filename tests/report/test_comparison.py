@@ -15,10 +15,10 @@ from vonenet.report.comparison import (
     Example,
     Tile,
     V1Figures,
-    condition_label,
     write_page,
 )
 from vonenet.report.pictures import data_address, kernel_mosaic, photo, response_map
+from vonenet.report.setting import Setting
 
 PICTURE = data_address(np.zeros((2, 2, 3), np.uint8))
 
@@ -107,8 +107,8 @@ def test_rows_of_a_missing_model_are_named(tmp_path):
 
 
 def test_labels_say_what_was_done():
-    assert condition_label(BASE_ROWS[0]) == "clean"
-    assert condition_label(BASE_ROWS[1]) == "contrast, severity 3"
+    assert Setting.of(BASE_ROWS[0]).label == "clean"
+    assert Setting.of(BASE_ROWS[1]).label == "contrast, severity 3"
 
 
 def test_pictures_have_the_right_shapes_and_signs():

@@ -1,5 +1,7 @@
 """evaluate: right accuracies, honest columns, repeatable rows, and nothing measured twice."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ from torch import Tensor, nn
 
 from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_and_bright
 from vonenet.data import ImageArrays, PixelModel, load_embedded
-from vonenet.errors import InputError
-from vonenet.results import Result, read_jsonl, weights_hash, wilson_interval
+from vonenet.errors import InputError, VOneNetWarning
+from vonenet.results import Result, model_hash, read_jsonl, wilson_interval
 from vonenet.robustness import Attack, Clean, Condition, Corruption, evaluate, pgd
 
 CONDITIONS: list[Condition] = [
@@ -41,7 +43,7 @@ def test_clean_accuracy_and_its_interval() -> None:
     assert (row.n, row.data_size, row.data, row.metric) == (60, 60, "toy 32px", "accuracy")
     assert row.condition == {"decision_samples": 1}
     assert row.flags == {"stochastic": False}
-    assert row.model_hash == weights_hash(always_bright.model)
+    assert row.model_hash == model_hash(always_bright.model)
     assert row.seconds > 0
 
 
@@ -92,28 +94,28 @@ def test_columns_say_what_was_done() -> None:
     assert attack.flags == {"stochastic": True}
     *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
     assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
-    # The check for noise, then a decision per condition, and every step's gradient.
-    assert stochastic.calls == 2 + 3 * 3 + 3 * 4
-    assert deterministic.calls == 2 + 3 + 3
+    # What it returns, and twice for noise; a decision per condition; every step's gradient.
+    assert stochastic.calls == 3 + 3 * 3 + 3 * 4
+    assert deterministic.calls == 3 + 3 + 3
 
 
 def test_decisions_of_different_images_have_their_own_noise() -> None:
     """With nothing but noise to go by, the interval covers one half and the flips do not agree."""
-    data = dark_and_bright(400, size=8)
+    data = dark_and_bright(400, size=28)
     (row,) = run(CoinModel(noise=1e6), data, [Clean()], batch_size=400)
     assert row.ci_low < 0.5 < row.ci_high
     assert 0.3 < row.value < 0.7
 
 
 def test_averaged_decisions_beat_single_ones() -> None:
-    data = dark_and_bright(100, size=8)
+    data = dark_and_bright(100, size=28)
     (single,) = run(CoinModel(noise=3.0), data, [Clean()])
     (averaged,) = run(CoinModel(noise=3.0), data, [Clean()], decision_samples=100)
     assert single.ci_high < averaged.ci_low
 
 
 def test_rows_repeat_in_any_company_and_leave_no_trace() -> None:
-    data = dark_and_bright(50, size=8)
+    data = dark_and_bright(50, size=28)
     model = CoinModel(noise=2.0)
     state = torch.get_rng_state()
     rows = run(model, data, CONDITIONS, seed=3)
@@ -138,10 +140,10 @@ def test_batch_size_changes_no_corrupted_decision() -> None:
 
 
 def test_modes_are_restored() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 8, 8)))
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 28, 28)))
     model.train()
     model[0].eval()
-    (row,) = run(model, dark_and_bright(10, size=8), [Clean()])
+    (row,) = run(model, dark_and_bright(10, size=28), [Clean()])
     assert row.flags == {"stochastic": False}  # dropout was off
     assert [module.training for module in model] == [False, True, True]
     assert model[0].num_batches_tracked == 0
@@ -153,7 +155,8 @@ def test_mean_response_models_are_seen_as_stochastic() -> None:
             noisy = mean + torch.randn_like(mean)
             return self.readout(noisy.mean(dim=(2, 3)))
 
-    rows = run(PixelModel(Seeded(), 0.5, 0.5), dark_and_bright(6, size=8), CONDITIONS)
+    with pytest.warns(VOneNetWarning, match="4 outputs and 'toy 28px' 2 classes"):
+        rows = run(PixelModel(Seeded(), 0.5, 0.5), dark_and_bright(6, size=28), CONDITIONS)
     assert [row.flags["stochastic"] for row in rows] == [True] * 3
 
 
@@ -171,6 +174,9 @@ class KilledAt(CoinModel):
         super().__init__(noise=2.0)
         self.at = at
 
+    def _get_name(self) -> str:
+        return "CoinModel"  # printed, and so hashed, like the model that lives
+
     def forward(self, pixels: Tensor) -> Tensor:
         if self.calls == self.at:
             raise KilledError
@@ -179,7 +185,7 @@ class KilledAt(CoinModel):
 
 @pytest.mark.parametrize("at", [1, 3, 4, 6, 25])
 def test_stopped_run_ends_with_the_rows_of_one_left_alone(at: int, tmp_path: Path) -> None:
-    data = dark_and_bright(20, size=8)
+    data = dark_and_bright(20, size=28)
     whole = run(CoinModel(noise=2.0), data, CONDITIONS, batch_size=10, out_path=tmp_path / "a")
     with pytest.raises(KilledError):
         run(KilledAt(at), data, CONDITIONS, batch_size=10, out_path=tmp_path / "b")
@@ -189,11 +195,11 @@ def test_stopped_run_ends_with_the_rows_of_one_left_alone(at: int, tmp_path: Pat
 
 
 def test_nothing_is_measured_twice(tmp_path: Path) -> None:
-    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     rows = run(CoinModel(noise=2.0), data, CONDITIONS[:2], out_path=out_path)
     model = CoinModel(noise=2.0)
     assert run(model, data, CONDITIONS[:2], out_path=out_path) == rows
-    assert model.calls == 2  # the check for noise
+    assert model.calls == 3  # the checks
     assert run(model, data, CONDITIONS, out_path=out_path)[:2] == rows
     assert len(read_jsonl(out_path)) == 3
 
@@ -209,7 +215,7 @@ def test_nothing_is_measured_twice(tmp_path: Path) -> None:
     ],
 )
 def test_another_measurement_is_made_anew(changes: dict[str, object], tmp_path: Path) -> None:
-    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path)
     run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path, **changes)
     assert len(read_jsonl(out_path)) == 2
@@ -217,7 +223,7 @@ def test_another_measurement_is_made_anew(changes: dict[str, object], tmp_path: 
 
 def test_noise_switched_off_is_another_measurement(tmp_path: Path) -> None:
     """The weights' hash is the same; the flag is not."""
-    data, out_path = dark_and_bright(20, size=8), tmp_path / "results.jsonl"
+    data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     run(CoinModel(noise=9.0), data, [Clean()], out_path=out_path)
     (row,) = run(CoinModel(noise=0.0), data, [Clean()], out_path=out_path)
     assert row.value == 1
@@ -227,16 +233,65 @@ def test_noise_switched_off_is_another_measurement(tmp_path: Path) -> None:
 # --- refusals and progress ---------------------------------------------------------------------
 
 
-def test_logits_that_are_not_finite_stop_the_run() -> None:
-    model = PixelModel(CoinModel(noise=0.0), float("nan"), 1.0)
-    with pytest.raises(InputError, match="not finite under 'clean'"):
-        run(model, dark_and_bright(4, size=8), [Clean()])
+class Fixed(nn.Module):
+    """Returns what it is told, whatever the images."""
+
+    def __init__(self, answer: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, pixels: Tensor) -> object:
+        return self.answer(pixels)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: (x, x), "returns a tuple; needed: one tensor of logits"),
+        (lambda x: x, r"shape \(4, 1, 28, 28\) for 4 images; needed: \(4, classes\)"),
+        (lambda x: x.new_full((len(x), 2), torch.nan), "not finite on clean images"),
+        (lambda x: x.new_full((len(x), 2), 0.5), "returns probabilities .* needed: logits"),
+        (lambda x: x.new_zeros(len(x), 1), "has 1 outputs; 'toy 28px' has 2 classes"),
+    ],
+)
+def test_models_that_cannot_be_measured_are_named(
+    answer: Callable[[Tensor], object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(Fixed(answer), dark_and_bright(4, size=28), [Clean()])
+
+
+def test_logits_that_are_not_finite_stop_the_run_and_lose_no_row(tmp_path: Path) -> None:
+    def answer(pixels: Tensor) -> Tensor:
+        logits = pixels.new_zeros(len(pixels), 2)
+        return logits * torch.nan if float(pixels[0].std()) > 0.15 else logits
+
+    conditions = [Clean(), Corruption("gaussian_noise", 5)]
+    with pytest.raises(InputError, match="not finite under 'gaussian_noise 5'"):
+        run(Fixed(answer), dark_and_bright(4, size=28), conditions, out_path=tmp_path / "rows")
+    assert len(read_jsonl(tmp_path / "rows")) == 1
+
+
+def test_an_image_with_nan_stops_the_run() -> None:
+    data = dark_and_bright(40, size=28)
+    data.images[33, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="pixels run from nan"):
+        run(CoinModel(noise=0.0), data, [Clean()], batch_size=10)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="rows.* cannot be written: No space left on device"):
+        run(CoinModel(0.0), dark_and_bright(4, size=28), [Clean()], out_path=tmp_path / "rows")
 
 
 @pytest.mark.parametrize("name", ["batch_size", "decision_samples", "limit"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="0"):
-        run(CoinModel(noise=0.0), dark_and_bright(4, size=8), [Clean()], **{name: 0})
+        run(CoinModel(noise=0.0), dark_and_bright(4, size=28), [Clean()], **{name: 0})
 
 
 def test_conditions_refuse_impossible_values_at_once() -> None:
@@ -252,9 +307,9 @@ def test_labels() -> None:
 
 
 def test_progress_bar_names_the_condition(capsys: pytest.CaptureFixture[str]) -> None:
-    run(CoinModel(noise=0.0), dark_and_bright(4, size=8), CONDITIONS, progress=True)
+    run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS, progress=True)
     shown = capsys.readouterr()
     assert "toy: linf 25.5/255: 100%" in shown.err
     assert shown.out == ""
-    run(CoinModel(noise=0.0), dark_and_bright(4, size=8), CONDITIONS)
+    run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS)
     assert capsys.readouterr().err == ""

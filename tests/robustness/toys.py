@@ -20,6 +20,23 @@ class LinearModel(nn.Module):
         return torch.stack([torch.zeros_like(score), score], dim=1)
 
 
+def small_net() -> nn.Module:
+    """A net of 4 classes for images of 3 x 4 x 5, with fixed weights and bent boundaries."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(60, 40),
+            nn.GELU(),
+            nn.Linear(40, 40),
+            nn.GELU(),
+            nn.Linear(40, 4),
+        )
+    for parameter in net.parameters():
+        parameter.data *= 4
+    return net.requires_grad_(False)
+
+
 class RecordedNoise:
     """Standard normal numbers in a fixed order, whatever the shapes they are asked for in."""
 

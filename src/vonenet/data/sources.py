@@ -53,7 +53,7 @@ def open_dataset(
     if parquet := sorted(folder.rglob(f"{split}-*.parquet")):
         return EncodedImages(*_read_parquet(parquet), name=name, shape=shape)
     root = folder / split if (folder / split).is_dir() else folder
-    return EncodedImages(*_read_folder(root), name=name, shape=shape)
+    return EncodedImages(*read_image_folder(root), name=name, shape=shape)
 
 
 class EncodedImages(ImageDataset):
@@ -82,22 +82,35 @@ class EncodedImages(ImageDataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
-        source = self.sources[index]
         in_chans, image_size = self.shape
-        try:
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-                decoded = image.convert("L" if in_chans == 1 else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            which = source if isinstance(source, Path) else f"number {index} of {self.name!r}"
-            raise InputError(f"image {which} cannot be read: {error}") from error
-        pixels = np.array(centre_crop(decoded, image_size)).reshape(image_size, image_size, -1)
-        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, int(self.labels[index])
+        image = read_image(self.sources[index], in_chans, f"number {index} of {self.name!r}")
+        return as_pixels(centre_crop(image, image_size)), int(self.labels[index])
 
     def select(self, indices: Tensor) -> Self:
         """Returns the images at `indices`, in that order, under the same name."""
         sources = [self.sources[i] for i in indices.tolist()]
         labels = self.labels[indices]
         return type(self)(sources, labels, self.classes, name=self.name, shape=self.shape)
+
+
+def read_image(source: Path | bytes, in_chans: int, words: str = "") -> Image.Image:
+    """Decodes a file, or the bytes of one, as grey (1 channel) or RGB (3).
+
+    Raises:
+        InputError: If it is no image; an image without a path is called `words`.
+    """
+    try:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            return image.convert("L" if in_chans == 1 else "RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        which = source if isinstance(source, Path) else words
+        raise InputError(f"image {which} cannot be read: {error}") from error
+
+
+def as_pixels(image: Image.Image) -> Tensor:
+    """(C, H, W) float32 in [0, 1] of a grey or RGB image."""
+    levels = np.array(image).reshape(image.height, image.width, -1)
+    return torch.from_numpy(levels).permute(2, 0, 1).float() / 255
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
@@ -112,8 +125,12 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
     return cropped
 
 
-def _read_folder(root: Path) -> tuple[list[Path], Tensor, list[str]]:
-    """Lists a folder of class folders, both in sorted order."""
+def read_image_folder(root: Path) -> tuple[list[Path], Tensor, list[str]]:
+    """Lists a folder of class folders, both in sorted order: paths, labels, class names.
+
+    Raises:
+        InputError: If there is no image in it.
+    """
     sources: list[Path] = []
     labels: list[int] = []
     classes = sorted(path.name for path in root.iterdir() if path.is_dir())

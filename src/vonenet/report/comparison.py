@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-
 from vonenet.errors import InputError
-from vonenet.report.summary import MEASURES, by_model, summarise, verdict
+from vonenet.report.page import write_html
+from vonenet.report.setting import Setting
+from vonenet.report.summary import MEASURES, Summary, by_model, summarise, verdict
 from vonenet.results import Result
 
-GROUPS = ("Clean images", "Common corruptions", "White-box attacks")
+GROUPS = {
+    "clean": "Clean images",
+    "corruption": "Common corruptions",
+    "attack": "White-box attacks",
+}
 
 
 @dataclass(frozen=True)
@@ -93,23 +96,19 @@ def write_page(comparison: Comparison, path: Path) -> None:
     """Render the page and put it at `path`, whole or not at all.
 
     Raises:
-        InputError: the rows lack one of the models, or a kind of condition.
+        InputError: the rows lack one of the models, or a kind of condition; or the page cannot be
+            written.
     """
-    environment = Environment(
-        loader=PackageLoader("vonenet.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("comparison.html").render(
+    base_rows, vone_rows = _models_rows(comparison)
+    base, vone = summarise(base_rows), summarise(vone_rows)
+    write_html(
+        "comparison.html",
+        path,
         page=comparison,
-        verdict=_verdict(comparison),
-        measures=_measures(comparison),
-        groups=_groups(comparison),
+        verdict=verdict(base, vone),
+        measures=_measures(base, vone),
+        groups=_groups(base_rows, vone_rows),
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _models_rows(comparison: Comparison) -> tuple[list[Result], list[Result]]:
@@ -120,13 +119,7 @@ def _models_rows(comparison: Comparison) -> tuple[list[Result], list[Result]]:
     return grouped[comparison.base], grouped[comparison.vone]
 
 
-def _verdict(comparison: Comparison) -> str:
-    base, vone = (summarise(rows) for rows in _models_rows(comparison))
-    return verdict(base, vone)
-
-
-def _measures(comparison: Comparison) -> list[dict[str, str]]:
-    base, vone = (summarise(rows) for rows in _models_rows(comparison))
+def _measures(base: Summary, vone: Summary) -> list[dict[str, str]]:
     table = []
     for label, attribute in MEASURES.items():
         b, v = (100 * getattr(summary, attribute) for summary in (base, vone))
@@ -138,18 +131,16 @@ def _measures(comparison: Comparison) -> list[dict[str, str]]:
     return table
 
 
-def _groups(comparison: Comparison) -> list[dict[str, object]]:
+def _groups(base: Sequence[Result], vone: Sequence[Result]) -> list[dict[str, object]]:
     """Rows of the chart by kind of condition, the two models' results side by side."""
-    grouped: dict[str, list[dict[str, object]]] = {name: [] for name in GROUPS}
-    base, vone = _models_rows(comparison)
-    by_condition = {condition_label(row): row for row in vone}
+    grouped: dict[str, list[dict[str, object]]] = {kind: [] for kind in GROUPS}
+    by_setting = {Setting.of(row): row for row in vone}
     for row in base:
-        label = condition_label(row)
-        if label in by_condition:
-            kind = 1 if "corruption" in row.condition else 2 if "attack" in row.condition else 0
-            marks = [_mark(row), _mark(by_condition[label])]
-            grouped[GROUPS[kind]].append({"label": label, "marks": marks})
-    return [{"name": name, "conditions": rows} for name, rows in grouped.items() if rows]
+        setting = Setting.of(row)
+        if setting in by_setting:
+            marks = [_mark(row), _mark(by_setting[setting])]
+            grouped[setting.kind].append({"label": setting.label, "marks": marks})
+    return [{"name": GROUPS[kind], "conditions": rows} for kind, rows in grouped.items() if rows]
 
 
 def _mark(row: Result) -> dict[str, str]:
@@ -159,16 +150,3 @@ def _mark(row: Result) -> dict[str, str]:
         "high": f"{100 * row.ci_high:.1f}",
         "width": f"{100 * (row.ci_high - row.ci_low):.1f}",
     }
-
-
-def condition_label(row: Result) -> str:
-    """A row's condition in words, such as `gaussian noise, severity 3` or `L2, epsilon 0.6`."""
-    condition = row.condition
-    if "corruption" in condition:
-        return f"{str(condition['corruption']).replace('_', ' ')}, severity {condition['severity']}"
-    if "attack" in condition:
-        norm = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1"}[str(condition["norm"])]
-        epsilon = float(condition["epsilon"])
-        size = f"{epsilon * 255:g}/255" if norm.endswith("\N{INFINITY}") else f"{epsilon:g}"
-        return f"{str(condition['attack']).upper()} {norm}, \N{GREEK SMALL LETTER EPSILON} {size}"
-    return "clean"

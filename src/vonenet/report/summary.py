@@ -1,8 +1,8 @@
 """Result rows -> the means that the VOneNet paper reports, and a verdict in words.
 
 Definitions (science.md 3.3): white box = mean over attacks; corruption = mean over severities, then
-types, then categories; perturbation = mean of those two; overall = mean of white box, corruption
-and clean.
+types, then categories, of ImageNet-C's four categories; perturbation = mean of those two; overall =
+mean of white box, corruption and clean. mCE: Hendrycks & Dietterich 2019, equation 1.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from statistics import mean
 
 from vonenet.errors import InputError
 from vonenet.results import Result
+
+EXTRA = "extra"  # the category of the four types outside ImageNet-C's mean
+IMAGENET_C_TYPES = 15
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Summary:
 
 
 def summarise(rows: Iterable[Result]) -> Summary:
-    """The means of one model's rows.
+    """The means of one model's rows; those of the category "extra" count nowhere.
 
     Raises:
         InputError: there is no clean, no corrupted, or no attacked row.
@@ -46,7 +49,8 @@ def summarise(rows: Iterable[Result]) -> Summary:
     for row in rows:
         if "corruption" in row.condition:
             category, kind = str(row.condition["category"]), str(row.condition["corruption"])
-            corrupted[category][kind].append(row.value)
+            if category != EXTRA:
+                corrupted[category][kind].append(row.value)
         elif "attack" in row.condition:
             attacked.append(row.value)
         else:
@@ -56,6 +60,49 @@ def summarise(rows: Iterable[Result]) -> Summary:
             raise InputError(f"the results hold no {name} row; a summary needs all three kinds")
     categories = [mean(mean(by_kind) for by_kind in kinds.values()) for kinds in corrupted.values()]
     return Summary(mean(clean), mean(categories), mean(attacked))
+
+
+def mean_corruption_error(rows: Iterable[Result], baseline_rows: Iterable[Result]) -> float:
+    """Mean corruption error (mCE) of one model's rows against a baseline's, 1 for an equal model.
+
+    For each of ImageNet-C's 15 types, the sum of errors over severities is divided by the
+    baseline's; mCE is the mean of these ratios. The paper's baseline is AlexNet, and its figures
+    are in percent; here any model's rows are the baseline, measured on the same data.
+
+    Raises:
+        InputError: there are not 15 types; or the baseline lacks one of them, or a severity of it,
+            or makes no error on it.
+    """
+    errors, baseline = _errors(rows), _errors(baseline_rows)
+    if len(errors) != IMAGENET_C_TYPES:
+        raise InputError(
+            f"mCE is a mean over {IMAGENET_C_TYPES} corruptions; the rows hold {len(errors)}"
+        )
+    ratios = []
+    for kind, by_severity in errors.items():
+        if by_severity.keys() != baseline.get(kind, {}).keys():
+            raise InputError(
+                f"mCE needs the baseline's {kind} at severities {sorted(by_severity)}; "
+                f"its rows hold {sorted(baseline.get(kind, {}))}"
+            )
+        divisor = sum(baseline[kind].values())
+        if divisor == 0:
+            raise InputError(f"the baseline makes no error under {kind}; mCE would divide by 0")
+        ratios.append(sum(by_severity.values()) / divisor)
+    return mean(ratios)
+
+
+def _errors(rows: Iterable[Result]) -> dict[str, dict[int, float]]:
+    """Error by type and severity, repeated rows averaged, the extra types left out."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.condition.get("category", EXTRA) != EXTRA:
+            kind, severity = str(row.condition["corruption"]), int(row.condition["severity"])
+            found[kind][severity].append(1 - row.value)
+    return {
+        kind: {severity: mean(errors) for severity, errors in by_severity.items()}
+        for kind, by_severity in found.items()
+    }
 
 
 def by_model(rows: Iterable[Result]) -> Mapping[str, list[Result]]:

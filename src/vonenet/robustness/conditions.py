@@ -1,14 +1,16 @@
-"""The conditions that a model is measured under: clean, corrupted, attacked."""
+"""The conditions that a model is measured under; the attacked one is in attack_condition.py."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from torch import Tensor, nn
 
 from vonenet.results import Value
-from vonenet.robustness.attacks import check_attack, default_step_size, pgd
-from vonenet.robustness.corruptions import CORRUPTIONS, check_corruption, constants_size, corrupt
+from vonenet.robustness.corruption.frost import frost_textures
+from vonenet.robustness.corruption.table import CORRUPTIONS
+from vonenet.robustness.corruptions import check_corruption, constants_size, corrupt
 
 
 class Condition(ABC):
@@ -79,10 +81,12 @@ class Corruption(Condition):
     Attributes:
         name: A key of `vonenet.robustness.CORRUPTIONS`.
         severity: 1 to 5.
+        frost_folder: Where frost finds its textures (see `corrupt`); other types need none.
     """
 
     name: str
     severity: int
+    frost_folder: Path | str | None = None
 
     def __post_init__(self) -> None:
         check_corruption(self.name, self.severity)
@@ -98,78 +102,26 @@ class Corruption(Condition):
         return 1
 
     def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
-        """The corruption, and which published constants were used."""
-        constants_px = constants_size(image_size)
-        return {
+        """The corruption, which published constants were used and, of frost, which textures."""
+        columns: dict[str, Value] = {
             "corruption": self.name,
             "category": CORRUPTIONS[self.name].category,
             "severity": self.severity,
-            "constants_px": constants_px,
+            "constants_px": constants_size(image_size),
         }
+        if self.name == "frost":
+            columns["textures"] = frost_textures(self.frost_folder).source
+        return columns
 
     def perturb(
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
         """Returns corrupted images."""
-        return corrupt(pixels, self.name, self.severity, seed=seed, first_index=first_index)
-
-
-@dataclass(frozen=True)
-class Attack(Condition):
-    """Untargeted white-box PGD (see `vonenet.robustness.pgd`), without random start.
-
-    Attributes:
-        norm: "linf", "l2" or "l1".
-        epsilon: Radius in pixel units.
-        steps: Gradient steps; 64 in the VOneNet paper.
-        gradient_samples: Noise draws per gradient; 10 in the paper's protocol. A deterministic
-            model is attacked, and its row written, with 1.
-    """
-
-    norm: str
-    epsilon: float
-    steps: int = 64
-    gradient_samples: int = 10
-
-    def __post_init__(self) -> None:
-        check_attack(self.norm, self.epsilon, self.steps, self.gradient_samples)
-
-    @property
-    def label(self) -> str:
-        """Norm and radius, L-inf radii in grey levels."""
-        radius = f"{self.epsilon * 255:.3g}/255" if self.norm == "linf" else f"{self.epsilon:g}"
-        return f"{self.norm} {radius}"
-
-    @property
-    def passes(self) -> int:
-        """Forward and backward per step and sample, and one decision."""
-        return 2 * self.steps * self.gradient_samples + 1
-
-    def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
-        """Every setting of the attack."""
-        return {
-            "attack": "pgd",
-            "norm": self.norm,
-            "epsilon": self.epsilon,
-            "steps": self.steps,
-            "step_size": default_step_size(self.epsilon, self.steps),
-            "gradient_samples": self.gradient_samples,
-        }
-
-    def perturb(
-        self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
-    ) -> Tensor:
-        """Returns adversarial images."""
-        return pgd(
-            model,
+        return corrupt(
             pixels,
-            labels,
-            norm=self.norm,
-            epsilon=self.epsilon,
-            steps=self.steps,
-            gradient_samples=self.gradient_samples,
+            self.name,
+            self.severity,
+            seed=seed,
+            first_index=first_index,
+            frost_folder=self.frost_folder,
         )
-
-    def for_deterministic_model(self) -> Self:
-        """The same attack with one gradient per step: all samples would be equal."""
-        return replace(self, gradient_samples=1)

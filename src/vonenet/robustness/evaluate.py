@@ -1,5 +1,6 @@
 """Accuracy under conditions: one result row each, written as it comes, never measured twice."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,18 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from vonenet.data.dataset import ImageDataset
+from vonenet.data.dataset import ImageDataset, check_pixels
 from vonenet.data.pixels import PixelModel
+from vonenet.data.remembered import RememberedImages
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.results import Result, append_jsonl, read_jsonl, weights_hash, wilson_interval
+from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
+from vonenet.robustness.checks import check_model, first_pixels
 from vonenet.robustness.conditions import Condition
+from vonenet.robustness.journal import Journal
+from vonenet.robustness.processes import gathered, rank_and_size
 from vonenet.robustness.sampling import averaged_probabilities
-
-STOCHASTIC_CHECK_IMAGES = 4
 
 
 def evaluate(
@@ -42,7 +44,7 @@ def evaluate(
     `decision_samples` fresh noise draws. The draws of different images are independent, so
     Wilson's interval over images counts the variance of images and of noise together.
 
-    Noise comes from torch's global generators, seeded for every row and restored afterwards: a row
+    Noise comes from torch's global generators, seeded for every batch and restored after: a row
     repeats on the same machine at the same batch size, whatever was measured before it.
 
     Args:
@@ -69,7 +71,9 @@ def evaluate(
     """
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
+    measured = RememberedImages(measured)
     with _eval_mode(model):
+        check_model(model, measured)
         stochastic = is_stochastic(model, measured, seed)
         if not stochastic:
             decision_samples = 1
@@ -77,7 +81,7 @@ def evaluate(
         shared = {
             "experiment": experiment,
             "model": model_name,
-            "model_hash": weights_hash(model.model if isinstance(model, PixelModel) else model),
+            "model_hash": model_hash(model.model if isinstance(model, PixelModel) else model),
             "data": dataset.name,
             "data_size": len(dataset),
             "metric": "accuracy",
@@ -96,9 +100,8 @@ def evaluate(
 
 def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
     """Whether two forward passes of a few images differ. The model should be in eval mode."""
-    images = [dataset[index][0] for index in range(min(STOCHASTIC_CHECK_IMAGES, len(dataset)))]
     device = device_of(model)
-    pixels = torch.stack(images).to(device)
+    pixels = first_pixels(dataset).to(device)
     with torch.no_grad(), seeded(seed, device):
         return not torch.equal(model(pixels), model(pixels))
 
@@ -123,19 +126,23 @@ def _carry_out(
     progress: bool,
 ) -> list[Result]:
     """Finds each condition's row in `out_path` by its key, or measures it and appends it there."""
+    rank, _ = rank_and_size()
+    journal = Journal(out_path, rank)
     known = read_jsonl(out_path) if out_path is not None and Path(out_path).exists() else []
     found = [_find(known, key) for _, key in plan]
     missing = [condition for (condition, _), row in zip(plan, found, strict=True) if row is None]
     passes = len(dataset) * sum(condition.passes for condition in missing)
     rows = []
-    with tqdm(total=passes, unit="pass", unit_scale=True, disable=not progress) as bar:
+    with tqdm(total=passes, unit="pass", unit_scale=True, disable=not progress or rank > 0) as bar:
         for (condition, key), row in zip(plan, found, strict=True):
             if row is None:
                 bar.set_description(f"{key['model']}: {condition.label}")
-                row = _measure(model, dataset, condition, key, batch_size, bar)
-                if out_path is not None:
+                row = _measure(model, dataset, condition, key, batch_size, journal, bar)
+                if out_path is not None and rank == 0:
                     append_jsonl(out_path, [row])
             rows.append(row)
+    if rank == 0:
+        journal.remove()
     return rows
 
 
@@ -153,23 +160,49 @@ def _measure(
     condition: Condition,
     key: dict[str, Any],
     batch_size: int,
+    journal: Journal,
     bar: "tqdm[Any]",
 ) -> Result:
-    """Counts correct decisions under one condition."""
+    """Counts correct decisions under one condition, in this process's share of the batches."""
     start = time.perf_counter()
-    seed, samples = key["seed"], key["condition"]["decision_samples"]
-    device = device_of(model)
-    correct = first_index = 0
-    with seeded(seed, device):
-        for pixels, labels in DataLoader(dataset, batch_size, generator=torch.Generator()):
-            pixels, labels = pixels.to(device), labels.to(device)
-            shown = condition.perturb(model, pixels, labels, seed=seed, first_index=first_index)
-            correct += int((_decide(model, shown, samples, condition) == labels).sum())
-            first_index += len(labels)
-            bar.update(len(labels) * condition.passes)
+    rank, processes = rank_and_size()
+    of_condition = key | {"batch_size": batch_size}
+    known = journal.read(of_condition)
+    counts = {}
+    for number, indices in enumerate(torch.split(torch.arange(len(dataset)), batch_size)):
+        if number not in known and number % processes == rank:
+            counts[number] = _count_correct(model, dataset, condition, key, indices)
+            journal.write(of_condition, number, counts[number])
+        bar.update(len(indices) * condition.passes)
+    correct = sum((known | gathered(counts)).values())
     low, high = wilson_interval(correct, len(dataset))
     seconds = round(time.perf_counter() - start, 3)
     return Result(**key, value=correct / len(dataset), ci_low=low, ci_high=high, seconds=seconds)
+
+
+def _count_correct(
+    model: nn.Module,
+    dataset: ImageDataset,
+    condition: Condition,
+    key: dict[str, Any],
+    indices: Tensor,
+) -> int:
+    """Correct decisions on one batch. Its noise depends on the seed and on the batch alone."""
+    device = device_of(model)
+    images, labels = zip(*(dataset[index] for index in indices.tolist()), strict=True)
+    pixels, targets = torch.stack(images), torch.tensor(labels)
+    check_pixels(pixels)
+    pixels, targets = pixels.to(device), targets.to(device)
+    seed, first_index = key["seed"], int(indices[0])
+    with seeded(_batch_seed(seed, first_index), device):
+        shown = condition.perturb(model, pixels, targets, seed=seed, first_index=first_index)
+        decided = _decide(model, shown, key["condition"]["decision_samples"], condition)
+    return int((decided == targets).sum())
+
+
+def _batch_seed(seed: int, first_index: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{first_index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # generators take 63 bits
 
 
 def _decide(model: nn.Module, pixels: Tensor, samples: int, condition: Condition) -> Tensor:

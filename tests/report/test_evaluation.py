@@ -1,0 +1,328 @@
+"""The page of an evaluation: numbers from rows, self-contained, whole, escaped, repeatable."""
+
+import html
+import io
+import re
+import time
+from math import sqrt
+from statistics import fmean
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.report.evaluations import (
+    EVNETS,
+    PAPER,
+    attacked,
+    check,
+    corrupted,
+    full_suite,
+    measured,
+    write_folder,
+)
+from tests.report.test_comparison import Audit
+from vonenet.errors import InputError
+from vonenet.report.evaluation import write_evaluation_report
+
+MINUS = "\N{MINUS SIGN}"
+STOCHASTIC = {"flags": {"stochastic": True}, "protocol": {"gradient_samples": 10}}
+BASE = full_suite("resnet50", 0.756, 0.01)
+VONE = full_suite("voneresnet50", 0.717, 0.6, **STOCHASTIC)
+TRAINED = full_suite("voneresnet50_at", 0.624, 0.86, **STOCHASTIC)
+ROWS = [*BASE, *VONE, *TRAINED]
+CHECKS = [
+    check("resnet50", "gradient_is_finite", True),
+    check("voneresnet50", "random_noise", False),
+    check("voneresnet50", "more_steps", True, value=None, expected=7),
+]
+
+
+def picture():
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def render(tmp_path, rows, checks=(), image=None, base=None, name="run"):
+    folder = write_folder(tmp_path / name, rows, checks, image)
+    table = write_evaluation_report([folder], tmp_path / "out" / "page.html", base)
+    return (tmp_path / "out" / "page.html").read_text(), table
+
+
+def words(page):
+    """What a reader sees, the words of pictures included."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    return html.unescape(re.sub(r"<[^>]*>", " ", body))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    found = render(folder, ROWS, CHECKS, picture())[0]
+    assert [path.name for path in (folder / "out").iterdir()] == ["page.html"]
+    return found
+
+
+def test_the_page_is_self_contained_and_well_formed(page):
+    audit = Audit()
+    audit.feed(page)
+    assert audit.open == []
+    assert audit.images_without_text == 0
+    assert [a[:22] for a in audit.addresses if not a.startswith("#")] == ["data:image/png;base64,"]
+    for outside in ("url(", "<script", "http:", "https:", "@import"):
+        assert outside not in page
+
+
+def test_sections_come_in_order_and_headings_say_what_is_found(page):
+    body = page[page.index("<body>") :]
+    landmarks = [
+        "voneresnet50 has a higher mean accuracy",
+        '<table class="cards">',
+        "voneresnet50 and voneresnet50_at keep more accuracy than resnet50 under every L∞ radius",
+        "Other attacks",
+        "of 15 types of corruption",
+        "of 111 conditions",
+        "1 of 3 audit checks failed",
+        "What the models were shown",
+        "Every number",
+        "How it was measured",
+    ]
+    places = [body.index(landmark) for landmark in landmarks]
+    assert places == sorted(places)
+
+
+def nested_mean(tree):
+    return fmean(nested_mean(branch) for branch in tree) if isinstance(tree, list) else tree
+
+
+def expected_numbers(rows):
+    """Name -> (value, low, high) of every number of a model, by formulas of this test's own."""
+    ends = [(row.value, row.ci_low, row.ci_high) for row in rows]
+    found = {f"row {i}": numbers for i, numbers in enumerate(ends)}
+    paper = {(norm, epsilon) for norm, radii in PAPER.items() for epsilon in radii}
+    means = {}
+    for part in range(3):
+        by_type, by_norm = {}, {}
+        for row, numbers in zip(rows, ends, strict=True):
+            c = row.condition
+            if "corruption" in c:
+                by_type.setdefault((c["category"], c["corruption"]), []).append(numbers[part])
+            elif c.get("attack") == "pgd" and (c["norm"], c["epsilon"]) in paper:
+                by_norm.setdefault(c["norm"], []).append(numbers[part])
+        categories = {}
+        for (category, _), values in by_type.items():
+            categories.setdefault(category, []).append(values)
+        parts = {f"type {name}": values for (_, name), values in by_type.items()}
+        parts |= {f"category {name}": values for name, values in categories.items()}
+        parts |= {f"norm {name}": values for name, values in by_norm.items()}
+        corruption = [values for name, values in categories.items() if name != "extra"]
+        white_box = list(by_norm.values())
+        parts["corruption"], parts["white box"] = corruption, white_box
+        parts["perturbation"] = [corruption, white_box]
+        parts["overall"] = [ends[0][part], corruption, white_box]
+        for name, tree in parts.items():
+            means.setdefault(name, []).append(nested_mean(tree))
+    return found | {name: tuple(numbers) for name, numbers in means.items()}
+
+
+def newcombe(model, base):
+    (p, low, high), (q, base_low, base_high) = model, base
+    gain = p - q
+    return (
+        gain,
+        gain - sqrt((p - low) ** 2 + (base_high - q) ** 2),
+        gain + sqrt((high - p) ** 2 + (q - base_low) ** 2),
+    )
+
+
+def test_every_number_on_the_page_comes_from_rows(page):
+    numbers = [expected_numbers(rows) for rows in (BASE, VONE, TRAINED)]
+    values = np.array([triple for each in numbers for triple in each.values()])
+    gains = [newcombe(each[name], numbers[0][name]) for each in numbers[1:] for name in each]
+    shown = set(re.findall(rf"(?<![\w.-])[+{MINUS}]?\d+(?:\.\d+)+", words(page)))
+    shown -= {"2.15.0", "0.1.0", "3.11.7", "0.15", "0.6", "2.4", "9.6", "0.31", "0.3"}
+    for number in shown:
+        known = np.array(gains) if number[0] in "+" + MINUS or number == "0.0" else values
+        off = np.abs(100 * known - float(number.replace(MINUS, "-"))).min()
+        assert off <= 0.05 + 1e-9, number
+    assert len(shown) > 300
+
+
+def test_every_row_is_told_with_its_own_numbers(page):
+    details = page[page.index("Every number") :].split("<details>")[1:]
+    for rows, table in zip((VONE, TRAINED), details, strict=True):
+        told = [words(line).split() for line in table.split("</table>")[0].split("<tr>")[2:]]
+        for row, base, line in zip(rows, BASE, told, strict=True):
+            ends = [(r.value, r.ci_low, r.ci_high) for r in (base, row)]
+            numbers = [f"{100 * x:.1f}" for triple in ends for x in triple]
+            gains = [round(100 * x, 1) for x in newcombe(*reversed(ends))]
+            numbers += [f"{x:+.1f}".replace("-", MINUS) if x else "0.0" for x in gains]
+            assert [word.strip("[],") for word in line[-10:]] == [*numbers, "1,000"]
+            name = row.condition.get("corruption", row.condition.get("attack", "clean"))
+            assert line[0].lower().strip(",") in name
+
+
+def cells(page):
+    """Model -> text of its row in the first table."""
+    table = page[page.index('<table class="cards">') : page.index("</table>")]
+    rows = (" ".join(words(row).split()) for row in table.split("<tr>")[2:])
+    return {row.split(" ", 1)[0]: row for row in rows}
+
+
+def test_the_table_has_the_planted_means_and_differences(tmp_path):
+    base = [
+        measured("base", 800),
+        corrupted("base", "fog", 3, 400),
+        *(attacked("base", n, e, 100) for n in PAPER for e in PAPER[n]),
+    ]
+    vone = [
+        measured("vone", 790),
+        corrupted("vone", "fog", 3, 500),
+        *(attacked("vone", n, e, 600) for n in PAPER for e in PAPER[n]),
+    ]
+    page, table = render(tmp_path, [*base, *vone])
+    found = cells(page)
+    outside_brackets = re.sub(r"\[.*?\]", "", found["base"])
+    assert outside_brackets.split() == ["base", "80.0", "40.0", "10.0", "25.0", "43.3"]
+    low, high = (f"{100 * x:+.1f}" for x in newcombe_of(790, 800))
+    assert f"79.0 {MINUS}1.0 [{low}, {high}]".replace("-", MINUS) in found["vone"]
+    assert "55.0 +30.0" in found["vone"]
+    marked = re.findall(r'<span class="sure">([^<]*)</span>', page[: page.index("</table>")])
+    assert marked == ["+10.0", "+50.0", "+30.0", "+19.7"]
+    assert "mean over: 1 of the paper's 15 types, severity 3." in words(page)
+    assert re.search(rf"vone +79\.0 \({MINUS}1\.0\) +50\.0 \(\+10\.0\) +60\.0", table)
+
+
+def newcombe_of(correct, base_correct, n=1000):
+    model, base = measured("m", correct, n), measured("b", base_correct, n)
+    return newcombe(
+        (model.value, model.ci_low, model.ci_high), (base.value, base.ci_low, base.ci_high)
+    )[1:]
+
+
+def test_a_failed_check_is_told_at_the_top_and_marked_in_words(page):
+    body = page[page.index("<body>") :]
+    assert body.index("✗ Audit failed") < body.index("<table")
+    assert "✗ audit failed" in cells(page)["voneresnet50"]
+    assert "✗" not in cells(page)["resnet50"] + cells(page)["voneresnet50_at"]
+    section = body[body.index('id="audit"') :]
+    assert section.index("✗ failed: random noise, voneresnet50.") < section.index("✓ 2 passed")
+    assert "Random noise of the same size" in section
+
+
+def test_a_failure_of_other_weights_of_the_same_name_marks_no_model(tmp_path):
+    failed = check("resnet50", "random_noise", False, model_hash="another")
+    page, table = render(tmp_path, BASE, [failed])
+    assert "✗ audit failed" not in cells(page)["resnet50"]
+    assert "✗ failed: random noise, resnet50." in page
+    assert "AUDIT" not in table
+
+
+@pytest.mark.parametrize("kind", ["clean", "corruption", "attack"])
+def test_missing_kinds_of_rows_leave_dashes_and_no_section(tmp_path, kind):
+    kinds = {"corruption", "attack"}
+    rows = [row for row in ROWS if (kinds & row.condition.keys() or {"clean"}) != {kind}]
+    page, table = render(tmp_path, rows)
+    dashes = 2 if kind == "clean" else 3  # its mean, the overall mean, the perturbation mean
+    assert cells(page)["resnet50"].count("—") == dashes
+    assert table.count("—") == 3 * dashes
+    assert ("Other attacks" in page) == (kind != "attack")
+    assert ("mild (1) to severe (5)" in page) == (kind != "corruption")
+
+
+def test_one_model_alone_is_compared_with_nothing(tmp_path):
+    page, table = render(tmp_path, BASE)
+    assert "resnet50 gets 75.6% of clean images" in page
+    assert "difference" not in table + words(page).split("Every number")[0]
+    assert "in brackets" not in table
+
+
+def test_a_model_measured_otherwise_is_not_compared(tmp_path):
+    other = [row for row in VONE if row.condition.get("severity") != 5]
+    page, table = render(tmp_path, [*BASE, *other])
+    assert cells(page)["voneresnet50"].count("other settings") == 4
+    assert "(other settings)" in table
+
+
+def test_what_differs_beside_the_models_is_told(tmp_path):
+    small = full_suite("small", 0.7, 0.5, data="photos/val 64px", protocol={"steps": 10})
+    page, _ = render(tmp_path, [*BASE, *small])
+    assert "different images (photos/val 224px and photos/val 64px)" in page
+    assert (
+        "differ in steps of the same attack, as in: PGD L∞, ε 1/1020: 64 (resnet50) and 10" in page
+    )
+
+
+def test_stronger_attacks_are_told(tmp_path):
+    rows = [
+        attacked("m", "linf", 1 / 255, 500),
+        attacked("m", "linf", 1 / 255, 300, attack="square"),
+        attacked("m", "linf", 1 / 255, 480, attack="apgd"),
+    ]
+    page, _ = render(tmp_path, rows)
+    assert "Square L∞, ε 1/255 on m (30.0% against 50.0%)" in page
+    assert "APGD L∞, ε 1/255 on m" not in page
+    page, _ = render(tmp_path, rows[::2], name="other")
+    assert "None of them takes clearly more than PGD" in page
+
+
+def test_the_base_is_the_first_model_or_the_named_one(tmp_path):
+    page, table = render(tmp_path, ROWS, base="voneresnet50_at")
+    assert list(cells(page)) == ["voneresnet50_at", "resnet50", "voneresnet50"]
+    assert table.endswith("points more than voneresnet50_at")
+    with pytest.raises(InputError, match=r"'nobody' is not among .*: resnet50, voneresnet50 and "):
+        render(tmp_path, ROWS, base="nobody", name="again")
+    twice = [measured("m", 1, model_hash=f"{i}" * 16) for i in range(2)]
+    with pytest.raises(InputError, match=r"several models; allowed: m \(weights 000000\) and"):
+        render(tmp_path, twice, base="m", name="twice")
+    page, _ = render(tmp_path, twice, base="m (weights 111111)", name="thrice")
+    assert "m (weights 111111)" in page
+
+
+HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m"
+
+
+def test_hostile_words_are_escaped_everywhere(tmp_path):
+    rows = full_suite(HOSTILE, 0.7, 0.5, data=f"{HOSTILE}/val 224px")
+    odd = measured(HOSTILE, 5, corruption=HOSTILE, category="noise", severity=2)
+    odd_attack = attacked(HOSTILE, "linf", 1 / 255, 5, attack=HOSTILE, momentum=HOSTILE)
+    failed = check(HOSTILE, HOSTILE, False, value=HOSTILE, expected=HOSTILE, explanation=HOSTILE)
+    page, table = render(tmp_path, [*rows, odd, odd_attack], [failed], picture())
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    audit = Audit()
+    audit.feed(page)
+    assert audit.open == []
+    assert "\x1b" not in table
+
+
+def test_the_same_rows_make_the_same_page(tmp_path):
+    first, _ = render(tmp_path, ROWS, CHECKS, picture())
+    again, _ = render(tmp_path, ROWS, CHECKS, picture())
+    assert first == again
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    folder = write_folder(tmp_path / "run", BASE)
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(InputError, match=r"page.html cannot be written"):
+        write_evaluation_report([folder], tmp_path / "page.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "run"]
+
+
+def test_a_hundred_models_are_drawn_as_the_best_eight_in_time(tmp_path):
+    rows = [r for i in range(100) for r in full_suite(f"m{i:02}", 0.5 + i / 400, 0.1 + i / 150)]
+    assert len(rows) == 100 * (1 + 19 * 5 + sum(map(len, EVNETS.values())) + 3)
+    folder = write_folder(tmp_path / "run", rows)
+    start = time.process_time()
+    table = write_evaluation_report([folder], tmp_path / "page.html")
+    seconds = time.process_time() - start
+    page = (tmp_path / "page.html").read_text()
+    legend = re.search(r'<ul class="legend">.*?</ul>', page, re.S)[0]
+    assert words(legend).split() == ["m00", *(f"m{i}" for i in range(93, 100))]
+    assert len(cells(page)) == 100
+    assert page.count("<details>") == 99
+    assert "Charts show m00 and the 7 other models of the highest overall mean" in page
+    assert len(table.splitlines()) == 102
+    assert seconds < 2

@@ -1,0 +1,126 @@
+"""The paper's means from planted rows; what is missing is missing, nothing else."""
+
+import pytest
+
+from tests.report.evaluations import EVNETS, PAPER, attacked, corrupted, full_suite, measured
+from vonenet.report.measured import models_of
+from vonenet.report.scores import paper_attacks, score_difference, scores_of
+from vonenet.report.summary import Summary, summarise
+
+ROWS = [
+    measured("m", 900),
+    corrupted("m", "gaussian_noise", 1, 800),
+    corrupted("m", "gaussian_noise", 5, 600),
+    corrupted("m", "shot_noise", 5, 100),
+    corrupted("m", "contrast", 5, 500),
+    corrupted("m", "saturate", 5, 990),
+    attacked("m", "linf", 1 / 255, 200),
+    attacked("m", "l2", 0.6, 400),
+    attacked("m", "linf", 4 / 255, 10),
+    attacked("m", "linf", 1 / 255, 0, attack="apgd"),
+]
+
+
+def scores(rows):
+    (model,) = models_of(rows)
+    return scores_of(model)
+
+
+def values(rows):
+    return {name: score.estimate.value for name, score in scores(rows).items()}
+
+
+def test_planted_rows_have_the_papers_means():
+    corruption = ((0.7 + 0.1) / 2 + 0.5) / 2
+    assert values(ROWS) == pytest.approx(
+        {
+            "clean": 0.9,
+            "noise": 0.4,
+            "digital": 0.5,
+            "extra": 0.99,
+            "corruption": corruption,
+            "linf": 0.2,
+            "l2": 0.4,
+            "white_box": 0.3,
+            "perturbation": (corruption + 0.3) / 2,
+            "overall": (0.9 + corruption + 0.3) / 3,
+        }
+    )
+
+
+def test_a_full_suite_agrees_with_the_independent_summary():
+    rows = full_suite("m", 0.7, 0.5)
+    paper = {(norm, epsilon) for norm, radii in PAPER.items() for epsilon in radii}
+    kept = [row for row in rows if row.condition.get("attack", "pgd") == "pgd"]
+    kept = [
+        row
+        for row in kept
+        if "attack" not in row.condition
+        or (row.condition["norm"], row.condition["epsilon"]) in paper
+    ]
+    kept = [row for row in kept if row.condition.get("category") != "extra"]
+    oracle = summarise(kept)
+    assert isinstance(oracle, Summary)
+    found = values(rows)
+    for name in ("clean", "corruption", "white_box", "perturbation", "overall"):
+        assert found[name] == pytest.approx(getattr(oracle, name)), name
+
+
+@pytest.mark.parametrize("missing", ["clean", "corruption", "attack"])
+def test_a_missing_kind_of_row_takes_only_its_means(missing):
+    kinds = {"clean": ROWS[:1], "corruption": ROWS[1:6], "attack": ROWS[6:]}
+    found = scores([row for kind, rows in kinds.items() if kind != missing for row in rows])
+    assert "overall" not in found
+    assert ("perturbation" in found) == (missing == "clean")
+    assert ("white_box" in found) == (missing != "attack")
+
+
+def scaled(side, suite):
+    share = side / 224
+    scale = {"linf": 1.0, "l2": share, "l1": share**2}
+    return [
+        attacked("m", norm, epsilon * scale[norm], 100 + 10 * place, data=f"photos/val {side}px")
+        for norm, radii in suite.items()
+        for place, epsilon in enumerate(radii)
+    ]
+
+
+QUICK = {norm: radii[1:] for norm, radii in PAPER.items()}
+
+
+@pytest.mark.parametrize("suite", [PAPER, EVNETS, QUICK], ids=["paper", "evnets", "quick"])
+@pytest.mark.parametrize("side", [32, 56, 64, 112, 224, 448])
+def test_the_papers_settings_are_found_at_scaled_radii(side, suite):
+    (model,) = models_of(scaled(side, suite))
+    found = paper_attacks(model)
+    wanted = {(n, e) for n in suite for e in PAPER[n] if e in suite[n]}
+    assert {(s.group, s.strength) for s in found} == wanted
+    first = 100 if suite is not QUICK else 90
+    values = [(s.strength, round(a.estimate.value * 1000)) for s, a in found.items()]
+    for strength, value in values:
+        assert value == first + 10 * any(strength == radii[1] for radii in PAPER.values())
+
+
+@pytest.mark.parametrize("side", [32, 56, 112])
+def test_published_radii_at_a_smaller_size_are_taken_as_they_are(side):
+    rows = [
+        attacked("m", norm, epsilon, 100, data=f"photos/val {side}px")
+        for norm, radii in EVNETS.items()
+        for epsilon in radii
+    ]
+    (model,) = models_of(rows)
+    assert all(setting in model.accuracies for setting in paper_attacks(model))
+    assert len(paper_attacks(model)) == 6
+
+
+def test_other_radii_are_in_no_white_box_mean():
+    rows = [attacked("m", "linf", 8 / 255, 10), attacked("m", "l2", 1.5, 10)]
+    assert scores(rows) == {}
+
+
+def test_means_over_different_settings_are_not_compared():
+    all_of_it, less = scores(ROWS), scores(ROWS[:-3])
+    assert score_difference(all_of_it["clean"], less["clean"]).value == 0
+    assert score_difference(all_of_it["white_box"], less["white_box"]) is None
+    assert score_difference(all_of_it["overall"], less["overall"]) is None
+    assert score_difference(None, less["clean"]) is None

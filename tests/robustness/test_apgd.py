@@ -1,0 +1,218 @@
+"""APGD: its schedule, its optimum, and no weaker than PGD at the same budget."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.robustness.test_attacks import IMAGES, RADIUS, own_labels
+from tests.robustness.test_norms import SHAPE
+from tests.robustness.toys import CoinModel, LinearModel, small_net
+from vonenet.data import load_embedded
+from vonenet.robustness import apgd, pgd
+from vonenet.robustness.auto_pgd import APGD, checkpoints
+from vonenet.robustness.losses import LOSSES, dlr, margin
+from vonenet.robustness.norms import BALLS, Region
+from vonenet.robustness.sampling import Estimate, decision_margin
+
+
+def test_checkpoints_are_the_papers() -> None:
+    """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 (section 3 of the paper)."""
+    windows = checkpoints(100)
+    # 0.22 + 0.19 + 0.16 is a little above 0.57 in floating point, and so are others.
+    at = windows.nonzero().flatten().tolist()
+    assert at == pytest.approx([22, 41, 57, 70, 80, 87, 93, 99], abs=1)
+    assert windows.sum() == at[-1]
+    assert windows[at[0]] == 22
+
+
+@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("random_start", [True, False])
+def test_reaches_the_optimum_on_a_linear_model(norm: str, random_start: bool) -> None:
+    model = LinearModel(SHAPE)
+    images = torch.full((2, *SHAPE), 0.5)  # far from the box's walls
+    epsilon = {"linf": 0.02, "l2": 0.1, "l1": 0.3}[norm]
+    adversarial = apgd(
+        model,
+        images,
+        torch.tensor([0, 1]),
+        norm=norm,
+        epsilon=epsilon,
+        steps=100,
+        gradient_samples=1,
+        random_start=random_start,
+        generator=torch.Generator().manual_seed(0),
+    )
+    dual = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[norm]
+    best = epsilon * torch.linalg.vector_norm(model.slope.flatten(), ord=dual)
+    scores = model(adversarial)[:, 1] - model(images)[:, 1]
+    # The best L1 change is of one value, which the search for their number nears step by step.
+    tolerance = 0.15 if norm == "l1" else 0.02
+    torch.testing.assert_close(scores, torch.stack([best, -best]), rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("norm", BALLS)
+def test_no_weaker_than_pgd(norm: str) -> None:
+    model = small_net()
+    labels = own_labels(model)
+    shared = {"norm": norm, "epsilon": RADIUS[norm], "steps": 50, "gradient_samples": 1}
+    margins = {
+        attack.__name__: decision_margin(
+            model, attack(model, IMAGES, labels, random_start=False, **shared), labels, 1
+        )
+        for attack in (pgd, apgd)
+    }
+    kept = {name: int((each >= 0).sum()) for name, each in margins.items()}
+    assert kept["apgd"] <= kept["pgd"] < len(IMAGES)
+
+
+def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise() -> None:
+    method = APGD(Region("linf", 0.1), 10, lambda images: images)
+    images = torch.full((2, 1, 2, 2), 0.5)
+    state = method.start(torch.arange(2), images, torch.zeros(2, dtype=torch.int64))
+    points = []
+    for step in range(int(checkpoints(10).nonzero()[0]) + 1):
+        points.append(state.adversarial.clone())
+        loss = torch.tensor([float(step), -float(step)])  # rises for the first, falls for the other
+        gradient = torch.ones_like(images) * (-1) ** step
+        method.step(state, Estimate(gradient, loss, torch.zeros(1, 2, 2)))
+        state.taken += 1
+    assert state.step_size.flatten().tolist() == pytest.approx([0.2, 0.1])
+    assert torch.equal(state.best[1], points[0][1])
+    assert torch.equal(state.previous[1], points[0][1])
+    assert torch.equal(state.best[0], points[-1][0])
+
+
+def test_returns_a_broken_iterate_even_where_another_has_the_higher_loss() -> None:
+    method = APGD(Region("linf", 0.1), 5, lambda images: images)
+    images = torch.full((1, 1, 1, 1), 0.5)
+    state = method.start(torch.arange(1), images, torch.zeros(1, dtype=torch.int64))
+    broken = state.adversarial.clone()
+    up, logits = torch.ones_like(images), torch.tensor([[[0.0, 1.0]]])
+    method.step(state, Estimate(up, torch.tensor([1.0]), logits))
+    state.taken += 1
+    method.step(state, Estimate(up, torch.tensor([2.0]), -logits))
+    assert torch.equal(method.result(state), broken)
+    assert not torch.equal(state.best, broken)
+
+
+def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
+    logits, labels = torch.randn(50, 5), torch.randint(5, (50,))
+    values = dlr(logits, labels)
+    torch.testing.assert_close(dlr(1000 * logits + 3, labels), values, rtol=1e-3, atol=1e-3)
+    wrong = logits.argmax(dim=1) != labels
+    assert torch.equal(values > 0, wrong)
+    assert torch.equal(margin(logits, labels) > 0, wrong)
+    first, second, third = logits[0].sort(descending=True).values[:3]
+    top = logits[:1].argmax(dim=1)
+    assert float(dlr(logits[:1], top)) == pytest.approx(
+        float(-(first - second) / (first - third)), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_targeted_losses_rise_with_the_wanted_logit(loss: str) -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]], requires_grad=True)
+    value = LOSSES[loss](logits, torch.tensor([[0, 2]]))
+    (slope,) = torch.autograd.grad(value.sum(), logits)
+    assert slope[0, 2] > 0
+    assert slope[0, 0] < 0
+
+
+def test_averages_gradients_over_noise() -> None:
+    """Single draws of this model are wrong four times in ten; on average it is right."""
+    model = CoinModel(noise=0.5)
+    images, labels = torch.full((20, 1, 4, 4), 0.53), torch.ones(20, dtype=torch.int64)
+    assert (decision_margin(model, images, labels, 200) > 0).all()
+    found = apgd(model, images, labels, norm="linf", epsilon=0.1, steps=20, gradient_samples=8)
+    assert (found.mean(dim=(1, 2, 3)) < 0.46).all()
+
+
+# --- against the authors' own code -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, Tensor, Tensor]:
+    """A little net that knows Fashion-MNIST a bit, and 60 images that it decides right."""
+    torch.manual_seed(0)
+    data = load_embedded("train", in_chans=1)
+    images = torch.stack([data[index][0] for index in range(1500)])
+    labels = data.labels[:1500]
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 5, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 5, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(200, 10),
+    )
+    optimizer = torch.optim.Adam(net.parameters(), 0.004)
+    for step in range(150):
+        part = slice(50 * step % 1500, 50 * step % 1500 + 50)
+        loss = nn.functional.cross_entropy(net(images[part]), labels[part])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    net.eval().requires_grad_(False)
+    right = (net(images).argmax(dim=1) == labels).nonzero().flatten()[:60]
+    return net, images[right], labels[right]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.02), ("l2", 0.4), ("l1", 3.0)])
+def test_as_strong_as_pyautoattack(
+    trained: tuple[nn.Module, Tensor, Tensor], norm: str, epsilon: float, loss: str
+) -> None:
+    base = pytest.importorskip("pyautoattack.autopgd_base")
+    model, images, labels = trained
+    theirs = base.APGDAttack(
+        model, n_iter=50, norm=norm.replace("l", "L"), eps=epsilon, loss=loss, device="cpu"
+    ).perturb(images, labels)
+    ours = apgd(
+        model, images, labels, norm=norm, epsilon=epsilon, steps=50, gradient_samples=1, loss=loss
+    )
+    kept = [int((model(found).argmax(dim=1) == labels).sum()) for found in (ours, theirs)]
+    assert kept[0] <= kept[1] + 1
+    assert kept[1] < 55
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.02), ("l2", 0.4), ("l1", 3.0)])
+def test_pgd_is_as_strong_as_foolboxs(
+    trained: tuple[nn.Module, Tensor, Tensor], norm: str, epsilon: float
+) -> None:
+    foolbox = pytest.importorskip("foolbox")
+    model, images, labels = trained
+    kind = {"linf": "LinfPGD", "l2": "L2PGD", "l1": "L1PGD"}[norm]
+    attack = getattr(foolbox.attacks, kind)(abs_stepsize=epsilon / 10, steps=30, random_start=False)
+    target = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, theirs, _ = attack(target, images, labels, epsilons=epsilon)
+    ours = pgd(
+        model,
+        images,
+        labels,
+        norm=norm,
+        epsilon=epsilon,
+        steps=30,
+        step_size=epsilon / 10,
+        gradient_samples=1,
+    )
+    kept = [int((model(found).argmax(dim=1) == labels).sum()) for found in (ours, theirs)]
+    assert kept[0] <= kept[1]
+    if norm != "l1":  # the same algorithm but for rounding; for L1 ours follows few values
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)
+
+
+@pytest.mark.oracle
+def test_autoattack_runs_behind_its_extra(trained: tuple[nn.Module, Tensor, Tensor]) -> None:
+    pytest.importorskip("pyautoattack")
+    from vonenet.robustness import autoattack
+
+    model, images, labels = trained
+    state = torch.get_rng_state()
+    found = autoattack(model, images[:12], labels[:12], norm="linf", epsilon=0.02, stochastic=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (found - images[:12]).abs().max() <= 0.02 + 1e-6
+    ours = apgd(model, images[:12], labels[:12], norm="linf", epsilon=0.02, gradient_samples=1)
+    kept = [int((model(each).argmax(dim=1) == labels[:12]).sum()) for each in (found, ours)]
+    assert abs(kept[0] - kept[1]) <= 1

@@ -1,0 +1,128 @@
+"""Corruptions against imagecorruptions-imaug and the parts of OpenCV and scikit-image it uses.
+
+Where both are deterministic, pixels agree; where they draw random numbers, the draws are handed
+over or the mean absolute change is compared. Its elastic transform, and its frost (six textures,
+enlarged), are not the benchmark's: test_corruption_formulas.py has the definitions.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.robustness.photographs import at_published_size
+from vonenet.robustness import CORRUPTIONS, corrupt
+from vonenet.robustness.corruption import filters, splash
+from vonenet.robustness.corruption.fractal import plasma_fractal
+
+pytestmark = pytest.mark.oracle
+DETERMINISTIC = (
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_blur",
+    "saturate",
+)
+DRAWN = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "motion_blur",
+    "snow",
+    "fog",
+    "speckle_noise",
+    "spatter",
+)
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba and others, on import
+        return pytest.importorskip(
+            "imagecorruptions", reason="needs pip install imagecorruptions-imaug"
+        )
+
+
+def theirs(oracle: Any, images: Tensor, name: str, severity: int) -> Tensor:
+    levels = (255 * images).round().byte().permute(0, 2, 3, 1).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        changed = [oracle.corrupt(each, severity, name) for each in levels]
+    return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).float()
+
+
+def test_both_know_the_same_names(oracle: Any) -> None:
+    assert set(oracle.get_corruption_names("all")) == set(CORRUPTIONS)
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_pixels_agree_to_a_grey_level(oracle: Any, name: str, severity: int) -> None:
+    """Theirs are cut, ours not rounded at all; so half a level on average."""
+    images = at_published_size(224)
+    if name not in ("zoom_blur", "pixelate"):  # theirs cuts off centre; enlarges to the nearest
+        images = images[..., :200]
+    apart = (255 * corrupt(images, name, severity) - theirs(oracle, images, name, severity)).abs()
+    assert apart.max() <= 1.01
+    assert apart.mean() < 0.6
+
+
+@pytest.mark.parametrize("severity", [1, 3, 5])
+@pytest.mark.parametrize("name", DRAWN)
+def test_strengths_agree(oracle: Any, name: str, severity: int) -> None:
+    images = at_published_size(224).repeat(4, 1, 1, 1)
+    ours, other = (
+        float((changed - 255 * images).abs().mean())
+        for changed in (
+            255 * corrupt(images, name, severity),
+            theirs(oracle, images, name, severity),
+        )
+    )
+    # Of 8 images; what is drawn once an image (angles, the coarse fractal, drops) varies more.
+    tolerance = {"motion_blur": 0.15, "fog": 0.15, "spatter": 0.3}.get(name, 0.03)
+    assert ours == pytest.approx(other, rel=tolerance)
+
+
+@pytest.mark.parametrize("angle_deg", [-45.0, 10.0, -135.0])
+def test_line_blur_agrees(oracle: Any, angle_deg: float) -> None:
+    image = at_published_size(64)[:1]
+    expected = oracle.corruptions._motion_blur(
+        image[0].permute(1, 2, 0).numpy(), radius=12, sigma=5, angle=angle_deg
+    )
+    ours = filters.line_blur(image, 12, 5, torch.tensor([angle_deg]))[0].permute(1, 2, 0)
+    np.testing.assert_allclose(ours, expected, atol=2e-6)
+
+
+def test_fractal_agrees_on_the_same_draws(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = 2 * torch.rand(1, 32 * 32, generator=torch.Generator().manual_seed(0)) - 1
+    stream = iter(draws[0].tolist())
+
+    def uniform(low: float, high: float, shape: tuple[int, int]) -> np.ndarray:
+        return np.reshape([high * next(stream) for _ in range(shape[0] * shape[1])], shape)
+
+    monkeypatch.setattr(np.random, "uniform", uniform)
+    expected = oracle.corruptions.plasma_fractal(32, 1.7)
+    np.testing.assert_allclose(plasma_fractal(draws, 1.7)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("sigma_px", "threshold"), [(4, 0.69), (3, 0.68), (2, 0.68), (1, 0.69)])
+def test_water_agrees_with_opencv(oracle: Any, sigma_px: float, threshold: float) -> None:
+    cv2 = oracle.corruptions.cv2
+    noise = torch.randn(2, 150, 170, generator=torch.Generator().manual_seed(0))
+    liquid = filters.smooth(0.65 + 0.3 * noise, sigma_px).clamp(max=1)
+    liquid = torch.where(liquid < threshold, 0, liquid)
+    for levels, ours in zip((255 * liquid).byte().numpy(), splash.water(liquid), strict=True):
+        edges = cv2.Canny(levels, *splash.CANNY_THRESHOLDS)
+        distance = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 5).clip(max=20)
+        shade = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
+        shade = cv2.filter2D(shade, cv2.CV_8U, np.array(splash.EMBOSS))
+        expected = levels * cv2.blur(shade, (3, 3)).astype(np.float32)
+        np.testing.assert_allclose(ours, expected / expected.max(), atol=1e-6)

@@ -1,0 +1,115 @@
+"""Balls and boxes: steps of the right length, nearest points, starts inside."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq, minimize
+from torch import Tensor
+
+from vonenet.errors import InputError
+from vonenet.robustness.norms import BALLS, Region, project_l1, steepest_few, step_l1, step_l2
+
+NORM_ORDER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
+SHAPE = (3, 4, 5)
+GREY = torch.full((4, *SHAPE), 0.5)
+
+
+def lengths(change: Tensor, norm: str) -> Tensor:
+    return torch.linalg.vector_norm(change.flatten(1).double(), ord=NORM_ORDER[norm], dim=1)
+
+
+@pytest.mark.parametrize("norm", BALLS)
+def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm: str) -> None:
+    change = torch.randn(4, *SHAPE) / 10
+    project, length = BALLS[norm].project, lengths(change, norm)
+    assert torch.equal(project(change, GREY, float(length.max()) * 1.01), change)
+    radius = float(length.min()) / 2
+    touching = lengths(project(change, GREY, radius), norm)
+    torch.testing.assert_close(touching, torch.full((4,), radius).double())
+    assert lengths(change, norm).tolist() == pytest.approx(BALLS[norm].length(change).flatten())
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0, 1000.0])
+def test_l1_projection_agrees_with_a_root_finder(epsilon: float) -> None:
+    change = torch.randn(4, *SHAPE, dtype=torch.float64)
+    images = torch.rand(4, *SHAPE, dtype=torch.float64)
+    ours = project_l1(change, images, epsilon).flatten(1).numpy()
+    room = torch.where(change > 0, 1 - images, images).flatten(1).numpy()
+    for row, free, projected in zip(change.flatten(1).numpy(), room, ours, strict=True):
+        size = np.abs(row)
+
+        def kept(t: float, size: np.ndarray = size, free: np.ndarray = free) -> np.ndarray:
+            return np.minimum(np.maximum(size - t, 0), free)
+
+        threshold = 0.0
+        if kept(0).sum() > epsilon:
+            excess = lambda t, kept=kept: kept(t).sum() - epsilon  # noqa: E731
+            threshold = brentq(excess, 0, size.max()) if epsilon > 0 else size.max()
+        np.testing.assert_allclose(projected, np.sign(row) * kept(threshold), atol=1e-9)
+
+
+def test_l1_projection_is_the_nearest_point_of_ball_and_box() -> None:
+    """Against a general solver, with each value split into its rise and its fall."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, 2, 3, dtype=torch.float64, generator=generator)
+    change = 2 * torch.rand(1, 1, 2, 3, dtype=torch.float64, generator=generator) - 1
+    point, pixel = change.flatten().numpy(), image.flatten().numpy()
+    solution = minimize(
+        lambda z: ((z[:6] - z[6:] - point) ** 2).sum(),
+        np.zeros(12),
+        bounds=[(0, r) for r in 1 - pixel] + [(0, r) for r in pixel],
+        constraints={"type": "ineq", "fun": lambda z: 0.7 - z.sum()},
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    nearest = solution.x[:6] - solution.x[6:]
+    ours = project_l1(change, image, 0.7).flatten().numpy()
+    np.testing.assert_allclose(ours, nearest, atol=1e-5)
+
+
+def test_l1_step_passes_over_values_that_the_box_holds() -> None:
+    gradient = torch.tensor([5.0, -4.0, 3.0]).reshape(1, 3, 1, 1)
+    adversarial = torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1)
+    assert step_l1(gradient, adversarial, 0.2).flatten().tolist() == pytest.approx([0, 0, 0.2])
+    assert step_l1(-gradient, adversarial, 0.2).flatten().tolist() == pytest.approx([-0.2, 0, 0])
+
+
+def test_each_image_steps_along_its_own_number_of_values() -> None:
+    gradient = torch.tensor([[4.0, -3.0, 2.0, 1.0]] * 3).reshape(3, 1, 2, 2)
+    direction = steepest_few(gradient, torch.full_like(gradient, 0.5), torch.tensor([1, 2, 4]))
+    expected = [[1, 0, 0, 0], [0.5, -0.5, 0, 0], [0.25, -0.25, 0.25, 0.25]]
+    assert direction.flatten(1).tolist() == expected
+
+
+def test_l2_step_has_its_length_for_any_gradient() -> None:
+    direction = torch.randn(4, *SHAPE)
+    scales = torch.tensor([1.0, 1e-30, 1e30, 0.0]).reshape(4, 1, 1, 1)
+    steps = step_l2(direction * scales, direction, 0.25)
+    assert lengths(steps, "l2").tolist() == pytest.approx([0.25, 0.25, 0.25, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", BALLS)
+def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm: str) -> None:
+    images = torch.rand(5, *SHAPE).round(decimals=1)
+    region = Region(norm, 0.3)
+    points = region.random_point(images, torch.Generator().manual_seed(1))
+    assert points.min() >= 0
+    assert points.max() <= 1
+    distances = lengths(points - images, norm)
+    assert (distances <= 0.3 + 1e-5).all()
+    assert (distances > 0.1).all()
+    generator = torch.Generator().manual_seed(1)
+    parts = [region.random_point(part, generator) for part in images.split([2, 3])]
+    assert torch.equal(torch.cat(parts), points)
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "message"),
+    [
+        ("l3", 1.0, "norm='l3' is unknown; allowed: linf, l2, l1"),
+        ("l2", -1.0, "epsilon=-1.0"),
+        ("l2", float("nan"), "epsilon=nan"),
+    ],
+)
+def test_impossible_regions_are_refused(norm: str, epsilon: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Region(norm, epsilon)
