@@ -19,6 +19,8 @@ Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
 Pattern = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")]
 Old = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OLD")]
+Models = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 New = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
 
 
@@ -117,11 +119,85 @@ def bench(
     print(bench_report(device=device, quick=quick, threads=threads, out=out, records=records))
 
 
+def evaluate(
+    models: Models,
+    data: str,
+    suite: Literal["quick", "paper", "corruptions", "attacks", "full"] = "quick",
+    limit: int | None = None,
+    out: Path = Path("evaluation"),
+    split: str = "test",
+    image_size: int | None = None,
+    batch_size: int = 32,
+    decision_samples: int = 1,
+    scale_radii: bool = False,
+    audit: bool = True,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Measure how robust models are: clean, corrupted and attacked images; then audit the attacks.
+
+    Rows are written as they come. Started again, the command goes on where it was stopped; under
+    torchrun all processes share the work and the rows stay the same.
+
+    Args:
+        models: names with published weights, weights files, timm/NAME, module:function or
+            file.py:function.
+        data: embedded, a folder of images by class, or a folder of parquet files.
+        suite: quick (minutes), paper (15 corruptions and 6 attacks), corruptions (all 19), attacks
+            (PGD at 12 radii, APGD, Square), or full.
+        limit: measure so many images, class-balanced; all if not given.
+        out: folder for results.jsonl, audit.jsonl and report.html.
+        split: the part of the data.
+        image_size: height and width in pixels; what each model was made for if not given.
+        batch_size: images at a time.
+        decision_samples: noise draws that a stochastic model's decision is averaged over.
+        scale_radii: scale attack radii to the image size instead of taking those for 224 px.
+        audit: look for signs that the attacks fail.
+        seed: seed of noise and corruptions.
+        device: where to compute; auto takes a GPU if there is one.
+    """
+    from vonenet.evaluation import EvaluationConfig, run_evaluation
+    from vonenet.report.evaluation import write_evaluation_report
+
+    config = EvaluationConfig(
+        data=data,
+        suite=suite,
+        split=split,
+        image_size=image_size,
+        limit=limit,
+        batch_size=batch_size,
+        decision_samples=decision_samples,
+        scale_radii=scale_radii,
+        audit=audit,
+        seed=seed,
+        device=device,
+    )
+    if run_evaluation(models, config, out):
+        print(write_evaluation_report([out], out / "report.html"))
+        print(f"\nreport: {(out / 'report.html').resolve()}")
+
+
+def report(folders: Folders, out: Path = Path("report.html"), base: str | None = None) -> None:
+    """Make one page from what `vonenet evaluate` wrote.
+
+    Args:
+        folders: folders with results.jsonl.
+        out: the page.
+        base: model that the others are compared with; the first one if not given.
+    """
+    from vonenet.report.evaluation import write_evaluation_report
+
+    print(write_evaluation_report(folders, out, base))
+    print(f"\nreport: {out.resolve()}")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "models": models,
     "predict": predict,
     "convert": convert,
+    "evaluate": evaluate,
+    "report": report,
     "bench": bench,
 }
 

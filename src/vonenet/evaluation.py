@@ -1,0 +1,222 @@
+"""`vonenet evaluate`: models and data by address, a suite of conditions, rows, audit, examples."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+
+from vonenet.data import ImageDataset, open_dataset
+from vonenet.errors import InputError
+from vonenet.loading import LoadedModel, load_model
+from vonenet.results import append_lines, model_hash
+from vonenet.robustness import (
+    CORRUPTIONS,
+    Attack,
+    Clean,
+    Condition,
+    Corruption,
+    attack_suite,
+    audit,
+    evaluate,
+    rank_and_size,
+)
+from vonenet.v1.noise import no_noise
+
+SUITES = ("quick", "paper", "corruptions", "attacks", "full")
+RESULTS, AUDIT = "results.jsonl", "audit.jsonl"
+# A type of each category of ImageNet-C, at the middle severity.
+QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
+QUICK_SEVERITY = 3
+SEVERITIES = (1, 2, 3, 4, 5)
+AUDIT_IMAGES = 50
+# Beside the PGD of the suites: stronger step rules, and one that needs no gradient.
+STRONGER = (
+    Attack("linf", 1 / 255, method="apgd"),
+    Attack("linf", 1 / 255, method="apgd-dlr"),
+    Attack("linf", 1 / 255, method="square", steps=500),
+)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to measure, and how.
+
+    Attributes:
+        data: address of the images, as `vonenet.data.open_dataset` takes it.
+        suite: one of `SUITES`.
+        split: the part of the data.
+        image_size: height = width, pixels; None: what each model was made for.
+        limit: so many images, class-balanced; None: all.
+        batch_size: images at a time.
+        decision_samples: noise draws per decision of a stochastic model.
+        scale_radii: attack radii scaled to the image size; False: as published for 224 px.
+        audit: look for signs that the attacks fail (`vonenet.robustness.audit`).
+        seed: of noise and corruptions.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    data: str
+    suite: str = "quick"
+    split: str = "test"
+    image_size: int | None = None
+    limit: int | None = None
+    batch_size: int = 32
+    decision_samples: int = 1
+    scale_radii: bool = False
+    audit: bool = True
+    seed: int = 0
+    device: str = "auto"
+
+
+def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
+    """The conditions of a suite, clean images first.
+
+    Args:
+        suite: one of `SUITES`.
+        image_size: height and width that attack radii are scaled to; None: as published.
+
+    Raises:
+        InputError: an unknown suite.
+    """
+    if suite not in SUITES:
+        raise InputError(f"suite must be one of {', '.join(SUITES)}, got {suite!r}")
+    conditions: list[Condition] = [Clean()]
+    if suite == "quick":
+        conditions += [Corruption(name, QUICK_SEVERITY) for name in QUICK_CORRUPTIONS]
+        return conditions + attack_suite("quick", image_size)
+    if suite in ("paper", "corruptions", "full"):
+        names = [n for n, c in CORRUPTIONS.items() if suite != "paper" or c.category != "extra"]
+        conditions += [Corruption(name, severity) for name in names for severity in SEVERITIES]
+    if suite == "paper":
+        conditions += attack_suite("paper", image_size)
+    if suite in ("attacks", "full"):
+        conditions += [*attack_suite("evnets", image_size), *STRONGER]
+    return conditions
+
+
+def run_evaluation(
+    models: Sequence[str], config: EvaluationConfig, out: Path, *, progress: bool = True
+) -> bool:
+    """Measure models under a suite; rows go to `out` as they come, and none is measured twice.
+
+    Args:
+        models: addresses, as `vonenet.loading.load_model` takes them.
+        config: what to measure.
+        out: folder for results.jsonl and audit.jsonl.
+        progress: show progress bars.
+
+    Returns:
+        Whether this is the first of the processes that measured together.
+
+    Raises:
+        InputError: a model, the data or a setting that cannot be used.
+    """
+    if not models:
+        raise InputError("no model was given; give one or more names, files or module:function")
+    device = _device(config.device)
+    first: LoadedModel | None = None  # its adversarial images are tried on the others
+    with _process_group():
+        for address in models:
+            loaded = load_model(address)
+            loaded.model.to(device)
+            dataset = _dataset(config, loaded)
+            _measure(loaded, dataset, config, out / RESULTS, progress)
+            if config.audit and config.suite != "corruptions" and rank_and_size()[0] == 0:
+                base = first.model if first and _same_images(first, loaded) else None
+                _audit(loaded, base, dataset, config, out / AUDIT, progress)
+            first = first or loaded
+        return rank_and_size()[0] == 0
+
+
+def _measure(
+    loaded: LoadedModel,
+    dataset: ImageDataset,
+    config: EvaluationConfig,
+    path: Path,
+    progress: bool,
+) -> None:
+    height, width = dataset[0][0].shape[-2:]
+    conditions = conditions_of(config.suite, (height, width) if config.scale_radii else None)
+    evaluate(
+        loaded.model,
+        dataset,
+        conditions,
+        experiment="evaluate",
+        model_name=loaded.name,
+        batch_size=config.batch_size,
+        limit=config.limit,
+        seed=config.seed,
+        decision_samples=config.decision_samples,
+        out_path=path,
+        progress=progress,
+    )
+
+
+def _audit(
+    loaded: LoadedModel,
+    base: nn.Module | None,
+    dataset: ImageDataset,
+    config: EvaluationConfig,
+    path: Path,
+    progress: bool,
+) -> None:
+    """Append the audit's checks, unless those of this model are there."""
+    name = {"model": loaded.name, "model_hash": model_hash(loaded.model.model)}
+    if path.is_file() and name["model_hash"] in path.read_text():
+        return
+    checks = audit(
+        loaded.model,
+        dataset,
+        images=min(AUDIT_IMAGES, config.limit or AUDIT_IMAGES),
+        base=base,
+        noise_off=no_noise,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        progress=progress,
+    )
+    lines = []
+    for check in checks:
+        columns = asdict(check)
+        lines.append(json.dumps(name | {"check": columns.pop("name")} | columns) + "\n")
+    append_lines(path, "".join(lines))
+
+
+def _same_images(first: LoadedModel, other: LoadedModel) -> bool:
+    return (first.image_size, first.in_chans) == (other.image_size, other.in_chans)
+
+
+def _dataset(config: EvaluationConfig, loaded: LoadedModel) -> ImageDataset:
+    size = config.image_size or loaded.image_size
+    return open_dataset(config.data, config.split, image_size=size, in_chans=loaded.in_chans)
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise InputError("device is cuda, and no CUDA GPU can be used here; allowed: cpu")
+    if name == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """Join the other processes if `torchrun` started this one; leave them together."""
+    if "RANK" not in os.environ or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,122 @@
+"""Any model by its address: a name of ours, a weights file, a timm name, or a Python function."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vonenet.data import PixelModel
+from vonenet.errors import InputError
+from vonenet.zoo.checkpoints import load_checkpoint
+from vonenet.zoo.registry import create_model, list_models
+
+TIMM = "timm/"
+WEIGHTS_SUFFIXES = (".safetensors", ".tar", ".pth", ".pt")
+DEFAULT_IMAGE_PX = 224
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model that takes pixels.
+
+    Attributes:
+        name: what result rows call it.
+        model: takes pixels in [0, 1], in eval mode.
+        image_size: height = width that it was made for, pixels.
+        in_chans: 3 for colour images, 1 for grey ones.
+    """
+
+    name: str
+    model: PixelModel
+    image_size: int
+    in_chans: int
+
+
+def load_model(address: str) -> LoadedModel:
+    """Load a trained model.
+
+    Args:
+        address: a registered name with published weights (`voneresnet50`); a weights file; `timm/`
+            and a name of timm with weights (`timm/resnet18.a1_in1k`), which are downloaded; or
+            `module:function` or `file.py:function`, a function without arguments that returns a
+            torch module. A module that is no `PixelModel` and has no `pretrained_cfg` with mean and
+            std is taken to want pixels in [0, 1].
+
+    Raises:
+        InputError: nothing is there, or what is there is no model.
+    """
+    if Path(address).is_file():
+        return _described(Path(address).stem, load_checkpoint(address))
+    if address.startswith(TIMM):
+        return _described(address.removeprefix(TIMM), _timm_model(address.removeprefix(TIMM)))
+    if ":" in address:
+        return _described(address.rsplit(":", 1)[1], _called(address))
+    if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
+        raise InputError(f"no weights file {address}")
+    if address not in list_models():
+        raise InputError(
+            f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
+            "timm/NAME, module:function, file.py:function"
+        )
+    return _described(address, create_model(address, pretrained=True))
+
+
+def _described(name: str, module: nn.Module) -> LoadedModel:
+    """The module behind one that takes pixels, and the size of its images."""
+    inner = module.model if isinstance(module, PixelModel) else module
+    described = getattr(inner, "pretrained_cfg", None) or {}
+    channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
+    if not isinstance(module, PixelModel):
+        module = PixelModel(module, described.get("mean", 0.0), described.get("std", 1.0))
+    return LoadedModel(name, module.eval(), max(height, width), channels)
+
+
+def _timm_model(name: str) -> nn.Module:
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"timm has no trained model {name!r} to give: {reason}") from error
+    return model
+
+
+def _called(address: str) -> nn.Module:
+    """What the function of `module:function` or `file.py:function` returns."""
+    source, name = address.rsplit(":", 1)
+    module = _imported_file(Path(source)) if source.endswith(".py") else _imported(source)
+    function: Callable[[], Any] | None = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{source} has no function {name!r}")
+    result = function()
+    if not isinstance(result, nn.Module):
+        kind = type(result).__name__
+        raise InputError(f"{address} returns a {kind}; needed: a torch module")
+    return result
+
+
+def _imported(name: str) -> Any:
+    sys.path.insert(0, "")  # a module in the working folder, as `python -m` finds it
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"module {name!r} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove("")
+
+
+def _imported_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

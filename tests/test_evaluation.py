@@ -1,0 +1,167 @@
+"""vonenet evaluate: suites, rows, real kills, several processes."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vonenet.errors import InputError
+from vonenet.evaluation import AUDIT, RESULTS, SUITES, EvaluationConfig, conditions_of
+from vonenet.evaluation import run_evaluation as run
+from vonenet.results import read_jsonl
+from vonenet.robustness import Attack, Clean, Corruption
+
+TOY = """
+import torch
+from torch import nn
+import vonenet
+from vonenet.data import PixelModel
+
+def load():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        small = dict(simple_channels=8, complex_channels=8, image_size=32, in_chans=1)
+        model = vonenet.create_model("voneresnet_small", num_classes=10, **small)
+    return model
+"""
+QUICK = ["--data", "embedded", "--suite", "quick", "--limit", "40", "--batch-size", "10"]
+
+
+@pytest.fixture
+def toy(tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(TOY)
+    return f"{path}:load"
+
+
+def kinds(conditions):
+    return {kind: sum(type(c) is kind for c in conditions) for kind in (Clean, Corruption, Attack)}
+
+
+@pytest.mark.parametrize(
+    ("suite", "corruptions", "attacks"),
+    [
+        ("quick", 4, 3),
+        ("paper", 15 * 5, 6),
+        ("corruptions", 19 * 5, 0),
+        ("attacks", 0, 12 + 3),
+        ("full", 19 * 5, 12 + 3),
+    ],
+)
+def test_suites_hold_what_their_names_say(suite, corruptions, attacks):
+    conditions = conditions_of(suite)
+    assert isinstance(conditions[0], Clean)
+    assert kinds(conditions) == {Clean: 1, Corruption: corruptions, Attack: attacks}
+    assert len(set(conditions)) == len(conditions)
+
+
+def test_radii_are_scaled_where_asked():
+    at_32 = [c for c in conditions_of("paper", (32, 32)) if isinstance(c, Attack)]
+    as_published = [c for c in conditions_of("paper") if isinstance(c, Attack)]
+    ratios = {a.norm: a.epsilon / b.epsilon for a, b in zip(at_32, as_published, strict=True)}
+    assert ratios == {"linf": 1, "l2": pytest.approx(1 / 7), "l1": pytest.approx(1 / 49)}
+
+
+def test_an_unknown_suite_is_named():
+    with pytest.raises(InputError, match="suite must be one of quick, .* got 'fast'"):
+        conditions_of("fast")
+    assert "quick" in SUITES
+
+
+def command(model, out, *more):
+    return [sys.executable, "-m", "vonenet", "evaluate", model, *QUICK, "--out", str(out), *more]
+
+
+def measured(out):
+    rows = read_jsonl(out / RESULTS)
+    return [(row.model, row.condition, row.value, row.ci_low, row.n, row.seed) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """The rows of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "toy.py").write_text(TOY)
+    run([f"{folder / 'toy.py'}:load"], config(), folder, progress=False)
+    return measured(folder)
+
+
+def config(**changes):
+    settings = {"data": "embedded", "limit": 40, "batch_size": 10, "audit": False, "device": "cpu"}
+    return EvaluationConfig(**{**settings, **changes})
+
+
+def test_rows_come_in_the_suites_order(left_alone):
+    assert len(left_alone) == 8
+    assert [set(row[1]) & {"corruption", "attack"} for row in left_alone] == [
+        set(),
+        *itertools.repeat({"corruption"}, 4),
+        *itertools.repeat({"attack"}, 3),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_it_ends_with_the_same_rows(toy, tmp_path, left_alone, seed):
+    out, rng = tmp_path / "out", random.Random(seed)
+    kills = 0
+    while True:
+        process = subprocess.Popen(
+            command(toy, out, "--no-audit"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=rng.uniform(4, 9) if kills < 4 else 120)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        break
+    assert process.returncode == 0
+    assert measured(out) == left_alone
+    assert kills > 0
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", RESULTS]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_rows_of_one(toy, tmp_path, left_alone):
+    out = tmp_path / "out"
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511"]
+    arguments = command(toy, out, "--no-audit")
+    subprocess.run(
+        [sys.executable, *launcher, *arguments[1:]],
+        check=True,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert measured(out) == left_alone
+
+
+@pytest.mark.slow
+def test_the_audit_is_written_once(toy, tmp_path):
+    for _ in range(2):
+        run([toy], config(audit=True), tmp_path / "out", progress=False)
+        lines = (tmp_path / "out" / AUDIT).read_text().splitlines()
+    assert len(lines) == len(set(lines)) > 3
+
+
+def test_nothing_to_measure_is_named(tmp_path):
+    with pytest.raises(InputError, match="no model was given"):
+        run([], config(), tmp_path)
+    with pytest.raises(InputError, match="device must be auto, cpu or cuda, got 'tpu'"):
+        run(["voneresnet50"], config(device="tpu"), tmp_path)
+
+
+def test_a_run_that_is_finished_does_no_work(toy, tmp_path):
+    run([toy], config(), tmp_path, progress=False)
+    before = (tmp_path / RESULTS).read_bytes()
+    start = time.perf_counter()
+    run([toy], config(), tmp_path, progress=False)
+    assert time.perf_counter() - start < 5
+    assert (tmp_path / RESULTS).read_bytes() == before
