@@ -88,6 +88,20 @@ def test_every_condition_is_there_with_its_interval(page):
         assert text in page
 
 
+def test_axis_labels_stand_at_their_grid_lines(page):
+    """Lines are drawn at every quarter of the track, labels centred at the same shares of it."""
+    assert "background-size: 25% 100%" in page
+    labels = re.findall(r'<i style="left:(\d+)%">(\d+)(?: %)?</i>', page)
+    assert [place for place, label in labels if place == label] == 3 * [
+        "0",
+        "25",
+        "50",
+        "75",
+        "100",
+    ]
+    assert len(labels) == 15
+
+
 def test_text_is_escaped(page):
     assert "Coat &lt;b&gt; ✗" in page
 

@@ -5,6 +5,7 @@ import pytest
 from tests.report.evaluations import EVNETS, PAPER, attacked, corrupted, full_suite, measured
 from vonenet.report.measured import models_of
 from vonenet.report.scores import paper_attacks, score_difference, scores_of
+from vonenet.report.setting import Setting
 from vonenet.report.summary import Summary, summarise
 
 ROWS = [
@@ -101,16 +102,30 @@ def test_the_papers_settings_are_found_at_scaled_radii(side, suite):
         assert value == first + 10 * any(strength == radii[1] for radii in PAPER.values())
 
 
+@pytest.mark.parametrize("suite", [PAPER, EVNETS], ids=["paper", "evnets"])
 @pytest.mark.parametrize("side", [32, 56, 112])
-def test_published_radii_at_a_smaller_size_are_taken_as_they_are(side):
+def test_published_radii_at_a_smaller_size_are_taken_as_they_are(side, suite):
     rows = [
         attacked("m", norm, epsilon, 100, data=f"photos/val {side}px")
-        for norm, radii in EVNETS.items()
+        for norm, radii in suite.items()
         for epsilon in radii
     ]
     (model,) = models_of(rows)
     assert all(setting in model.accuracies for setting in paper_attacks(model))
     assert len(paper_attacks(model)) == 6
+
+
+def test_radii_of_the_users_own_do_not_hide_the_papers():
+    rows = [attacked("m", "l2", e, 100, data="photos/val 32px") for e in (0.15, 1.0)]
+    assert scores(rows)["white_box"].over == {Setting("attack", "pgd", "l2", 0.15)}
+
+
+def test_variants_of_pgd_are_attacks_of_their_own():
+    row = attacked("m", "l2", 0.6, 100, restarts=5)
+    setting = Setting.of(row)
+    assert setting.label == "PGD, restarts 5 L2, ε 0.6"
+    assert not setting.is_plain_pgd
+    assert scores([row]) == {}
 
 
 def test_other_radii_are_in_no_white_box_mean():

@@ -67,7 +67,6 @@ def _subject(study: Study) -> str:
 
 
 def _checks(audit: Sequence[Check]) -> list[dict[str, object]]:
-    """Failed checks first."""
     return [
         {
             "model": check.model,
@@ -77,7 +76,7 @@ def _checks(audit: Sequence[Check]) -> list[dict[str, object]]:
             "expected": _plain(check.expected),
             "explanation": check.explanation,
         }
-        for check in sorted(audit, key=lambda check: check.passed)
+        for check in audit
     ]
 
 

@@ -15,13 +15,13 @@ from vonenet.results import Value
 from vonenet.robustness.attacks import (
     apgd,
     best_of,
-    check_counts,
     default_step_size,
     fgsm,
     pgd,
     square,
 )
 from vonenet.robustness.autoattack import autoattack
+from vonenet.robustness.checks import check_counts
 from vonenet.robustness.conditions import Condition
 from vonenet.robustness.norms import Region
 from vonenet.robustness.sampling import averaged_probabilities, decision_margin

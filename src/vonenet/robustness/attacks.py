@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
 from vonenet.robustness.auto_pgd import APGD, SparseAPGD
+from vonenet.robustness.checks import check_counts
 from vonenet.robustness.loop import Method, State, Stopping, run
 from vonenet.robustness.losses import LOSSES
 from vonenet.robustness.norms import Region
@@ -209,17 +210,6 @@ def square(
 def default_step_size(epsilon: float, steps: int) -> float:
     """The paper's epsilon / 32 for its 64 steps or more; 2.5 epsilon / steps for fewer."""
     return epsilon / 32 if steps >= 64 else 2.5 * epsilon / steps
-
-
-def check_counts(**counts: int) -> None:
-    """Refuses counts below 1.
-
-    Raises:
-        InputError: Naming the first of them.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name}={count} is too few; at least 1")
 
 
 @dataclass

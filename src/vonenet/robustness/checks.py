@@ -1,4 +1,4 @@
-"""Whether a model can be measured on a data set: what it returns, and for how many classes."""
+"""Whether a model can be measured on a data set, with these numbers: refusals of one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError, VOneNetWarning
 
 IMAGES = 4
+
+
+def check_counts(**counts: int) -> None:
+    """Refuses counts below 1.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}={count} is too few; at least 1")
 
 
 def first_pixels(dataset: ImageDataset) -> Tensor:

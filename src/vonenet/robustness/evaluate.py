@@ -17,7 +17,7 @@ from vonenet.data.remembered import RememberedImages
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
 from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
-from vonenet.robustness.checks import check_model, first_pixels
+from vonenet.robustness.checks import check_counts, check_model, first_pixels
 from vonenet.robustness.conditions import Condition
 from vonenet.robustness.journal import Journal
 from vonenet.robustness.processes import gathered, rank_and_size
@@ -104,17 +104,6 @@ def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> boo
     pixels = first_pixels(dataset).to(device)
     with torch.no_grad(), seeded(seed, device):
         return not torch.equal(model(pixels), model(pixels))
-
-
-def check_counts(**counts: int) -> None:
-    """Refuses counts below 1.
-
-    Raises:
-        InputError: Naming the first of them.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name}={count} is too few; at least 1")
 
 
 def _carry_out(
