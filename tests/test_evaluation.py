@@ -8,11 +8,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from vonenet.contact_sheet import shown_conditions, write_contact_sheet
+from vonenet.data import load_embedded
 from vonenet.errors import InputError
 from vonenet.evaluation import AUDIT, RESULTS, SUITES, EvaluationConfig, conditions_of
 from vonenet.evaluation import run_evaluation as run
+from vonenet.loading import load_model
 from vonenet.results import read_jsonl
 from vonenet.robustness import Attack, Clean, Corruption
 
@@ -67,6 +72,21 @@ def test_radii_are_scaled_where_asked():
     assert ratios == {"linf": 1, "l2": pytest.approx(1 / 7), "l1": pytest.approx(1 / 49)}
 
 
+def test_the_contact_sheet_shows_each_kind_once(toy, tmp_path):
+    shown = shown_conditions(conditions_of("full"))
+    assert kinds(shown) == {Clean: 1, Corruption: 19, Attack: 3}
+    assert {c.epsilon for c in shown if isinstance(c, Attack)} == {16 / 255, 9.6, 2560.0}
+    model = load_model(toy).model
+    dataset = load_embedded("test", image_size=32, in_chans=1)
+    write_contact_sheet(model, dataset, shown[:7], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.array(sheet)
+    assert pixels.shape == (2 * (160 + 16 + 8) - 8, 6 * (160 + 8) - 8, 3)
+    clean = (dataset[0][0][0] * 255).round().numpy()
+    assert (pixels[16:176:5, 0:160:5, 0][:32, :32] == clean).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"sheet.png", "toy.py"}
+
+
 def test_an_unknown_suite_is_named():
     with pytest.raises(InputError, match="suite must be one of quick, .* got 'fast'"):
         conditions_of("fast")
@@ -105,27 +125,34 @@ def test_rows_come_in_the_suites_order(left_alone):
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_again_and_again_it_ends_with_the_same_rows(toy, tmp_path, left_alone, seed):
-    out, rng = tmp_path / "out", random.Random(seed)
-    kills = 0
-    while True:
-        process = subprocess.Popen(
-            command(toy, out, "--no-audit"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        try:
-            process.wait(timeout=rng.uniform(4, 9) if kills < 4 else 120)
-        except subprocess.TimeoutExpired:
+def written(out):
+    """Lines of all files, a number that grows with every finished batch and row."""
+    return sum(path.read_bytes().count(b"\n") for path in out.glob(f"{RESULTS}*"))
+
+
+def killed_after(process, out, lines):
+    """Kill a process once it has written so many more lines; whether it still lived."""
+    before = written(out)
+    while process.poll() is None:
+        if written(out) >= before + lines:
             process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        break
-    assert process.returncode == 0
+            break
+        time.sleep(0.002)
+    return process.wait(timeout=120) == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_rows(toy, tmp_path, left_alone):
+    out, rng = tmp_path / "out", random.Random(0)
+    arguments = command(toy, out, "--no-audit")
+    silent = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    kills = 0
+    while killed_after(subprocess.Popen(arguments, **silent), out, rng.randint(1, 9)):
+        kills += 1
+    assert kills >= 3
     assert measured(out) == left_alone
-    assert kills > 0
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", RESULTS]
+    files = ["examples.png", "report.html", RESULTS]
+    assert sorted(path.name for path in out.iterdir()) == files
 
 
 @pytest.mark.slow

@@ -22,7 +22,17 @@ ALLOWED = {
     "zoo": {"v1", "backbones", "model"},
 }
 # Where everything meets
-TOP = {"__main__", "evaluation", "loading", "benchmarks", "cli", "commands", "demo", "demo_figures"}
+TOP = {
+    "__main__",
+    "contact_sheet",
+    "evaluation",
+    "loading",
+    "benchmarks",
+    "cli",
+    "commands",
+    "demo",
+    "demo_figures",
+}
 
 
 def rooms():

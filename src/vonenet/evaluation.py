@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
+from vonenet.contact_sheet import shown_conditions, write_contact_sheet
 from vonenet.data import ImageDataset, open_dataset
 from vonenet.errors import InputError
 from vonenet.loading import LoadedModel, load_model
@@ -30,7 +31,7 @@ from vonenet.robustness import (
 from vonenet.v1.noise import no_noise
 
 SUITES = ("quick", "paper", "corruptions", "attacks", "full")
-RESULTS, AUDIT = "results.jsonl", "audit.jsonl"
+RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
 # A type of each category of ImageNet-C, at the middle severity.
 QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
 QUICK_SEVERITY = 3
@@ -109,7 +110,7 @@ def run_evaluation(
     Args:
         models: addresses, as `vonenet.loading.load_model` takes them.
         config: what to measure.
-        out: folder for results.jsonl and audit.jsonl.
+        out: folder for results.jsonl, audit.jsonl and examples.png.
         progress: show progress bars.
 
     Returns:
@@ -131,6 +132,8 @@ def run_evaluation(
             if config.audit and config.suite != "corruptions" and rank_and_size()[0] == 0:
                 base = first.model if first and _same_images(first, loaded) else None
                 _audit(loaded, base, dataset, config, out / AUDIT, progress)
+            if first is None and rank_and_size()[0] == 0:
+                _draw_examples(loaded, dataset, config, out / EXAMPLES)
             first = first or loaded
         return rank_and_size()[0] == 0
 
@@ -142,12 +145,10 @@ def _measure(
     path: Path,
     progress: bool,
 ) -> None:
-    height, width = dataset[0][0].shape[-2:]
-    conditions = conditions_of(config.suite, (height, width) if config.scale_radii else None)
     evaluate(
         loaded.model,
         dataset,
-        conditions,
+        _conditions(config, dataset),
         experiment="evaluate",
         model_name=loaded.name,
         batch_size=config.batch_size,
@@ -157,6 +158,20 @@ def _measure(
         out_path=path,
         progress=progress,
     )
+
+
+def _draw_examples(
+    loaded: LoadedModel, dataset: ImageDataset, config: EvaluationConfig, path: Path
+) -> None:
+    """A contact sheet of the conditions, unless it is there."""
+    if not path.is_file():
+        conditions = shown_conditions(_conditions(config, dataset))
+        write_contact_sheet(loaded.model, dataset, conditions, path, seed=config.seed)
+
+
+def _conditions(config: EvaluationConfig, dataset: ImageDataset) -> list[Condition]:
+    height, width = dataset[0][0].shape[-2:]
+    return conditions_of(config.suite, (height, width) if config.scale_radii else None)
 
 
 def _audit(
