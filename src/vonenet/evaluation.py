@@ -14,6 +14,7 @@ from torch import distributed, nn
 
 from vonenet.contact_sheet import shown_conditions, write_contact_sheet
 from vonenet.data import ImageDataset, open_dataset
+from vonenet.data.devices import chosen_device
 from vonenet.errors import InputError
 from vonenet.loading import LoadedModel, load_model
 from vonenet.results import append_lines, model_hash
@@ -213,14 +214,10 @@ def _dataset(config: EvaluationConfig, loaded: LoadedModel) -> ImageDataset:
 
 
 def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise InputError("device is cuda, and no CUDA GPU can be used here; allowed: cpu")
-    if name == "cpu" or not has_cuda:
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    """The chosen device; of several GPUs the one that `torchrun` means this process to use."""
+    device = chosen_device(name)
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", number) if device.type == "cuda" else device
 
 
 @contextmanager

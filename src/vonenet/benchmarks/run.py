@@ -15,6 +15,7 @@ from vonenet.benchmarks.machine import this_machine
 from vonenet.benchmarks.measure import interleaved_seconds, peak_bytes, synchronizer
 from vonenet.benchmarks.record import Measurement, Record
 from vonenet.benchmarks.setting import Setting
+from vonenet.data.devices import chosen_device
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 
@@ -85,16 +86,6 @@ def measure_case(case: Case, device: torch.device, budget_s: float) -> Measureme
         floor=prepared.floor,
         goals=case.goals,
     )
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name, or for `auto` a GPU where there is one."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
-    present = torch.cuda.is_available()
-    if name == "cuda" and not present:
-        raise InputError("device cuda was asked for, but torch sees no GPU here; use cpu or auto")
-    return torch.device("cuda" if present and name != "cpu" else "cpu")
 
 
 @contextmanager

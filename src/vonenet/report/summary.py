@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from statistics import mean
 
 from vonenet.errors import InputError
+from vonenet.report.setting import EXTRA
 from vonenet.results import Result
 
-EXTRA = "extra"  # the category of the four types outside ImageNet-C's mean
 IMAGENET_C_TYPES = 15
 
 
