@@ -24,6 +24,8 @@ demo: setup  ## Train a base network and its VOneNet, measure both, write demo/r
 	$(BIN)/vonenet demo --out demo
 
 bench: setup  ## Measure speed and memory, write docs/performance.md
+	$(BIN)/python -m pip install --quiet foolbox adversarial-robustness-toolbox
+	$(BIN)/python -m pip install --quiet --no-deps torchattacks  # it pins an old requests
 	$(BIN)/vonenet bench --out docs/performance.md
 
 test: setup  ## Run the tests

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from vonenet.benchmarks import cases, tasks
+from vonenet.benchmarks import cases, robustness_tasks, tasks
 from vonenet.benchmarks.cases import CASES, QUICK_CASES, TASKS
+from vonenet.benchmarks.robustness_tasks import ART, FOOLBOX, IMAGECORRUPTIONS, TORCHATTACKS
 from vonenet.benchmarks.setting import Setting
 from vonenet.benchmarks.tasks import BASE, BASE_CHANNELS_LAST, OURS, PUBLISHED
 
@@ -89,7 +90,7 @@ def test_cases_are_of_known_tasks_and_each_stands_once(table):
     keys = [(case.task, case.batch, case.image_px) for case in table]
     assert len(keys) == len(set(keys))
     assert {task for task, _, _ in keys} <= set(TASKS)
-    contestants = {PUBLISHED, OURS, BASE}
+    contestants = {PUBLISHED, OURS, BASE, TORCHATTACKS, FOOLBOX, ART, IMAGECORRUPTIONS}
     for goal in (goal for case in table for goal in case.goals):
         assert {goal.numerator, goal.denominator} < contestants
 
@@ -111,3 +112,26 @@ def test_goals_are_met_from_the_right_side():
     ]
     throughput = cases.throughput_of_base(0.9)
     assert [throughput.reached(ratio) for ratio in (0.9, 0.8)] == ["yes", "no"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, on import
+@pytest.mark.parametrize("setting", [SETTING, MIXED], ids=["float32", "mixed"])
+def test_attacks_stay_in_one_ball(setting):
+    on_base = robustness_tasks.attack_on_base(setting, base="resnet18", steps=2)
+    on_vonenet = robustness_tasks.attack_on_vonenet(
+        setting, model="voneresnet18", steps=2, samples=2
+    )
+    torch.manual_seed(0)
+    for prepared in (on_base, on_vonenet):
+        assert next(iter(prepared.contestants)) == OURS
+        first, *others = (each.call().float() for each in prepared.contestants.values())
+        for other in others:
+            assert (first - other).abs().max() <= 2 * 4 / 255 + 1e-5
+
+
+def test_both_make_all_corruptions():
+    pytest.importorskip("imagecorruptions", reason="needs pip install imagecorruptions-imaug")
+    setting = Setting(batch=2, image_px=64, device=torch.device("cpu"))
+    contestants = robustness_tasks.corruptions(setting).contestants
+    assert len(contestants[OURS].call()) == 19
+    assert len(contestants[IMAGECORRUPTIONS].call()) == 19 * 2

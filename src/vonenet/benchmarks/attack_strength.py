@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vonenet.benchmarks.opponents import OPPONENTS, Budget
+from vonenet.benchmarks.opponents import OPPONENTS, Budget, is_installed
 from vonenet.data import PixelModel, load_embedded
 from vonenet.data.seeding import seeded
 from vonenet.demo import DemoConfig, build_pair
@@ -44,7 +43,6 @@ PACKAGES = {
     "ART": "adversarial-robustness-toolbox",
     "pyautoattack": "pyautoattack",
 }
-MODULES = {name: name for name in PACKAGES} | {"ART": "art"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +140,7 @@ def contenders(
     """Ours, and each installed library's that knows the norm."""
     yield "vonenet", partial(ours, attack)
     for library, (run, norms) in OPPONENTS[attack].items():
-        if norm in norms and find_spec(MODULES[library]):
+        if norm in norms and is_installed(library):
             yield library, run
 
 
@@ -175,7 +173,7 @@ def decisions(model: nn.Module, images: Tensor, labels: Tensor, draws: int) -> T
 
 def table(rows: list[Outcome], settings: str) -> str:
     """The page: a row for each network, attack and norm."""
-    installed = {name: each for name, each in PACKAGES.items() if find_spec(MODULES[name])}
+    installed = {name: each for name, each in PACKAGES.items() if is_installed(name)}
     versions = ", ".join(f"{name} {version(package)}" for name, package in installed.items())
     lines = [
         "# Strength of attacks at equal budget",

@@ -6,6 +6,15 @@ import functools
 from dataclasses import dataclass
 
 from vonenet.benchmarks.record import MEMORY, TIME, Goal
+from vonenet.benchmarks.robustness_tasks import (
+    ART,
+    FOOLBOX,
+    IMAGECORRUPTIONS,
+    TORCHATTACKS,
+    attack_on_base,
+    attack_on_vonenet,
+    corruptions,
+)
 from vonenet.benchmarks.tasks import (
     BASE,
     OURS,
@@ -19,6 +28,7 @@ from vonenet.benchmarks.tasks import (
 )
 
 GRADIENT_SAMPLES = 10
+ATTACK_STEPS = 5
 RESNET, ALEXNET = "voneresnet50", "vonealexnet"
 
 
@@ -57,6 +67,9 @@ ALEXNET_INFERENCE = "VOneAlexNet inference"
 RESNET_TRAINING = "VOneResNet-50 training step"
 RESNET_ADVERSARIAL = "VOneResNet-50 adversarial training step"
 RESNET_SAMPLES = f"VOneResNet-50 gradient, {GRADIENT_SAMPLES} noise samples"
+BASE_ATTACK = f"ResNet-18 PGD, {ATTACK_STEPS} steps"
+RESNET_ATTACK = f"VOneResNet-50 PGD, 1 step, {GRADIENT_SAMPLES} noise samples"
+ALL_CORRUPTIONS = "19 corruptions"
 
 TASKS = {
     BLOCK_NOISE: NamedTask(
@@ -93,6 +106,19 @@ TASKS = {
         f"the published formula {GRADIENT_SAMPLES} passes forward and back (one is timed, and "
         f"counted {GRADIENT_SAMPLES} times).",
     ),
+    BASE_ATTACK: NamedTask(
+        functools.partial(attack_on_base, base="resnet18", steps=ATTACK_STEPS),
+        "PGD in L-inf on torchvision's network, the same steps in every library, none stopping "
+        "early.",
+    ),
+    RESNET_ATTACK: NamedTask(
+        functools.partial(attack_on_vonenet, model=RESNET, steps=1, samples=GRADIENT_SAMPLES),
+        "A step of PGD on our network; torchattacks averages gradients itself, foolbox and ART are "
+        "given a network that averages its logits.",
+    ),
+    ALL_CORRUPTIONS: NamedTask(
+        corruptions, "Every corruption of every image at severity 3, as batches and one by one."
+    ),
 }
 
 
@@ -116,7 +142,12 @@ def memory_of_published(goal: float, at_least: float) -> Goal:
     return Goal(MEMORY, OURS, PUBLISHED, goal, at_least, more_is_better=False)
 
 
-# The goals are those of the project's issue 3, for 2 cores and float32.
+def faster_than(library: str, goal: float, at_least: float) -> Goal:
+    """A library's time over ours."""
+    return Goal(TIME, library, OURS, goal, at_least, more_is_better=True)
+
+
+# The goals are those of the project's issues 3 and 4, for 2 cores and float32.
 CPU_GOALS = (
     Case(BLOCK_NOISE, 8, 224, (faster_than_published(8, 5),)),
     Case(BLOCK_MEAN, 8, 224, (faster_than_published(10, 6),)),
@@ -139,6 +170,14 @@ CPU_CASES = (
     Case(RESNET_INFERENCE, 32, 64),
     Case(RESNET_TRAINING, 8, 64),
     Case(ALEXNET_INFERENCE, 1, 224),
+    Case(
+        BASE_ATTACK,
+        8,
+        224,
+        tuple(faster_than(each, 1.3, 1.0) for each in (TORCHATTACKS, FOOLBOX, ART)),
+    ),
+    Case(RESNET_ATTACK, 4, 224, tuple(faster_than(each, 2.5, 1.8) for each in (TORCHATTACKS, ART))),
+    Case(ALL_CORRUPTIONS, 4, 224, (faster_than(IMAGECORRUPTIONS, 4, 2),)),
 )
 # With bfloat16 autocast and channels last.
 CUDA_CASES = (
@@ -162,7 +201,7 @@ QUICK_CASES = {
         *(
             Case(task, 8, 32)
             for task in TASKS
-            if task not in (ALEXNET_INFERENCE, RESNET_ADVERSARIAL)
+            if task not in (ALEXNET_INFERENCE, RESNET_ADVERSARIAL, RESNET_ATTACK)
         ),
     ),
     "cuda": CUDA_CASES[:5],

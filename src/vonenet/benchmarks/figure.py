@@ -71,14 +71,16 @@ def groups_of(record: Record) -> list[Group]:
 
 
 def main_size(record: Record) -> list[Measurement]:
-    """The cases of the batch and image size that the goals are set for."""
-    sizes = [(each.batch, each.image_px) for each in record.measurements if each.goals]
-    return [each for each in record.measurements if (each.batch, each.image_px) in sizes[:1]]
+    """The cases with a floor, of the batch and image size that the goals are set for."""
+    networks = [each for each in record.measurements if each.floor]
+    sizes = [(each.batch, each.image_px) for each in networks if each.goals]
+    return [each for each in networks if (each.batch, each.image_px) in sizes[:1]]
 
 
 def _times(record: Record, measurement: Measurement) -> Group:
     spreads = {name: measurement.spread(name) for name in LABELS}
-    spreads[FLOOR] = Spread.of([sum(record.floor_seconds(measurement))])
+    floor = record.floor_seconds(measurement)
+    spreads[FLOOR] = Spread.of([sum(floor)]) if floor else None
     bars = [
         Bar(name, spread, seconds_in_words(spread.median))
         for name, spread in spreads.items()

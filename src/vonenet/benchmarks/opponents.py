@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import torch
@@ -149,6 +150,13 @@ def pyautoattack_dlr(model: nn.Module, images: Tensor, labels: Tensor, budget: B
     return pyautoattack_apgd(model, images, labels, budget, loss="dlr")
 
 
+# The libraries' modules, by the names that they are called by
+MODULES = {
+    "foolbox": "foolbox",
+    "torchattacks": "torchattacks",
+    "ART": "art",
+    "pyautoattack": "pyautoattack",
+}
 ART_NORMS: Mapping[str, float] = {"linf": float("inf"), "l2": 2, "l1": 1}
 # By our attack that they stand against, and the norms that they know.
 OPPONENTS: Mapping[str, Mapping[str, tuple[Opponent, tuple[str, ...]]]] = {
@@ -164,6 +172,11 @@ OPPONENTS: Mapping[str, Mapping[str, tuple[Opponent, tuple[str, ...]]]] = {
     },
     "apgd-dlr": {"pyautoattack": (pyautoattack_dlr, ("linf", "l2", "l1"))},
 }
+
+
+def is_installed(library: str) -> bool:
+    """Whether a library of `MODULES` is there."""
+    return find_spec(MODULES[library]) is not None
 
 
 def _art_classifier(model: nn.Module, images: Tensor, labels: Tensor, samples: int) -> Any:

@@ -9,6 +9,7 @@ from vonenet.benchmarks.figure import draw
 from vonenet.benchmarks.machine import COPY_BYTES
 from vonenet.benchmarks.measure import MAX_ROUNDS, MIN_ROUNDS
 from vonenet.benchmarks.record import TIME, Goal, Measurement, Record
+from vonenet.benchmarks.robustness_tasks import ART, FOOLBOX, IMAGECORRUPTIONS, TORCHATTACKS
 from vonenet.benchmarks.tasks import BASE, BASE_CHANNELS_LAST, OURS, PUBLISHED
 from vonenet.benchmarks.words import digits, seconds_in_words, spread_in_words
 from vonenet.errors import InputError
@@ -20,7 +21,7 @@ NAMES = {
     OURS: "ours",
     BASE: "torchvision",
     BASE_CHANNELS_LAST: "torchvision, channels last",
-}
+} | {name: name for name in (TORCHATTACKS, FOOLBOX, ART, IMAGECORRUPTIONS)}
 GOALS_ARE = {
     "cpu": "The goals were set for 2 cores, in float32.",
     "cuda": "The goal is a share of ResNet-50's training throughput, as torchvision's time / ours.",
@@ -119,13 +120,24 @@ def goal_table(record: Record) -> str:
 
 def time_table(record: Record) -> str:
     """Median time of every case and contestant, and the floor, as aligned text."""
-    rows = [("case", *NAMES.values(), "floor")]
-    for case in record.measurements:
-        medians = [spread.median if spread else None for spread in map(case.spread, NAMES)]
-        times = [*medians, sum(record.floor_seconds(case))]
-        words = ("" if time is None else seconds_in_words(time) for time in times)
-        rows.append((_case_in_words(case), *words))
-    return _aligned(rows)
+    kinds = (
+        [each for each in record.measurements if bool(each.floor) is has] for has in (True, False)
+    )
+    return "\n\n".join(_aligned(_time_rows(record, cases)) for cases in kinds if cases)
+
+
+def _time_rows(record: Record, cases: Sequence[Measurement]) -> list[Row]:
+    names = [name for name in NAMES if any(name in case.seconds for case in cases)]
+    rows: list[Row] = [
+        ["case", *(NAMES[name] for name in names), *(["floor"] if cases[0].floor else [])]
+    ]
+    for case in cases:
+        spreads = (case.spread(name) for name in names)
+        row = [_case_in_words(case), *(seconds_in_words(s.median) if s else "" for s in spreads)]
+        if floor := record.floor_seconds(case):
+            row.append(seconds_in_words(sum(floor)))
+        rows.append(row)
+    return rows
 
 
 def machine_in_words(record: Record) -> str:
@@ -194,23 +206,34 @@ def _task_table(record: Record, cases: Sequence[Measurement]) -> str:
     names = [name for name in NAMES if name in cases[0].peak_bytes]
     labels = [NAMES[name] for name in names]
     header = ["image", "batch", *(f"{label}, ms" for label in labels)]
-    header += ["published / ours", "floor, ms (operations + bytes)", "ours / floor"]
+    if cases[0].floor:
+        header += ["published / ours", "floor, ms (operations + bytes)", "ours / floor"]
     rows = [_task_row(record, each, names) for each in cases]
     return _markdown([[*header, f"memory, MB: {' / '.join(labels)}"], *rows])
 
 
 def _task_row(record: Record, case: Measurement, names: Sequence[str]) -> Row:
     times = {name: case.spread(name) for name in names}
-    ours, gain = times[OURS], case.ratio(TIME, PUBLISHED, OURS)
-    operations, moved = record.floor_seconds(case)
     return [
         f"{case.image_px} px",
         str(case.batch),
         *(spread_in_words(time, 1e3) if time else "" for time in times.values()),
+        *_beside_the_floor(record, case),
+        " / ".join(digits(case.peak_bytes[name] / 1e6) for name in names),
+    ]
+
+
+def _beside_the_floor(record: Record, case: Measurement) -> Row:
+    """Published / ours, the floor, ours / floor; nothing where there is no floor."""
+    seconds = record.floor_seconds(case)
+    if seconds is None:
+        return []
+    ours, gain = case.spread(OURS), case.ratio(TIME, PUBLISHED, OURS)
+    operations, moved = seconds
+    return [
         spread_in_words(gain) if gain else "",
         f"{digits(1e3 * operations)} + {digits(1e3 * moved)}",
         digits(ours.median / (operations + moved)) if ours else "",
-        " / ".join(digits(case.peak_bytes[name] / 1e6) for name in names),
     ]
 
 

@@ -60,7 +60,7 @@ class Measurement:
         image_px: their height and width.
         seconds: contestant -> seconds of each round; none of a case that was not timed.
         peak_bytes: contestant -> most memory allocated during the call, above that before.
-        floor: what cannot be done without.
+        floor: what cannot be done without; None where that is not known.
         goals: ratios aimed at.
     """
 
@@ -70,7 +70,7 @@ class Measurement:
     image_px: int
     seconds: Mapping[str, list[float]]
     peak_bytes: Mapping[str, int]
-    floor: Floor
+    floor: Floor | None
     goals: tuple[Goal, ...] = ()
 
     def spread(self, contestant: str) -> Spread | None:
@@ -106,9 +106,11 @@ class Record:
     seed: int
     measurements: tuple[Measurement, ...]
 
-    def floor_seconds(self, measurement: Measurement) -> tuple[float, float]:
+    def floor_seconds(self, measurement: Measurement) -> tuple[float, float] | None:
         """Seconds that a case's operations take at the machine's best rate, and its bytes."""
         floor = measurement.floor
+        if floor is None:
+            return None
         operations = floor.operations / self.machine.matrix_rate
         return operations, floor.moved_bytes / self.machine.bandwidth
 
@@ -137,4 +139,5 @@ class Record:
 
 def _measurement(values: dict[str, Any]) -> Measurement:
     goals = tuple(Goal(**goal) for goal in values["goals"])
-    return Measurement(**{**values, "floor": Floor(**values["floor"]), "goals": goals})
+    floor = Floor(**values["floor"]) if values["floor"] else None
+    return Measurement(**{**values, "floor": floor, "goals": goals})

@@ -52,10 +52,10 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task that is ready to be timed."""
+    """A task that is ready to be timed; with what cannot be done without, where that is known."""
 
     contestants: Mapping[str, Contestant]
-    floor: Floor
+    floor: Floor | None = None
 
 
 Task = Callable[[Setting], Prepared]

@@ -7,9 +7,8 @@ of white box, corruption and clean.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose
 
@@ -19,9 +18,6 @@ from vonenet.report.setting import CATEGORIES, CLEAN, EXTRA, Setting
 
 # Dapello, Marques et al. 2020 (science.md 3.1), for images of 224 px.
 PAPER_RADII = {"linf": (1 / 1020, 1 / 255), "l2": (0.15, 0.6), "l1": (40.0, 160.0)}
-PUBLISHED_PX = 224
-# EVNets go on in the same grid of powers of 4; see `_radius_scale`.
-GRID = (1, 4, 16, 64)
 
 MEASURES = {
     "clean": "clean",
@@ -89,42 +85,15 @@ def score_difference(score: Score | None, base: Score | None) -> Estimate | None
 
 def paper_attacks(model: Model) -> dict[Setting, Accuracy]:
     """The paper's PGD settings among a model's rows, by the radii published for 224 px."""
-    scale = _radius_scale(model)
     found = {}
     for norm, radii in PAPER_RADII.items():
         for radius in radii:
-            for setting, accuracy in _plain_pgd(model, norm).items():
-                if isclose(setting.strength, radius * scale[norm], rel_tol=1e-6):
-                    found[Setting("attack", "pgd", norm, radius)] = accuracy
+            for setting, accuracy in model.accuracies.items():
+                if setting.is_plain_pgd and setting.group == norm:
+                    published = accuracy.column("published_epsilon") or setting.strength
+                    if isclose(float(str(published)), radius, rel_tol=1e-6):
+                        found[Setting("attack", "pgd", norm, radius)] = accuracy
     return found
-
-
-def _radius_scale(model: Model) -> Mapping[str, float]:
-    """How much smaller than published a model's radii are, by norm.
-
-    `vonenet evaluate --scale-radii` makes them smaller for smaller images, L2 with the side and L1
-    with the area. Rows do not say so: radii are taken as scaled if all are in the scaled suites and
-    not all in the published ones. The side stands in the name of the images.
-    """
-    published = {"linf": 1.0, "l2": 1.0, "l1": 1.0}
-    side = re.search(r" (\d+)px$", model.data)
-    if side is None:
-        return published
-    share = int(side[1]) / PUBLISHED_PX
-    scaled = {"linf": 1.0, "l2": share, "l1": share**2}
-    return scaled if _fits(model, scaled) and not _fits(model, published) else published
-
-
-def _fits(model: Model, scale: Mapping[str, float]) -> bool:
-    return all(
-        any(isclose(s.strength, PAPER_RADII[n][0] * scale[n] * g, rel_tol=1e-6) for g in GRID)
-        for n in ("l2", "l1")
-        for s in _plain_pgd(model, n)
-    )
-
-
-def _plain_pgd(model: Model, norm: str) -> dict[Setting, Accuracy]:
-    return {s: a for s, a in model.accuracies.items() if s.is_plain_pgd and s.group == norm}
 
 
 def _single(setting: Setting, accuracy: Accuracy) -> Score:

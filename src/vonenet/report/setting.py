@@ -11,7 +11,7 @@ CATEGORIES = ("noise", "blur", "weather", "digital")
 EXTRA = "extra"  # the four types of corruption outside the paper's mean
 # Columns of an attack that say how thoroughly it was made, or follow from the others.
 PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "gradient_samples"}
-PROTOCOL |= {"decision_samples"}
+PROTOCOL |= {"decision_samples", "published_epsilon"}
 ATTACK_NAMES = {"square": "Square", "autoattack": "AutoAttack"}
 
 

@@ -9,6 +9,7 @@ from vonenet.robustness.corruptions import CORRUPTIONS, corrupt
 from vonenet.robustness.evaluate import evaluate
 from vonenet.robustness.intervals import noisy_accuracy_interval
 from vonenet.robustness.processes import rank_and_size
+from vonenet.robustness.readiness import ready
 from vonenet.robustness.sampling import (
     MeanResponseModel,
     averaged_gradient,
@@ -42,6 +43,7 @@ __all__ = [
     "noisy_accuracy_interval",
     "pgd",
     "rank_and_size",
+    "ready",
     "sample_logits",
     "square",
 ]

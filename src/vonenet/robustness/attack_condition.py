@@ -14,7 +14,6 @@ from vonenet.errors import InputError
 from vonenet.results import Value
 from vonenet.robustness.attacks import (
     apgd,
-    best_of,
     default_step_size,
     fgsm,
     pgd,
@@ -24,6 +23,7 @@ from vonenet.robustness.autoattack import autoattack
 from vonenet.robustness.checks import check_counts
 from vonenet.robustness.conditions import Condition
 from vonenet.robustness.norms import Region
+from vonenet.robustness.restarts import best_of
 from vonenet.robustness.sampling import averaged_probabilities, decision_margin
 
 METHODS: Mapping[str, Callable[..., Tensor]] = {
@@ -62,6 +62,8 @@ class Attack(Condition):
         fixed_draws: Optimise one fixed set of noise draws, not fresh ones at every step. Square
             always does.
         mixed_precision: Gradients in bfloat16.
+        published_epsilon: The radius for images of 224 px that `epsilon` was scaled from, if it
+            was; for the row alone.
         batch_size: Images at a time, of those that one call of `perturb` is given; all if None.
 
     Raises:
@@ -79,6 +81,7 @@ class Attack(Condition):
     stop_samples: int | None = None
     fixed_draws: bool = False
     mixed_precision: bool = False
+    published_epsilon: float | None = None
     batch_size: int | None = None
 
     def __post_init__(self) -> None:

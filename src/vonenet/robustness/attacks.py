@@ -1,16 +1,15 @@
 """Attacks in pixel space, by name: FGSM, PGD, APGD, Square.
 
 All run in the one loop of `loop.py`, with the balls of `norms.py` and the averaged gradients of
-`sampling.py`. PGD, after Madry et al. 2018 (arXiv:1706.06083), is below; APGD and Square have
-files of their own.
+`sampling.py`; what each does in a step is in `projected_descent.py`, `auto_pgd.py` and
+`square_attack.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,13 @@ from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
 from vonenet.robustness.auto_pgd import APGD, SparseAPGD
 from vonenet.robustness.checks import check_counts
-from vonenet.robustness.loop import Method, State, Stopping, run
+from vonenet.robustness.loop import Method, Start, Stopping, run
 from vonenet.robustness.losses import LOSSES
 from vonenet.robustness.norms import Region
-from vonenet.robustness.sampling import Estimate, Sampler, decision_margin
+from vonenet.robustness.projected_descent import PGD
+from vonenet.robustness.restarts import best_of
+from vonenet.robustness.sampling import Sampler, decision_margin
 from vonenet.robustness.square_attack import Square
-
-Start: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Options(TypedDict, total=False):
@@ -212,56 +211,6 @@ def default_step_size(epsilon: float, steps: int) -> float:
     return epsilon / 32 if steps >= 64 else 2.5 * epsilon / steps
 
 
-@dataclass
-class PGDState(State):
-    """Images under PGD.
-
-    Attributes:
-        velocity: (B, C, H, W), accumulated direction; without momentum (B, 0, H, W).
-    """
-
-    velocity: Tensor
-
-
-@dataclass(frozen=True)
-class PGD:
-    """Projected gradient descent: a step along the gradient, and back into the region.
-
-    Attributes:
-        region: Where the iterates stay.
-        evaluations: Steps.
-        step_size: Length of a step in the norm.
-        momentum: Share of earlier directions that is kept.
-        begin: (images) -> where the attack starts.
-    """
-
-    region: Region
-    evaluations: int
-    step_size: float
-    momentum: float
-    begin: Start
-
-    def start(self, index: Tensor, images: Tensor, goals: Tensor) -> PGDState:
-        """Images that nothing has been done to."""
-        velocity = torch.zeros_like(images if self.momentum else images[:, :0])
-        taken = torch.zeros_like(index)
-        return PGDState(index, taken, images, goals, self.begin(images), velocity)
-
-    def step(self, state: PGDState, estimate: Estimate) -> None:
-        """Moves every image; a gradient that is not a number moves nothing."""
-        gradient = estimate.gradient.nan_to_num_(nan=0.0)
-        if self.momentum:
-            size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-            gradient = gradient / size.clamp(min=torch.finfo(size.dtype).tiny)
-            gradient = state.velocity.mul_(self.momentum).add_(gradient)
-        step = self.region.ball.step(gradient, state.adversarial, self.step_size)
-        state.adversarial = self.region.moved(state.images, state.adversarial - state.images + step)
-
-    def result(self, state: PGDState) -> Tensor:
-        """The last iterate, as in the VOneNet paper."""
-        return state.adversarial
-
-
 def _attack(
     method: Callable[[Start], Method[Any]],
     region: Region,
@@ -309,39 +258,6 @@ def _attack(
 
     attempts = [partial(attempt, number) for number in range(restarts)]
     return best_of(attempts, judge, len(images), standing_only=stopping is not None)
-
-
-def best_of(
-    attempts: Sequence[Callable[[Tensor], Tensor]],
-    judge: Callable[[Tensor, Tensor], Tensor],
-    count: int,
-    *,
-    standing_only: bool,
-) -> Tensor:
-    """The most damaging of several attacks, image by image.
-
-    Args:
-        attempts: (mask of the images to attack) -> adversarial images, one for each of them.
-        judge: (adversarial images, mask) -> margins, negative where the attack has succeeded.
-        count: Number of images.
-        standing_only: Attack only images that no attempt has broken so far.
-    """
-    chosen = torch.ones(count, dtype=torch.bool)
-    best = attempts[0](chosen)
-    if len(attempts) == 1:
-        return best
-    margins = judge(best, chosen)
-    for attempt in attempts[1:]:
-        if standing_only:
-            chosen = (margins >= 0).cpu()
-        if not chosen.any():
-            break
-        found = attempt(chosen)
-        found_margins = judge(found, chosen)
-        better = found_margins < margins[chosen]
-        best[chosen] = torch.where(better.view(-1, 1, 1, 1), found, best[chosen])
-        margins[chosen] = torch.where(better, found_margins, margins[chosen])
-    return best
 
 
 def _bar(method: Method[Any], region: Region, number: int, restarts: int) -> str:

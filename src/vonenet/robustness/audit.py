@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
-from math import sqrt
 from typing import Any
 
 import torch
@@ -21,26 +20,18 @@ from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.seeding import device_of, seeded
+from vonenet.data.seeding import seeded
 from vonenet.results import wilson_interval
 from vonenet.robustness.attack_condition import Attack
-from vonenet.robustness.evaluate import is_stochastic
+from vonenet.robustness.audit_subject import Subject, share_of
 from vonenet.robustness.intervals import chance_of_more_losses
 from vonenet.robustness.norms import Region
-from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
+from vonenet.robustness.readiness import ready
 
 NoiseOff = Callable[[nn.Module], AbstractContextManager[Any]]
 
 # A difference that luck alone explains more often than this is none.
 SIGNIFICANT = 0.025
-# The radii that the reference is chosen from, in powers of 4 as EVNets' (science.md 3.1), for L-inf
-# and, at 224 px, for the others; and the radius that turns any image grey.
-LADDER = {
-    "linf": (1 / 1020, 1 / 255, 4 / 255, 16 / 255, 64 / 255),
-    "l2": (0.15, 0.6, 2.4, 9.6, 38.4),
-    "l1": (40.0, 160.0, 640.0, 2560.0, 10240.0),
-}
-DECISION_SAMPLES = 10
 SQUARE_QUERIES = 300
 # Gradients that are zero or not finite for more than this share of the images are a mask.
 USELESS_SHARE = 0.05
@@ -104,17 +95,12 @@ def audit(
     """
     Region(norm, 0.0)
     part = dataset.subset(min(images, len(dataset)))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        subject = _Subject.of(model, part, norm, steps, gradient_samples, batch_size, seed)
+    with ready(model):
+        subject = Subject.of(model, part, norm, steps, gradient_samples, batch_size, seed)
         questions = _questions(subject, base, noise_off)
         bar = tqdm(questions, desc="audit", unit="check", disable=not progress)
         with seeded(seed, subject.images.device):
             return [question() for question in bar]
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def audit_flags(checks: Iterable[AuditCheck]) -> dict[str, bool | str]:
@@ -123,95 +109,8 @@ def audit_flags(checks: Iterable[AuditCheck]) -> dict[str, bool | str]:
     return {"audit_failed": ", ".join(failed)} if failed else {"audit_passed": True}
 
 
-@dataclass
-class _Subject:
-    """A model under audit, and how it is attacked."""
-
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    probe: Attack
-    stochastic: bool
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        part: ImageDataset,
-        norm: str,
-        steps: int,
-        gradient_samples: int,
-        batch_size: int | None,
-        seed: int,
-    ) -> _Subject:
-        device = device_of(model)
-        images = torch.stack([part[index][0] for index in range(len(part))]).to(device)
-        stochastic = is_stochastic(model, part, seed)
-        probe = Attack(norm, 0.0, steps, gradient_samples, batch_size=batch_size)
-        if not stochastic:
-            probe = replace(probe, stop_samples=1).for_deterministic_model()
-        return cls(model, images, part.labels.to(device), probe, stochastic, seed)
-
-    def attacked(self, attack: Attack, by: nn.Module | None = None) -> Tensor:
-        """Adversarial images, made with this model or another."""
-        return attack.perturb(
-            by or self.model, self.images, self.labels, seed=self.seed, first_index=0
-        )
-
-    def kept(self, images: Tensor) -> Tensor:
-        """Whether each image is decided right, on average over noise; on the CPU."""
-        samples = DECISION_SAMPLES if self.stochastic else 1
-        size = self.probe.batch_size or len(images)
-        chances = [
-            averaged_probabilities(self.model, b, samples) for b in torch.split(images, size)
-        ]
-        return (torch.cat(chances).argmax(dim=1) == self.labels).cpu()
-
-    def after(self, attack: Attack) -> Tensor:
-        """Whether each image withstands an attack."""
-        return self.kept(self.attacked(attack))
-
-    @cached_property
-    def classes(self) -> int:
-        """Number of logits."""
-        with torch.no_grad(), seeded(self.seed, self.images.device):
-            return int(self.model(self.images[:1]).shape[1])
-
-    @cached_property
-    def clean(self) -> Tensor:
-        """Whether each image is decided right as it is."""
-        return self.kept(self.images)
-
-    @cached_property
-    def radii(self) -> tuple[float, ...]:
-        """The ladder for this image size, and the radius that can turn any image grey."""
-        channels, height, width = self.images.shape[1:]
-        values, pixels = channels * height * width, height * width / 224**2
-        scale = {"linf": 1.0, "l2": sqrt(pixels), "l1": pixels}[self.probe.norm]
-        grey = {"linf": 0.5, "l2": 0.5 * sqrt(values), "l1": 0.5 * values}[self.probe.norm]
-        return (*(scale * radius for radius in LADDER[self.probe.norm]), grey)
-
-    @cached_property
-    def by_radius(self) -> list[Tensor]:
-        """Whether each image withstands the probe, for every radius."""
-        return [self.after(replace(self.probe, epsilon=radius)) for radius in self.radii]
-
-    @cached_property
-    def reference(self) -> tuple[Attack, Tensor]:
-        """The probe at the most telling radius, and which images withstand it.
-
-        Of radii that tell as much, the largest: where the probe fails at all, another attack shows
-        it there.
-        """
-        half = _share(self.clean) / 2
-        distances = [abs(_share(kept) - half) for kept in self.by_radius[:-1]]
-        chosen = max(i for i, distance in enumerate(distances) if distance == min(distances))
-        return replace(self.probe, epsilon=self.radii[chosen]), self.by_radius[chosen]
-
-
 def _questions(
-    subject: _Subject, base: nn.Module | None, noise_off: NoiseOff | None
+    subject: Subject, base: nn.Module | None, noise_off: NoiseOff | None
 ) -> list[Callable[[], AuditCheck]]:
     """Everything to be asked of this model."""
     asked: list[Callable[[], AuditCheck]] = [
@@ -237,12 +136,12 @@ def _questions(
 # --- the checks --------------------------------------------------------------------------------
 
 
-def _useful_gradients(subject: _Subject) -> AuditCheck:
+def _useful_gradients(subject: Subject) -> AuditCheck:
     region = Region(subject.probe.norm, subject.radii[1])
     points = region.random_point(subject.images, torch.Generator().manual_seed(subject.seed))
-    gradient = _gradient(subject, points).flatten(1)
+    gradient = subject.gradient(points).flatten(1)
     useless = ~gradient.isfinite().all(dim=1) | (gradient == 0).all(dim=1)
-    share = _share(useless)
+    share = share_of(useless)
     return AuditCheck(
         "useful_gradients",
         share <= USELESS_SHARE,
@@ -253,10 +152,10 @@ def _useful_gradients(subject: _Subject) -> AuditCheck:
     )
 
 
-def _falls_with_radius(subject: _Subject) -> AuditCheck:
+def _falls_with_radius(subject: Subject) -> AuditCheck:
     steps = [subject.clean, *subject.by_radius]
     pairs = list(pairwise(steps))
-    rise = max(_share(larger) - _share(smaller) for smaller, larger in pairs)
+    rise = max(share_of(larger) - share_of(smaller) for smaller, larger in pairs)
     surely = any(chance_of_more_losses(larger, smaller) < SIGNIFICANT for smaller, larger in pairs)
     return AuditCheck(
         "falls_with_radius",
@@ -268,13 +167,13 @@ def _falls_with_radius(subject: _Subject) -> AuditCheck:
     )
 
 
-def _reaches_chance(subject: _Subject) -> AuditCheck:
+def _reaches_chance(subject: Subject) -> AuditCheck:
     kept = subject.by_radius[-1]
     low, _ = wilson_interval(int(kept.sum()), len(kept))
     return AuditCheck(
         "reaches_chance",
         low <= 1 / subject.classes,
-        _share(kept),
+        share_of(kept),
         f"at most {1 / subject.classes:.2g}, up to luck",
         f"Accuracy at {subject.probe.norm} radius {subject.radii[-1]:.3g}, where every image can "
         "be turned grey: above chance the attack fails to find what certainly exists.",
@@ -282,13 +181,13 @@ def _reaches_chance(subject: _Subject) -> AuditCheck:
 
 
 def _no_stronger(
-    subject: _Subject, name: str, explanation: str, variant: Callable[[Attack], Attack]
+    subject: Subject, name: str, explanation: str, variant: Callable[[Attack], Attack]
 ) -> AuditCheck:
     attack, kept = subject.reference
     return _compared(name, explanation, attack, kept, subject.after(variant(attack)))
 
 
-def _no_transfer(subject: _Subject, base: nn.Module) -> AuditCheck:
+def _no_transfer(subject: Subject, base: nn.Module) -> AuditCheck:
     attack, kept = subject.reference
     found = subject.attacked(attack, by=base.eval())
     explanation = (
@@ -298,7 +197,7 @@ def _no_transfer(subject: _Subject, base: nn.Module) -> AuditCheck:
     return _compared("transfer_no_stronger", explanation, attack, kept, subject.kept(found))
 
 
-def _noise_off(subject: _Subject, noise_off: NoiseOff) -> AuditCheck:
+def _noise_off(subject: Subject, noise_off: NoiseOff) -> AuditCheck:
     attack, kept = subject.reference
     with noise_off(subject.model):
         found = subject.attacked(attack.for_deterministic_model())
@@ -309,8 +208,8 @@ def _noise_off(subject: _Subject, noise_off: NoiseOff) -> AuditCheck:
     return _compared("noise_off_no_stronger", explanation, attack, kept, subject.kept(found))
 
 
-def _gradients_agree(subject: _Subject) -> AuditCheck:
-    first, second = (_gradient(subject, subject.images).flatten(1) for _ in range(2))
+def _gradients_agree(subject: Subject) -> AuditCheck:
+    first, second = (subject.gradient(subject.images).flatten(1) for _ in range(2))
     agreement = float(cosine_similarity(first, second).nan_to_num(0.0).mean())
     return AuditCheck(
         "gradients_agree",
@@ -365,19 +264,7 @@ def _compared(
     return AuditCheck(
         name,
         chance_of_more_losses(kept, kept_by_other) >= SIGNIFICANT,
-        _share(kept) - _share(kept_by_other),
+        share_of(kept) - share_of(kept_by_other),
         "at most 0, up to luck",
         f"Accuracy lost beyond {attack.label}, {attack.steps} steps. A failure: {explanation}.",
     )
-
-
-def _gradient(subject: _Subject, images: Tensor) -> Tensor:
-    """Averaged gradients, a batch at a time."""
-    size = subject.probe.batch_size or len(images)
-    batches = zip(torch.split(images, size), torch.split(subject.labels, size), strict=True)
-    samples = subject.probe.gradient_samples
-    return torch.cat([averaged_gradient(subject.model, x, y, samples) for x, y in batches])
-
-
-def _share(mask: Tensor) -> float:
-    return float(mask.float().mean())

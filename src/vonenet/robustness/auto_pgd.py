@@ -8,20 +8,16 @@ gradients are averages over noise draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from vonenet.robustness.loop import State
+from vonenet.robustness.loop import Start, State
 from vonenet.robustness.losses import margin
 from vonenet.robustness.norms import Region, steepest_few
 from vonenet.robustness.sampling import Estimate, log_averaged_probabilities
-
-Start: TypeAlias = Callable[[Tensor], Tensor]
 
 # Section 3 of the 2020 paper: step of 2 epsilon, momentum, share of rising steps that is enough.
 FIRST_STEP, MOMENTUM, RISING_SHARE = 2.0, 0.75, 0.75
@@ -136,20 +132,8 @@ class APGD:
 
 
 @dataclass(frozen=True)
-class SparseAPGD:
-    """APGD for L1: steps along few values, as many as the best point so far suggests.
-
-    Attributes are those of `APGD`.
-    """
-
-    region: Region
-    steps: int
-    begin: Start
-
-    @property
-    def evaluations(self) -> int:
-        """Estimates per image."""
-        return self.steps + 1
+class SparseAPGD(APGD):
+    """APGD for L1: steps along few values, as many as the best point so far suggests."""
 
     def start(self, index: Tensor, images: Tensor, goals: Tensor) -> APGDState:
         """Images that nothing has been done to."""
@@ -170,10 +154,6 @@ class SparseAPGD:
         step = state.step_size * steepest_few(gradient, state.adversarial, count)
         change = state.adversarial - state.images + step
         state.adversarial = self.region.moved(state.images, change)
-
-    def result(self, state: APGDState) -> Tensor:
-        """The iterate with the most wrong decision."""
-        return state.found
 
     def _adapt(self, state: APGDState, gradient: Tensor, due: Tensor) -> Tensor:
         """Where the support shrank: long steps again, from the best point; else shorter ones."""

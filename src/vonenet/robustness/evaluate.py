@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from vonenet.robustness.checks import check_counts, check_model, first_pixels
 from vonenet.robustness.conditions import Condition
 from vonenet.robustness.journal import Journal
 from vonenet.robustness.processes import gathered, rank_and_size
+from vonenet.robustness.readiness import eval_mode, ready
 from vonenet.robustness.sampling import averaged_probabilities
 
 
@@ -72,7 +72,7 @@ def evaluate(
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
     measured = RememberedImages(measured)
-    with _eval_mode(model):
+    with eval_mode(model):
         check_model(model, measured)
         stochastic = is_stochastic(model, measured, seed)
         if not stochastic:
@@ -95,7 +95,8 @@ def evaluate(
             (condition, {**shared, "condition": condition.columns((height, width)) | samples})
             for condition in conditions
         ]
-        return _carry_out(plan, model, measured, batch_size, out_path, progress)
+        with ready(model):
+            return _carry_out(plan, model, measured, batch_size, out_path, progress)
 
 
 def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
@@ -199,15 +200,3 @@ def _decide(model: nn.Module, pixels: Tensor, samples: int, condition: Condition
     if not probabilities.isfinite().all():
         raise InputError(f"the model's logits are not finite under {condition.label!r}")
     return probabilities.argmax(dim=1)
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every submodule's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -58,6 +58,8 @@ class State(Rows):
 
 AnyState = TypeVar("AnyState", bound=State)
 Estimator: TypeAlias = Callable[[Tensor, Tensor], Estimate]
+# (images) -> where an attack starts
+Start: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Method(Protocol[AnyState]):

@@ -60,4 +60,11 @@ def attack_suite(name: str, image_size: tuple[int, int] | None = None) -> list[A
         raise InputError(f"image_size={image_size} has no pixels; allowed: 1 or more a side")
     pixels = prod(image_size) / prod(PUBLISHED_SIZE)
     scale = {"linf": 1.0, "l2": sqrt(pixels), "l1": pixels}
-    return [replace(attack, epsilon=attack.epsilon * scale[attack.norm]) for attack in SUITES[name]]
+    return [_scaled(attack, scale[attack.norm]) for attack in SUITES[name]]
+
+
+def _scaled(attack: Attack, factor: float) -> Attack:
+    """The attack at another radius, which remembers the published one."""
+    if factor == 1:
+        return attack
+    return replace(attack, epsilon=attack.epsilon * factor, published_epsilon=attack.epsilon)
