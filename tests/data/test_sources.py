@@ -1,7 +1,5 @@
 """open_dataset: each kind of address, the evaluation crop, and clear refusals."""
 
-import io
-import json
 import sys
 from pathlib import Path
 
@@ -10,16 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.pictures import encoded, noise_image, noise_png, write_folder, write_parquet
 from vonenet.data import open_dataset
-from vonenet.data.sources import centre_crop
+from vonenet.data.decoding import centre_crop
 from vonenet.errors import InputError
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
-
-
-def noise_image(height: int, width: int, seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 @pytest.fixture
@@ -39,6 +33,54 @@ def test_image_folder(image_folder: Path) -> None:
     expected = np.asarray(centre_crop(noise_image(40, 32, seed=0), 32)) / 255
     np.testing.assert_allclose(pixels.permute(1, 2, 0), expected, atol=1e-6)
     assert label == 1
+
+
+def test_folders_lie_in_order_at_any_depth(tmp_path: Path) -> None:
+    """By folder first: as Path objects sort, on which the names of old results rest."""
+    names = ["b/1.png", "a-b/1.png", "a/x/1.png", "a/x-y/0.png", "a/z.png", "a/0.PNG"]
+    write_folder(tmp_path / "cat", dict.fromkeys(names, noise_png(0)))
+    data = open_dataset(str(tmp_path), image_size=32)
+    paths = [Path(data.describe(index)) for index in range(6)]
+    assert paths == sorted(tmp_path / "cat" / name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "found"),
+    [
+        ("test", "val", "val"),
+        ("test", "validation", "validation"),
+        ("train", "training", "training"),
+    ],
+)
+def test_folders_of_splits_by_their_other_names(
+    tmp_path: Path, asked: str, there: str, found: str
+) -> None:
+    write_folder(tmp_path, {f"{there}/cat/a.png": noise_png(0), "other/cat/a.png": noise_png(1)})
+    data = open_dataset(str(tmp_path), asked, image_size=32)
+    assert (data.name, data.classes) == (f"{tmp_path}/{found} 32px", ("cat",))
+
+
+def test_folders_of_splits_that_are_not_there(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/cat/a.png": noise_png(0), "test/cat/a.png": noise_png(1)})
+    with pytest.raises(InputError, match="no split 'val' in .*; there: test, train"):
+        open_dataset(str(tmp_path), "val", image_size=32)
+
+
+def test_a_class_may_be_called_as_a_split_is(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a.png": noise_png(0), "plane/a.png": noise_png(1)})
+    assert open_dataset(str(tmp_path), "test", image_size=32).classes == ("plane", "train")
+
+
+def test_archives_beside_images_are_not_shards(tmp_path: Path) -> None:
+    """ImageNet's own archives are often left where they were unpacked."""
+    write_folder(tmp_path, {"n01/a.png": noise_png(0), "n01.tar": b"as downloaded"})
+    assert open_dataset(str(tmp_path), image_size=32).classes == ("n01",)
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_folder(tmp_path / "set", {"cat/a.png": noise_png(0)})
+    assert len(open_dataset("~/set", image_size=32)) == 1
 
 
 def test_image_folder_with_splits(image_folder: Path) -> None:
@@ -90,26 +132,18 @@ def test_broken_image_is_named(image_folder: Path) -> None:
         open_dataset(str(image_folder), image_size=32)[0]
 
 
-def write_parquet(folder: Path, column: str = "img", names: list[str] | None = None) -> None:
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = []
-    for seed in range(4):
-        file = io.BytesIO()
-        noise_image(32, 32, seed).save(file, "PNG")
-        rows.append({"bytes": file.getvalue(), "path": None})
-    table = arrow.table({column: rows, "label": [1, 0, 1, 0]})
-    if names:
-        note = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(note)})
-    for part, start in enumerate((0, 3)):
+def write_parts(folder: Path, column: str = "img", names: list[str] | None = None) -> None:
+    """Two files, of 3 rows and of 1, of images 0 to 3."""
+    for part, seeds in enumerate([(0, 1, 2), (3,)]):
         path = folder / "data" / f"train-0000{part}-of-00002.parquet"
-        path.parent.mkdir(exist_ok=True)
-        parquet.write_table(table.slice(start, 3), path)
+        images = [encoded(noise_image(32, 32, seed)) for seed in seeds]
+        write_parquet(
+            path, list(images), [1 - seed % 2 for seed in seeds], column=column, names=names
+        )
 
 
 def test_parquet_shards_with_names(tmp_path: Path) -> None:
-    write_parquet(tmp_path, names=["cat", "dog"])
+    write_parts(tmp_path, names=["cat", "dog"])
     data = open_dataset(str(tmp_path), "train", image_size=32)
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [1, 0, 1, 0]
@@ -121,9 +155,9 @@ def test_parquet_shards_with_names(tmp_path: Path) -> None:
 
 
 def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
-    write_parquet(tmp_path, column="image")
+    write_parts(tmp_path, column="image")
     assert open_dataset(str(tmp_path), "train", image_size=32).classes == ("0", "1")
-    write_parquet(tmp_path, column="picture")
+    write_parts(tmp_path, column="picture")
     with pytest.raises(InputError, match=r"\['picture', 'label'\]; needed: 'img'"):
         open_dataset(str(tmp_path), "train", image_size=32)
 
@@ -131,7 +165,7 @@ def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test-00000-of-00001.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(InputError, match="pip install pyarrow"):
+    with pytest.raises(InputError, match=r"pip install 'vonenet\[parquet\]'"):
         open_dataset(str(tmp_path), image_size=32)
 
 

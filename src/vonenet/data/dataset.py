@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -41,8 +42,30 @@ class ImageDataset(Dataset[tuple[Tensor, int]], ABC):
         """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
 
     @abstractmethod
+    def whole(self, index: int) -> Image.Image:
+        """Returns one image as it is stored, neither resized nor cropped, for augmentation.
+
+        Its mode is "L" where the set's images have one channel, "RGB" where they have three.
+
+        Raises:
+            BrokenImageError: If it cannot be decoded.
+        """
+
+    @abstractmethod
     def select(self, indices: Tensor) -> Self:
         """Returns the images at `indices`, in that order, under the same name."""
+
+    def describe(self, index: int) -> str:
+        """What an error calls one image: its path, where it has one."""
+        return f"number {index} of {self.name!r}"
+
+    def original(self, index: int) -> tuple[Image.Image, bytes | None]:
+        """Returns one image in the mode that it is stored in, and its file where it is one.
+
+        Raises:
+            BrokenImageError: If it cannot be decoded.
+        """
+        return self.whole(index), None
 
     def subset(self, n: int) -> Self:
         """Returns the class-balanced first `n` images, in their order here.
@@ -84,6 +107,18 @@ class ImageArrays(ImageDataset):
         image = self.images[index]
         pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
         return pixels, int(self.labels[index])
+
+    def whole(self, index: int) -> Image.Image:
+        """Returns one image as it is stored; floating-point pixels are rounded to 256 levels.
+
+        Raises:
+            InputError: If it has neither 1 nor 3 channels.
+        """
+        image = self.images[index]
+        if len(image) not in (1, 3):
+            raise InputError(f"images of {self.name!r} have {len(image)} channels; allowed: 1, 3")
+        levels = image if image.dtype == torch.uint8 else (image.double() * 255).round().byte()
+        return Image.fromarray(levels.permute(1, 2, 0).squeeze(2).numpy())
 
     def select(self, indices: Tensor) -> Self:
         """Returns the images at `indices`, in that order, under the same name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vonenet.data.dataset import ImageDataset
@@ -40,6 +41,18 @@ class RememberedImages(ImageDataset):
                 self._known[index] = as_bytes
                 self._room -= as_bytes.numel()
         return pixels, label
+
+    def whole(self, index: int) -> Image.Image:
+        """Returns one image as it is stored, which is not remembered."""
+        return self.dataset.whole(index)
+
+    def original(self, index: int) -> tuple[Image.Image, bytes | None]:
+        """Returns one image in the mode that it is stored in, and its file where it is one."""
+        return self.dataset.original(index)
+
+    def describe(self, index: int) -> str:
+        """What an error calls one image: its path, where it has one."""
+        return self.dataset.describe(index)
 
     def select(self, indices: Tensor) -> Self:
         """Returns the images at `indices`, in that order, under the same name."""

@@ -3,7 +3,6 @@
 Their images are at the size that models take, so they are never resized or cropped again.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,8 +12,10 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from vonenet.data.dataset import ImageArrays, ImageDataset
+from vonenet.data.decoding import as_pixels
 from vonenet.data.embedded import check_channels
-from vonenet.data.sources import as_pixels, read_image, read_image_folder
+from vonenet.data.folders import read_image_folder
+from vonenet.data.stores import FileStore, ImagesOfStore, Labelled
 from vonenet.errors import InputError
 
 SEVERITIES = 5
@@ -40,7 +41,9 @@ def open_stored_corruption(
     path = find_stored_corruption(root, corruption, severity)
     name = f"{root}/{corruption}/{severity}"
     if path.is_dir():
-        return StoredImages(*read_image_folder(path), name=name, in_chans=in_chans)
+        files, labels, classes = read_image_folder(path)
+        labelled = Labelled(FileStore(files), labels, classes)
+        return StoredImages(labelled, name=name, in_chans=in_chans)
     return _read_arrays(path, severity, name=name, in_chans=in_chans)
 
 
@@ -60,43 +63,39 @@ def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> 
     raise InputError(f"{str(root)!r} holds neither {corruption}/{severity}/ nor {corruption}.npy")
 
 
-class StoredImages(ImageDataset):
+class StoredImages(ImagesOfStore):
     """Image files on disk, decoded when they are asked for and shown at their own size.
 
     Args:
-        paths: A file per image.
-        labels: (N,) class indices.
-        classes: Class names.
+        labelled: The images, their labels and class names.
         name: What result rows call the set, the size not yet in it.
         in_chans: 1 (grey) or 3 (RGB).
         size: Height and width of every image; the first image's if None.
+        indices: (N,) numbers of the images in the store; all in its order if None.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        labels: Tensor,
-        classes: Sequence[str],
+        labelled: Labelled,
         *,
         name: str,
         in_chans: int,
         size: tuple[int, int] | None = None,
+        indices: Tensor | None = None,
     ) -> None:
         if size is None:
-            first = read_image(paths[0], in_chans)
+            first, _ = labelled.store.image(0)
             size = (first.height, first.width)
             name = f"{name} {_size_words(*size)}"
-        super().__init__(labels, classes, name)
-        self.paths = paths
-        self.in_chans = in_chans
+        super().__init__(labelled, name=name, in_chans=in_chans, indices=indices)
         self.size = size
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
-        pixels = as_pixels(read_image(self.paths[index], self.in_chans))
+        pixels = as_pixels(self.whole(index))
         if pixels.shape[1:] != self.size:
             raise InputError(
-                f"image {self.paths[index]} is {_size_words(*pixels.shape[1:])}; stored images "
+                f"image {self.describe(index)} is {_size_words(*pixels.shape[1:])}; stored images "
                 f"are not resized, so all must be {_size_words(*self.size)} as the first"
             )
         return pixels, int(self.labels[index])
@@ -104,12 +103,11 @@ class StoredImages(ImageDataset):
     def select(self, indices: Tensor) -> Self:
         """Returns the images at `indices`, in that order, under the same name."""
         return type(self)(
-            [self.paths[index] for index in indices.tolist()],
-            self.labels[indices],
-            self.classes,
+            self.labelled,
             name=self.name,
             in_chans=self.in_chans,
             size=self.size,
+            indices=self.indices[indices],
         )
 
 

@@ -1,0 +1,228 @@
+"""WebDataset shards: the same samples as the webdataset package reads, at random, never half."""
+
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.data.pictures import encoded, levels, noise_image, noise_png, write_tar
+from vonenet.data import BrokenImageError, open_dataset
+from vonenet.data.shards import expand_braces, open_shards
+from vonenet.data.stores import EncodedStore
+from vonenet.errors import InputError
+
+
+def sample(number: int, label: int) -> list[tuple[str, bytes]]:
+    return [(f"{number:04d}.png", noise_png(number)), (f"{number:04d}.cls", b"%d\n" % label)]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_tar(tmp_path / "train-000.tar", sample(0, 2) + sample(1, 0))
+    write_tar(tmp_path / "train-001.tar", sample(2, 1))
+    write_tar(tmp_path / "val-000.tar", sample(3, 1))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "split", "seeds", "name"),
+    [
+        ("{}", "train", [0, 1, 2], "{}/train 8px"),
+        ("{}", "test", [3], "{}/val 8px"),
+        ("{}/train-{{000..001}}.tar", "test", [0, 1, 2], "{}/train-{{000..001}}.tar 8px"),
+        ("{}/train-*.tar", "test", [0, 1, 2], "{}/train-*.tar 8px"),
+        ("{}/{{val,train}}-000.tar", "test", [3, 0, 1], "{}/{{val,train}}-000.tar 8px"),
+        ("{}/val-000.tar", "train", [3], "{}/val-000.tar 8px"),
+    ],
+)
+def test_addresses(shards: Path, address: str, split: str, seeds: list[int], name: str) -> None:
+    data = open_dataset(address.format(shards), split, image_size=8)
+    assert data.name == name.format(shards)
+    assert data.labels.tolist() == [[2, 0, 1, 1][seed] for seed in seeds]
+    for index in reversed(range(len(seeds))):
+        assert levels(data.whole(index)) == levels(noise_image(12, 10, seeds[index]))
+
+
+def test_shards_in_the_folder_of_a_split(shards: Path, tmp_path: Path) -> None:
+    write_tar(tmp_path / "sets" / "train" / "0.tar", sample(5, 0))
+    write_tar(tmp_path / "sets" / "test" / "0.tar", sample(6, 0))
+    data = open_dataset(str(tmp_path / "sets"), "test", image_size=8)
+    assert levels(data.whole(0)) == levels(noise_image(12, 10, 6))
+
+
+def test_classes_are_the_numbers(shards: Path) -> None:
+    assert open_dataset(str(shards), "train", image_size=8).classes == ("0", "1", "2")
+
+
+def test_labels_of_json_and_files_that_are_no_images(tmp_path: Path) -> None:
+    note = json.dumps({"label": 4, "text": "a"}).encode()
+    members = [("README", b"x"), ("a/b.json", note), ("a/b.jpg", noise_png(0)), ("c.txt", b"")]
+    data = open_dataset(str(write_tar(tmp_path / "a.tar", members)), image_size=8)
+    assert data.labels.tolist() == [4]
+    assert data.describe(0) == f"a/b in {tmp_path}/a.tar"
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("a.png", b"x")], r"a in .*a\.tar has no label; needed: a \.cls file"),
+        ([("a.png", b"x"), ("a.cls", b"cat")], r"the \.cls of a in .* holds no class number"),
+        ([("a.png", b"x"), ("a.json", b"{}")], r"the \.json of a in .* holds no class number"),
+        ([("a.png", b"x"), ("a.json", b"[1]")], "holds no class number"),
+        ([("a.png", b"x"), ("a.png", b"y")], r"holds a\.png twice in a row"),
+        ([("a.cls", b"1")], "holds no image"),
+    ],
+)
+def test_what_cannot_be_understood(
+    tmp_path: Path, members: list[tuple[str, bytes]], message: str
+) -> None:
+    path = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(InputError, match=message):
+        open_dataset(str(path), image_size=8)
+
+
+def test_every_unfinished_shard_is_named(tmp_path: Path) -> None:
+    """Cut anywhere before its end mark, a shard is refused: not even whole images count."""
+    path = write_tar(tmp_path / "a.tar", sample(0, 0) + sample(1, 1))
+    content = path.read_bytes()
+    end = len(content.rstrip(b"\0")) // 512 * 512 + 512
+    assert len(open_shards([path]).labels) == 2
+    for cut in [*range(0, end + 512, 128), end - 1, end + 511]:
+        path.write_bytes(content[:cut])
+        with pytest.raises(InputError, match=r"shard .*a\.tar is damaged"):
+            open_shards([path])
+    path.write_bytes(content[: end + 512])
+    assert len(open_shards([path]).labels) == 2
+
+
+def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", sample(0, 0) + sample(1, 1))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"0001.png")] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tar is damaged or unfinished from byte \d+ on"):
+        open_shards([path])
+
+
+def test_a_packed_shard_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(range(256)) * 4)
+    with pytest.raises(InputError, match=r"a\.tar is damaged, unfinished or packed"):
+        open_shards([tmp_path / "a.tar"])
+
+
+def test_a_shard_that_changes_after_it_was_opened(shards: Path) -> None:
+    data = open_dataset(str(shards / "val-000.tar"), image_size=8)
+    (shards / "val-000.tar").write_bytes(b"short")
+    with pytest.raises(BrokenImageError, match=r"0003 in .*val-000\.tar .*became shorter"):
+        data.whole(0)
+    (shards / "val-000.tar").unlink()
+    with pytest.raises(BrokenImageError, match="No such file"):
+        data.whole(0)
+
+
+def test_missing_shards_are_named(shards: Path) -> None:
+    with pytest.raises(InputError, match=r"2 of 4 shards are not there; first: .*train-002\.tar"):
+        open_dataset(f"{shards}/train-{{000..003}}.tar", image_size=8)
+    with pytest.raises(InputError, match=r"no shard is called '.*none-\*\.tar'"):
+        open_dataset(f"{shards}/none-*.tar", image_size=8)
+
+
+def test_a_broken_image_is_named_by_key_and_shard(tmp_path: Path) -> None:
+    jpeg = encoded(noise_image(30, 30), "JPEG")[:500]
+    path = write_tar(tmp_path / "a.tar", [("n/7.jpg", jpeg), ("n/7.cls", b"0")])
+    with pytest.raises(BrokenImageError, match=r"image n/7 in .*a\.tar cannot be read: .*Truncat"):
+        open_dataset(str(path), image_size=8)[0]
+
+
+def test_selections_and_pickles_read_the_same(shards: Path) -> None:
+    data = open_dataset(str(shards), "train", image_size=8)
+    chosen = pickle.loads(pickle.dumps(data)).select(torch.tensor([2, 0]))
+    assert [levels(chosen.whole(i)) for i in (0, 1)] == [levels(data.whole(i)) for i in (2, 0)]
+    assert chosen.describe(0) == data.describe(2)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a",
+        "{a,b}",
+        "x{0..3}y",
+        "{08..11}",
+        "{000..012}",
+        "{0..12}",
+        "{8..0011}",
+        "{08..1}",
+        "{3..1}",
+        "{a,b}-{1..2}.tar",
+        "{a}",
+    ],
+)
+def test_braces_stand_for_what_a_shell_makes_of_them(pattern: str) -> None:
+    oracle = pytest.importorskip("braceexpand")
+    assert list(expand_braces(pattern)) == list(oracle.braceexpand(pattern))
+
+
+SUFFIXES = st.sampled_from(["png", "JPG", "jpeg", "seg.png", "txt", "cls.old", "npy"])
+KEYS = st.text("ab/_0-", min_size=1, max_size=6).filter(
+    lambda key: "//" not in key and key[0] not in "/_" and key[-1] != "/"
+)
+SAMPLES = st.lists(
+    st.tuples(KEYS, st.integers(0, 9), st.lists(SUFFIXES, unique_by=str.lower, max_size=3)),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda each: each[0],
+)
+
+
+@pytest.mark.oracle
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
+@given(SAMPLES, st.randoms(use_true_random=False))
+def test_the_same_samples_as_webdataset(tmp_path: Path, samples, random) -> None:
+    """Keys with folders, suffixes of several parts and in capitals, files of any size."""
+    oracle = pytest.importorskip("webdataset.tariterators")
+    members = []
+    for key, label, suffixes in samples:
+        files = [(f"{key}.{each}", random.randbytes(random.randrange(2000))) for each in suffixes]
+        files.append((f"{key}.cls", str(label).encode()))
+        random.shuffle(files)
+        members += files
+    path = write_tar(tmp_path / "a.tar", members)
+    images = ("png", "jpg", "jpeg")
+    with path.open("rb") as stream:
+        files = oracle.tar_file_expander([{"url": "a", "stream": stream}])
+        theirs = list(oracle.group_by_keys(files))
+    expected = [
+        (each["__key__"], int(each["cls"]), each[suffix])
+        for each in theirs
+        for suffix in [key for key in each if key in images][:1]
+    ]
+    opened = open_shards([path])
+    store = opened.store
+    assert isinstance(store, EncodedStore)
+    ours = [
+        (store.describe(index).partition(" in ")[0], label, store.read(index))
+        for index, label in enumerate(opened.labels.tolist())
+    ]
+    assert ours == expected
+
+
+def test_long_names_and_paddings_of_other_tars(tmp_path: Path) -> None:
+    """Names above 100 characters have headers of their own, in each of the formats."""
+    for number, form in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
+        path = tmp_path / f"{number}.tar"
+        with tarfile.open(path, "w", format=form) as tar:
+            for name, content in sample(4, 1):
+                (tmp_path / name).write_bytes(content)
+                tar.add(tmp_path / name, arcname="d" * 90 + "é/" + name)
+        data = open_dataset(str(path), image_size=8)
+        assert levels(data.whole(0)) == levels(noise_image(12, 10, 4))
+        assert np.array_equal(data.labels, [1])
