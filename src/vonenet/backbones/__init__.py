@@ -3,6 +3,7 @@
 from vonenet.backbones.backbone import Backbone
 from vonenet.backbones.build import (
     backbone_names,
+    backbone_weights,
     build_backbone,
     build_base,
     timm_backbone_names,
@@ -11,6 +12,7 @@ from vonenet.backbones.build import (
 __all__ = [
     "Backbone",
     "backbone_names",
+    "backbone_weights",
     "build_backbone",
     "build_base",
     "timm_backbone_names",

@@ -5,9 +5,12 @@ convolution takes a stride of 2 and the max-pools a padding of 1, so that 224 pi
 56, 28, 14 and 7; the classifier then sees 7 x 7 positions where torchvision's sees 6 x 6.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import AlexNet
 
 from vonenet.backbones.backbone import Backbone, without_inplace
@@ -62,3 +65,23 @@ def alexnet(*, num_classes: int = 1000, in_chans: int = 3) -> AlexNet:
 def alexnet_backbone(*, num_classes: int = 1000) -> Backbone:
     """Build AlexNet without its first convolution, behind a V1 of stride 4."""
     return Backbone(AlexNetBackEnd(num_classes), in_channels=64, stride=4, head="classifier.6")
+
+
+def alexnet_backbone_weights(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of torchvision's AlexNet as `AlexNetBackEnd` names and shapes them.
+
+    torchvision's first linear layer sees 6 x 6 positions. Ours, on 7 x 7 of them, gives what
+    torchvision's gives of the same map averaged to 6 x 6, as its own `avgpool` would do.
+    """
+    weights = {}
+    for name, value in whole.items():
+        part, number, *rest = name.split(".")
+        if part == "features":
+            if number == "0":
+                continue
+            number = str(int(number) - 3)  # without the first convolution, its ReLU and pool
+        weights[".".join([part, number, *rest])] = value
+    sixes = weights["classifier.1.weight"].reshape(-1, 256, 36)
+    to_six = adaptive_avg_pool2d(torch.eye(49).reshape(49, 1, 7, 7), 6).reshape(49, 36)
+    weights["classifier.1.weight"] = (sixes @ to_six.T).reshape(-1, 256 * 49)
+    return weights

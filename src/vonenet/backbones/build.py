@@ -1,14 +1,14 @@
 """Back-ends and base networks by name: our own ones, and any of timm's as `timm/<name>`."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from vonenet.backbones.alexnet import alexnet, alexnet_backbone
+from vonenet.backbones.alexnet import alexnet, alexnet_backbone, alexnet_backbone_weights
 from vonenet.backbones.backbone import Backbone
 from vonenet.backbones.cornet_s import cornet_s, cornet_s_backbone
 from vonenet.backbones.resnet import DEPTHS, resnet, resnet_backbone
@@ -28,11 +28,13 @@ class _Native:
     """How to build a network that we define, without its first stage and whole.
 
     `halve_stem_stride` changes a whole one for small images, where its stem has stride 4.
+    `rename` turns a whole one's weights into the back-end's, where names or shapes differ.
     """
 
     backbone: Callable[..., Backbone]  # (*, num_classes)
     base: Callable[..., nn.Module]  # (*, num_classes, in_chans)
     halve_stem_stride: Callable[[Any], None] | None = None
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
 
 def _drop_resnet_pool(model: Any) -> None:
@@ -54,7 +56,7 @@ _NATIVE = {
         )
         for depth in DEPTHS
     },
-    "alexnet": _Native(alexnet_backbone, alexnet, _halve_alexnet_conv1),
+    "alexnet": _Native(alexnet_backbone, alexnet, _halve_alexnet_conv1, alexnet_backbone_weights),
     "cornet_s": _Native(cornet_s_backbone, cornet_s, _drop_cornet_pool),
     "resnet_small": _Native(resnet_small_backbone, resnet_small),
 }
@@ -133,6 +135,25 @@ def build_base(
         in_chans=in_chans,
         image_size=image_size,
     )
+
+
+def backbone_weights(name: str, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a back-end, out of those of the whole network.
+
+    Args:
+        name: As in `build_backbone`.
+        whole: State dict of `build_base(name)`.
+
+    Returns:
+        Weights by the back-end's names. Some of the first stage may be among them; what V1 has
+        rebuilt, such as a patch embedding, is not.
+    """
+    if name in _NATIVE:
+        return _NATIVE[name].rename(whole)
+    from vonenet.backbones import timm_stems
+
+    rebuilt = timm_stems.rebuilt_prefixes(name.removeprefix(_TIMM_PREFIX))
+    return {key: value for key, value in whole.items() if not key.startswith(rebuilt)}
 
 
 def backbone_names() -> list[str]:

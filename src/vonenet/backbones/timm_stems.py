@@ -18,7 +18,7 @@ from typing import Any, cast
 import timm
 import torch
 from timm.models import is_model_in_modules
-from torch import nn
+from torch import Tensor, nn
 
 from vonenet.backbones.backbone import Backbone, without_inplace
 from vonenet.errors import InputError
@@ -163,13 +163,9 @@ def timm_base(
     Raises:
         InputError: For an image size that the network cannot take.
     """
-    config = timm.get_pretrained_cfg(name)
-    settings: dict[str, Any] = {}
-    if config is not None and config.fixed_input_size:
-        settings["img_size"] = image_size
     try:
         model: nn.Module = timm.create_model(
-            name, pretrained=False, num_classes=num_classes, in_chans=in_chans, **settings
+            name, num_classes=num_classes, in_chans=in_chans, **_size_settings(name, image_size)
         )
     except (ArithmeticError, AssertionError, RuntimeError) as error:
         height, width = image_size
@@ -177,6 +173,30 @@ def timm_base(
             f"timm cannot build {name} for images of {height} x {width} px: {error!r}"
         ) from error
     return without_inplace(model)
+
+
+def timm_weights(name: str, *, num_classes: int, image_size: tuple[int, int]) -> dict[str, Tensor]:
+    """Published weights as timm fits them to a size and a number of classes, downloaded once.
+
+    Args:
+        name: With or without a tag; timm chooses among several weights if there is none.
+        num_classes: Where the weights have another number, the classifier's are random.
+        image_size: Height and width in pixels; position embeddings are resampled to it.
+    """
+    settings = _size_settings(name, image_size)
+    model: nn.Module = timm.create_model(name, pretrained=True, num_classes=num_classes, **settings)
+    return dict(model.state_dict())
+
+
+def timm_tags(name: str) -> list[str]:
+    """What timm calls the published weights of a network; none if there are none."""
+    names: list[str] = timm.list_pretrained(f"{name}.*")
+    return [each.partition(".")[2] for each in names]
+
+
+def rebuilt_prefixes(name: str) -> tuple[str, ...]:
+    """Beginnings of the names of parameters that `timm_backbone` shapes anew."""
+    return ("patch_embed.proj.",) if FAMILIES[_family(name)] is _patches else ()
 
 
 def timm_backbone(
@@ -205,6 +225,13 @@ def timm_backbone(
     except InputError as error:
         raise InputError(f"timm/{name}: {error}") from None
     return Backbone(model, in_channels=in_channels, stride=actual_stride, head=head)
+
+
+def _size_settings(name: str, image_size: tuple[int, int]) -> dict[str, Any]:
+    """How timm is told the image size, if the network is tied to one."""
+    config = timm.get_pretrained_cfg(name)
+    is_tied = config is not None and config.fixed_input_size
+    return {"img_size": image_size} if is_tied else {}
 
 
 def _families() -> list[str]:

@@ -12,6 +12,7 @@ import os
 import re
 import uuid
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.gabor import colored, gabor_kernels
 from vonenet.v1.parameters import GaborParameters, draw_parameters
-from vonenet.zoo.weights import read_torch_file
+from vonenet.zoo.weights import is_safetensors, read_torch_file
 
 FORMAT = "vonenet-1"
+CLASSES = "classes"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
 # Left over in the published resnet50_at file from other code than its model's (science.md 1.6).
 STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight")
@@ -46,23 +48,58 @@ class Checkpoint:
     gabor_parameters: GaborParameters | None = None
 
 
-def save_checkpoint(model: VOneNet, path: str | Path) -> None:
+def save_checkpoint(
+    model: VOneNet, path: str | Path, *, classes: Sequence[str] | None = None
+) -> None:
     """Write a VOneNet to one safetensors file, with all that is needed to build it again.
 
     The file appears whole or not at all.
+
+    Args:
+        model: the network.
+        path: the file.
+        classes: names of the logits, for `stored_classes`.
     """
-    path = Path(path)
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
     parameters = model.vone_block.gabor_parameters
     if parameters is not None and model.config.v1.filters == "given":
         metadata["gabor_parameters"] = parameters.to_json()
-    tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    if classes is not None:
+        metadata[CLASSES] = json.dumps(list(classes))
+    write_tensors(model.state_dict(), metadata, Path(path))
+
+
+def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """Write tensors and a header to a safetensors file, which appears whole or not at all."""
+    tensors = {key: value.detach().contiguous() for key, value in state.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         temporary.write_bytes(serialize(tensors, metadata))  # unlike save_file, with usual rights
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stored_classes(path: str | Path) -> list[str] | None:
+    """Names of the logits that a weights file was saved with; None where it has none."""
+    path = Path(path)
+    if not (path.is_file() and is_safetensors(path)):
+        return None
+    names: list[str] | None = json.loads(read_metadata(path).get(CLASSES, "null"))
+    return names
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The header of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: Any) -> VOneNet:
@@ -96,7 +133,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
             VOneNetWarning,
             stacklevel=2,
         )
-    _load_strictly(model, weights, path)
+    load_strictly(model, weights, f"{path} does not fit {model.config.name}")
     return model
 
 
@@ -104,10 +141,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """What a weights file says, checked, without building the model."""
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
-    with path.open("rb") as file:
-        head = file.read(9)
-    is_safetensors = len(head) == 9 and head[8:] == b"{"
-    return _read_safetensors(path) if is_safetensors else _read_published(path)
+    return _read_safetensors(path) if is_safetensors(path) else _read_published(path)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -257,7 +291,12 @@ def _fresh_head(model: VOneNet) -> dict[str, Tensor]:
     return {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
 
 
-def _load_strictly(model: VOneNet, weights: dict[str, Tensor], path: Path) -> None:
+def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], refusal: str) -> None:
+    """Load weights that fit in every name and shape.
+
+    Raises:
+        CheckpointError: `refusal`, and the first tensors that do not fit.
+    """
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     if expected == found:
@@ -271,4 +310,4 @@ def _load_strictly(model: VOneNet, weights: dict[str, Tensor], path: Path) -> No
         if expected[key] != found[key]
     ]
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    raise CheckpointError(f"{path} does not fit {model.config.name}: {'; '.join(wrong[:3])}{more}")
+    raise CheckpointError(f"{refusal}: {'; '.join(wrong[:3])}{more}")

@@ -15,11 +15,13 @@ from vonenet.backbones import build_base, timm_backbone_names
 from vonenet.errors import InputError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.zoo.backbone_weights import fill_backbone, fill_base
 from vonenet.zoo.checkpoints import load_checkpoint
 from vonenet.zoo.weights import PUBLISHED, fetch
 
 TIMM_PREFIX = "vone_"
 IMAGENET_CLASSES = 1000
+IMAGENET_SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def create_model(
     *,
     pretrained: bool = False,
     checkpoint: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
     **settings: Any,
 ) -> VOneNet:
     """Build a VOneNet by name.
@@ -73,6 +76,12 @@ def create_model(
         name: a registered name (`list_models`), such as `voneresnet50` or `vone_convnext_tiny`.
         pretrained: load the published weights of that name, downloading them once.
         checkpoint: load these weights instead: a file of `save_checkpoint`, or a published one.
+        backbone_weights: for fine-tuning, start the back-end, what follows V1 and its bottleneck,
+            from the weights of an ordinary network: "timm" or "torchvision" for the published ones
+            of the same network (with a colon and a name for one of several, as in "timm:a1_in1k"),
+            or a file: a state dict of the base network or of a VOneNet. The first stage in it is
+            left out. A classifier of another number of classes is new and random, as are the
+            bottleneck and, in a vision transformer, the patch projection.
         **settings: `num_classes` (default 1000) and every field of `VOneBlockConfig`: `in_chans`
             (3), `image_size` (224), `visual_degrees` (8 at 224 px), `noise` ("neuronal"),
             `simple_channels`, `complex_channels`, `kernel_size`, `stride`, `sf_min`, `sf_max`,
@@ -85,9 +94,16 @@ def create_model(
     Raises:
         InputError: an unknown name (with the nearest ones), or a setting that cannot be used.
         TypeError: a setting that does not exist (with the nearest one).
+        CheckpointError: weights that are damaged, or not of this network.
+        DownloadError: weights that could not be fetched.
     """
     entry = find_entry(name)
     check_settings(settings)
+    if backbone_weights is not None and (pretrained or checkpoint is not None):
+        other = "pretrained" if checkpoint is None else f"checkpoint={str(checkpoint)!r}"
+        raise InputError(
+            f"backbone_weights={str(backbone_weights)!r} contradicts {other}; allowed: one of them"
+        )
     if checkpoint is not None:
         model = load_checkpoint(checkpoint, **settings)
         if model.config.backbone != entry.backbone:
@@ -106,7 +122,10 @@ def create_model(
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
     v1 = VOneBlockConfig(**{"noise": entry.noise, **settings})
-    return VOneNet.from_config(VOneNetConfig(entry.name, entry.backbone, num_classes, v1))
+    model = VOneNet.from_config(VOneNetConfig(entry.name, entry.backbone, num_classes, v1))
+    if backbone_weights is not None:
+        fill_backbone(model, backbone_weights)
+    return model
 
 
 def get_model(
@@ -142,19 +161,33 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter([*NAMED_MODELS, *_timm_names()], pattern)
 
 
-def create_base_model(name: str, **settings: Any) -> nn.Module:
+def create_base_model(
+    name: str, *, backbone_weights: str | Path | None = None, **settings: Any
+) -> nn.Module:
     """The network that a VOneNet is compared with: the same back-end with its own first stage.
 
     Args:
         name: the VOneNet's name.
+        backbone_weights: start from these weights, as in `create_model`; here the first stage takes
+            part.
         **settings: `num_classes`, `in_chans`, `image_size` (one number of pixels or two).
 
     Returns:
-        The network with fresh weights.
+        The network, with fresh weights unless others are given.
     """
+    backbone = find_entry(name).backbone
     if "image_size" in settings:
         settings["image_size"] = image_size_pair(settings["image_size"])
-    return build_base(find_entry(name).backbone, **settings)
+    base = build_base(backbone, **settings)
+    if backbone_weights is not None:
+        fill_base(
+            base,
+            backbone,
+            backbone_weights,
+            num_classes=settings.get("num_classes", IMAGENET_CLASSES),
+            image_size=settings.get("image_size", IMAGENET_SIZE),
+        )
+    return base
 
 
 def find_entry(name: str) -> ModelEntry:

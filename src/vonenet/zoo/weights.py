@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vonenet.errors import CheckpointError
@@ -117,16 +119,41 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, hostile or not a training checkpoint.
     """
-    _check_head(path)
-    try:
-        with _ACCEPTING, torch.serialization.safe_globals(_newly_accepted()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        # "from None": torch's text explains how to switch the safety off.
-        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
+    content = _unpickled(path)
     if not isinstance(content, dict) or not _is_state_dict(content.get("state_dict")):
         raise CheckpointError(f'cannot read {path}: it has no "state_dict" of tensors')
     return content
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file: safetensors, or what torch.save has made of a state dict.
+
+    Args:
+        path: the file; a training checkpoint may hold the state dict under "state_dict" or "model".
+
+    Raises:
+        CheckpointError: the file is missing, damaged, hostile or holds something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no weights file {path}")
+    if is_safetensors(path):
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+    content = _unpickled(path)
+    if isinstance(content, dict):
+        candidates = (content, content.get("state_dict"), content.get("model"))
+        for state_dict in filter(_is_state_dict, candidates):
+            return dict(state_dict)  # type: ignore[arg-type]  # it has been looked at
+    raise CheckpointError(f"cannot read {path}: it holds no state dict of tensors")
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins like a safetensors file."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{"
 
 
 def _check_cached(path: Path, sha1: str | None) -> None:
@@ -160,6 +187,17 @@ def _check_content(path: Path) -> None:
         raise CheckpointError(f"cannot read {path}: damaged archive ({error})") from error
     if damaged is not None:
         raise CheckpointError(f"cannot read {path}: the checksum of {damaged} in it is wrong")
+
+
+def _unpickled(path: Path) -> Any:
+    _check_head(path)
+    try:
+        with _ACCEPTING, torch.serialization.safe_globals(_newly_accepted()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        # "from None": torch's text explains how to switch the safety off.
+        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
+    return content
 
 
 def _check_head(path: Path) -> None:

@@ -1,0 +1,186 @@
+"""Weights of an ordinary network -> the back-end of a VOneNet, or its base network.
+
+A source is "timm", "torchvision", one of them with a colon and what it calls one of several weights
+("timm:a1_in1k", "torchvision:IMAGENET1K_V1"), or a file: a state dict of the base network, also as
+timm or torchvision name it, or of a VOneNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from vonenet.backbones import backbone_weights, build_base
+from vonenet.errors import DownloadError, InputError
+from vonenet.model import VOneNet
+from vonenet.v1.config import image_size_pair
+from vonenet.zoo.checkpoints import Q0, load_strictly
+from vonenet.zoo.weights import read_state_dict
+
+TIMM = "timm/"
+# Left by wrappers in front of every name: DataParallel, torch.compile, PixelModel
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+COUNTER = ".num_batches_tracked"  # missing in old files
+
+
+def fill_backbone(model: VOneNet, source: str | Path) -> None:
+    """Give a VOneNet's back-end published weights; V1 and the bottleneck stay as they are.
+
+    Raises:
+        InputError: nobody publishes such weights.
+        DownloadError: they could not be fetched.
+        CheckpointError: they are not of this network.
+    """
+    config = model.config
+    size = image_size_pair(config.v1.image_size)
+    weights = find_weights(source, config.backbone, config.num_classes, size)
+    heads = (model.head_name.removeprefix("model."),)
+    refusal = f"backbone_weights={str(source)!r} do not fit the back-end of {config.name}"
+    if Q0 in weights:
+        begin = "model."
+        own = {key.removeprefix(begin): v for key, v in weights.items() if key.startswith(begin)}
+        _fill(model.model, own, heads, refusal)
+        return
+    base = build_base(config.backbone, num_classes=config.num_classes, image_size=size)
+    _fill(base, weights, heads, refusal)
+    of_back_end = backbone_weights(config.backbone, base.state_dict())
+    own = dict(model.model.state_dict())
+    own.update({key: value for key, value in of_back_end.items() if key in own})
+    load_strictly(model.model, own, refusal)
+
+
+def fill_base(
+    base: nn.Module,
+    backbone: str,
+    source: str | Path,
+    *,
+    num_classes: int,
+    image_size: tuple[int, int],
+) -> None:
+    """Give a base network published weights, its first stage included.
+
+    Args:
+        base: what `build_base` gave.
+        backbone: the name that it was built by.
+        source: as above.
+        num_classes: number of its outputs.
+        image_size: height and width in pixels.
+
+    Raises:
+        InputError, DownloadError, CheckpointError: as `fill_backbone`.
+    """
+    weights = find_weights(source, backbone, num_classes, image_size)
+    refusal = f"backbone_weights={str(source)!r} do not fit {backbone}"
+    _fill(base, weights, _heads_of(base), refusal)
+
+
+def find_weights(
+    source: str | Path, backbone: str, num_classes: int, image_size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """The tensors of a source, by the names that it gives them."""
+    publisher, _, which = str(source).partition(":")
+    match publisher:
+        case "timm":
+            return _of_timm(backbone.removeprefix(TIMM), which, num_classes, image_size)
+        case "torchvision":
+            return _of_torchvision(backbone.removeprefix(TIMM), which)
+        case _ if Path(source).is_file():
+            return _unwrapped(read_state_dict(Path(source)))
+        case _:
+            raise InputError(
+                f"backbone_weights={str(source)!r} is no file; allowed: 'timm', 'torchvision', "
+                "or the path of a weights file"
+            )
+
+
+def _of_timm(
+    name: str, tag: str, num_classes: int, image_size: tuple[int, int]
+) -> dict[str, Tensor]:
+    from vonenet.backbones import timm_stems
+
+    _check_published("timm", name, tag, timm_stems.timm_tags(name))
+    tagged = f"{name}.{tag}" if tag else name
+    return _fetched(
+        f"timm's weights {tagged}",
+        lambda: timm_stems.timm_weights(tagged, num_classes=num_classes, image_size=image_size),
+    )
+
+
+def _of_torchvision(name: str, which: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights, list_models
+
+    published: Any = get_model_weights(name) if name in list_models() else ()
+    _check_published("torchvision", name, which, [each.name for each in published])
+    chosen = published[which] if which else published.DEFAULT
+    return _fetched(f"torchvision's weights {chosen}", chosen.get_state_dict)
+
+
+def _check_published(publisher: str, name: str, which: str, known: list[str]) -> None:
+    if not known:
+        raise InputError(
+            f"backbone_weights={publisher!r}: {publisher} publishes no weights of {name}; "
+            "allowed: a weights file"
+        )
+    if which and which not in known:
+        raise InputError(
+            f"backbone_weights='{publisher}:{which}': {publisher}'s weights of {name} are "
+            f"{', '.join(known)}"
+        )
+
+
+def _fetched(what: str, fetch: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    try:
+        return fetch()
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise DownloadError(f"{what} could not be fetched: {reason}") from error
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without what wrappers have put in front of every name."""
+    for prefix in WRAPPERS:
+        if weights and all(key.startswith(prefix) for key in weights):
+            return _unwrapped({key.removeprefix(prefix): v for key, v in weights.items()})
+    return weights
+
+
+def _fill(
+    network: nn.Module, weights: Mapping[str, Tensor], heads: tuple[str, ...], refusal: str
+) -> None:
+    """Load weights; a classifier of another number of classes stays as it is."""
+    own = network.state_dict()
+    wanted = {key: value for key, value in own.items() if key.endswith(COUNTER)} | dict(weights)
+    for head in heads:
+        classifier = f"{head}.weight"
+        if classifier in weights and len(weights[classifier]) != len(own[classifier]):
+            wanted |= {key: value for key, value in own.items() if key.startswith(f"{head}.")}
+    fitted = {
+        key: _in_channels(value, own[key].shape[1]) if key in own and value.ndim == 4 else value
+        for key, value in wanted.items()
+    }
+    load_strictly(network, fitted, refusal)
+
+
+def _in_channels(weight: Tensor, in_chans: int) -> Tensor:
+    """A first convolution for colour images made one for grey ones, or the other way round.
+
+    A grey image gives what its colour copy gave.
+    """
+    if (weight.shape[1], in_chans) == (3, 1):
+        return weight.sum(dim=1, keepdim=True)
+    if (weight.shape[1], in_chans) == (1, 3):
+        return (weight / 3).expand(-1, 3, -1, -1)
+    return weight
+
+
+def _heads_of(base: nn.Module) -> tuple[str, ...]:
+    """Dotted names of a base network's classifiers: nearly always one. timm's networks know it."""
+    described = getattr(base, "pretrained_cfg", None)
+    if described is None:
+        linear = [name for name, module in base.named_modules() if isinstance(module, nn.Linear)]
+        return (linear[-1],)
+    names = described["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names or ())
