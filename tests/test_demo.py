@@ -12,7 +12,7 @@ from vonenet.report.summary import MEASURES
 from vonenet.results import read_jsonl
 
 TINY = dataclasses.replace(
-    DemoConfig(),
+    DemoConfig().with_descent(epochs=1, batch_size=50),
     training_images=200,
     test_images=40,
     attack_images=10,
@@ -23,7 +23,6 @@ TINY = dataclasses.replace(
     attacks=(("linf", 8 / 255),),
     example_images=2,
     model={**DemoConfig().model, "simple_channels": 8, "complex_channels": 8},
-    recipe=dataclasses.replace(DemoConfig().recipe, epochs=1, batch_size=50),
 )
 
 
@@ -60,7 +59,7 @@ def test_rows_are_those_of_both_networks_under_every_condition(demo):
 def test_the_configuration_is_resolved(demo):
     config = json.loads((demo[0] / "config.json").read_text())
     assert config["vonenet"]["v1"]["sf_max"] == 5.6
-    assert config["demo"]["recipe"]["epochs"] == 1
+    assert config["demo"]["recipe"]["optimization"]["epochs"] == 1
 
 
 def test_the_saved_network_is_the_measured_one(demo):

@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that help appears at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Annotated, Literal
 import tyro
 
 import vonenet
-from vonenet.errors import InputError, VOneNetError
+from vonenet.errors import InputError, Preempted, VOneNetError
+
+RUN_ME_AGAIN = os.EX_TEMPFAIL  # 75: what a scheduler may start again
 
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Images = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
@@ -21,6 +24,8 @@ Pattern = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")]
 Old = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OLD")]
 Models = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
+Inspect = Annotated[Literal["inspect"], tyro.conf.Positional]
+Address = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ADDRESS")]
 New = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
 
 
@@ -32,14 +37,11 @@ def demo(quick: bool = False, out: Path = Path("demo"), seed: int = 0) -> None:
         out: folder for report.html, results.jsonl, config.json and the weights.
         seed: seed of weights, order, noise and corruptions.
     """
-    import dataclasses
-
     from vonenet.demo import DemoConfig, run_demo
     from vonenet.memory import keep_freed_memory
 
     keep_freed_memory()
-    config = DemoConfig()
-    config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, seed=seed))
+    config = DemoConfig().with_descent(seed=seed)
     print(run_demo(config.quick() if quick else config, out))
     print(f"\nreport: {(out / 'report.html').resolve()}")
 
@@ -191,13 +193,43 @@ def report(folders: Folders, out: Path = Path("report.html"), base: str | None =
     print(f"\nreport: {out.resolve()}")
 
 
+def data(
+    action: Inspect,
+    address: Address,
+    split: str = "train",
+    in_chans: int = 3,
+    check_all: bool = True,
+) -> None:
+    """Look at a data set: counts, sizes, classes, broken files.
+
+    Args:
+        action: what to do: inspect.
+        address: an image folder, a folder of parquet files or of .tar shards, torchvision/NAME,
+            hub/OWNER/NAME, or embedded.
+        split: the part of the data.
+        in_chans: 3 to read images in colour, 1 in grey.
+        check_all: decode every image, to find the broken ones.
+    """
+    from vonenet.data.inspection import inspect_data
+    from vonenet.data.inspection_text import report_text
+
+    print(report_text(inspect_data(address, split, in_chans=in_chans, check_all=check_all)))
+
+
+def train() -> None:
+    """Train a network by a recipe; started again, go on where it was stopped."""
+    raise AssertionError("main puts in its place the command whose defaults are the recipe's")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "models": models,
     "predict": predict,
     "convert": convert,
+    "train": train,
     "evaluate": evaluate,
     "report": report,
+    "data": data,
     "bench": bench,
 }
 
@@ -209,9 +241,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"vonenet {vonenet.__version__}")
         return
     try:
+        commands = COMMANDS
+        if arguments[:1] == ["train"]:
+            from vonenet.train_command import train_command
+
+            commands = COMMANDS | {"train": train_command(arguments[1:])}
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="vonenet", description=vonenet.__doc__.splitlines()[0], args=arguments
+            commands, prog="vonenet", description=vonenet.__doc__.splitlines()[0], args=arguments
         )
+    except Preempted as error:
+        _fail(str(error), status=RUN_ME_AGAIN)
     except (VOneNetError, TypeError) as error:
         if not isinstance(error, VOneNetError) and "VOneNet" not in str(error):
             raise

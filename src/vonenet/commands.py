@@ -13,10 +13,12 @@ from torchvision.transforms import v2
 
 from vonenet.backbones import build_backbone
 from vonenet.errors import InputError
+from vonenet.loading import load_model
 from vonenet.model import VOneNet
+from vonenet.training.run_folder import MODEL
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.noise import noise_generator
-from vonenet.zoo.checkpoints import load_checkpoint
+from vonenet.zoo.checkpoints import stored_classes
 from vonenet.zoo.registry import NAMED_MODELS, ModelEntry, create_model, find_entry, list_models
 
 NAMED = "named"
@@ -75,7 +77,7 @@ def predict_images(
             raise InputError(f"--{name} must be 1 or more, got {value}")
     network = _trained(model).eval()
     transform = preprocessing(network)
-    names = class_names(network.config.num_classes)
+    names = trained_class_names(model) or class_names(network.config.num_classes)
     for path in paths:
         try:
             image = transform(_opened(path, network.vone_block.config.in_chans))
@@ -120,9 +122,18 @@ def class_names(num_classes: int) -> list[str]:
     return [info.index_to_description(index) for index in range(num_classes)]
 
 
+def trained_class_names(address: str) -> list[str] | None:
+    """The class names that a weights file or the folder of a training holds; None without."""
+    path = Path(address, MODEL) if Path(address).is_dir() else Path(address)
+    return stored_classes(path)
+
+
 def _trained(model: str) -> VOneNet:
-    if Path(model).is_file():
-        return load_checkpoint(model)
+    if Path(model).exists():
+        network = load_model(model).model.model
+        if not isinstance(network, VOneNet):
+            raise InputError(f"{model} holds a base network; vonenet predict takes VOneNets")
+        return network
     looks_like_a_path = "/" in model or model.endswith((".safetensors", ".tar", ".pth", ".pt"))
     if looks_like_a_path:
         raise InputError(f"no weights file {model}")

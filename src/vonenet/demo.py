@@ -25,6 +25,7 @@ from vonenet.report.summary import by_model, summarise, text_table
 from vonenet.results import Result
 from vonenet.robustness import Attack, Clean, Condition, Corruption, evaluate
 from vonenet.training import TrainingRecipe, train
+from vonenet.training.recipe import AugmentationRecipe, DataRecipe, OptimizationRecipe
 from vonenet.v1.noise import fixed_noise
 
 BASE, VONE = "base", "VOneNet"
@@ -86,19 +87,33 @@ class DemoConfig:
     )
     recipe: TrainingRecipe = dataclasses.field(
         default_factory=lambda: TrainingRecipe(
-            epochs=6,
-            batch_size=64,
-            learning_rate=0.1,
-            weight_decay=5e-4,
-            schedule="onecycle",
-            horizontal_flip=True,
+            data=DataRecipe(image_size=32, in_chans=1),
+            optimization=OptimizationRecipe(
+                epochs=6,
+                batch_size=64,
+                learning_rate=0.1,
+                weight_decay=5e-4,
+                schedule="onecycle",
+            ),
+            augmentation=AugmentationRecipe(crop="centre"),
         )
     )
+
+    @property
+    def seed(self) -> int:
+        """Seed of weights, order, noise and corruptions."""
+        return self.recipe.optimization.seed
+
+    def with_descent(self, **changes: Any) -> DemoConfig:
+        """The same with other fields of `recipe.optimization`."""
+        descent = dataclasses.replace(self.recipe.optimization, **changes)
+        recipe = dataclasses.replace(self.recipe, optimization=descent)
+        return dataclasses.replace(self, recipe=recipe)
 
     def quick(self) -> DemoConfig:
         """The same in a minute: fewer epochs, test images, conditions and samples."""
         return dataclasses.replace(
-            self,
+            self.with_descent(epochs=3),
             test_images=500,
             attack_images=100,
             attack_steps=10,
@@ -106,7 +121,6 @@ class DemoConfig:
             corruptions=("gaussian_noise", "defocus_blur", "brightness", "contrast"),
             severities=(3, 5),
             attacks=(("linf", 8 / 255), ("l2", 0.6)),
-            recipe=dataclasses.replace(self.recipe, epochs=3),
         )
 
     def conditions(self) -> list[Condition]:
@@ -148,7 +162,7 @@ def run_demo(config: DemoConfig, out: Path, *, progress: bool = True) -> str:
     write_config(config, models[VONE], out / "config.json")
     rows: list[Result] = []
     for name, model in models.items():
-        train(model, training, config.recipe, progress=progress, label=name)
+        train(model, training, config.recipe, progress=progress, label=name, device="cpu")
         rows += measure(model, name, test, config, results, progress)
     vone = models[VONE].model
     assert isinstance(vone, vonenet.VOneNet)
@@ -176,7 +190,7 @@ def build_pair(config: DemoConfig) -> dict[str, PixelModel]:
     """The base network and its VOneNet, weights drawn from the recipe's seed."""
     shared = {"num_classes": 10, "in_chans": config.model["in_chans"]}
     size = config.model["image_size"]
-    with seeded(config.recipe.seed, torch.device("cpu")):
+    with seeded(config.seed, torch.device("cpu")):
         base = vonenet.create_base_model("voneresnet_small", image_size=(size, size), **shared)
         vone = vonenet.create_model("voneresnet_small", **{**config.model, **shared})
     return {
@@ -206,7 +220,7 @@ def measure(
             model_name=name,
             limit=limit,
             batch_size=50,
-            seed=config.recipe.seed,
+            seed=config.seed,
             out_path=results,
             progress=progress,
         )
@@ -225,7 +239,7 @@ def examples(
     attack = Attack(norm, epsilon, config.attack_steps, config.gradient_samples)
     radius = attack.label.replace("linf", "L\N{INFINITY}").replace("l2", "L2")
     columns: list[tuple[str, Tensor, Sequence[str]]] = [("clean", pixels, (BASE, VONE))]
-    with seeded(config.recipe.seed, torch.device("cpu")):
+    with seeded(config.seed, torch.device("cpu")):
         corrupted = corruption.perturb(models[BASE], pixels, labels, seed=0, first_index=0)
         columns.append((corruption.label.replace("_", " "), corrupted, (BASE, VONE)))
         for name in (BASE, VONE):
@@ -279,7 +293,7 @@ def write_config(config: DemoConfig, vone: PixelModel, path: Path) -> None:
 
 def method(config: DemoConfig, models: dict[str, PixelModel], seconds: float) -> dict[str, str]:
     """How it was measured, term by term."""
-    recipe = config.recipe
+    descent = config.recipe.optimization
     trained = {
         name: sum(p.numel() for p in model.parameters() if p.requires_grad)
         for name, model in models.items()
@@ -291,9 +305,10 @@ def method(config: DemoConfig, models: dict[str, PixelModel], seconds: float) ->
         "Networks": f"three residual blocks of width 16 behind a 7x7 stem ({BASE}, "
         f"{trained[BASE]:,} trained weights) or behind V1 and a 1x1 bottleneck ({VONE}, "
         f"{trained[VONE]:,}; V1 itself is fixed)",
-        "Training": f"the same for both: {recipe.epochs} epochs of SGD, batch {recipe.batch_size}, "
-        f"{recipe.schedule} schedule, peak learning rate {recipe.learning_rate:g}, seed "
-        f"{recipe.seed}; no corruption and no attack was seen in training",
+        "Training": f"the same for both: {descent.epochs} epochs of SGD, batch "
+        f"{descent.batch_size}, {descent.schedule} schedule, peak learning rate "
+        f"{descent.learning_rate:g}, seed {descent.seed}; no corruption and "
+        "no attack was seen in training",
         "Corruptions": f"{len(config.corruptions)} types of ImageNet-C at CIFAR-10-C's constants, "
         f"severities {', '.join(map(str, config.severities))}, on {config.test_images:,} images",
         "Attacks": f"untargeted PGD on {config.attack_images} images, {config.attack_steps} steps, "

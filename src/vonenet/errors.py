@@ -21,5 +21,9 @@ class DownloadError(VOneNetError, OSError):
     """Weights that could not be fetched, with the address and the place to put them by hand."""
 
 
+class Preempted(VOneNetError):
+    """A training that a scheduler stopped, and that goes on when the same command is run again."""
+
+
 class VOneNetWarning(UserWarning):
     """A configuration that works but is probably not what was meant."""

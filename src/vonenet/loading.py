@@ -1,4 +1,4 @@
-"""Any model by its address: a name of ours, a weights file, a timm name, or a Python function."""
+"""Any model by its address: a name of ours, weights, a training, a timm name, Python."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch import nn
 
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
+from vonenet.training.run_folder import BEST, MODEL, RECIPE
+from vonenet.zoo.base_checkpoints import is_base_checkpoint, load_base_checkpoint
 from vonenet.zoo.checkpoints import load_checkpoint
 from vonenet.zoo.registry import create_model, list_models
 
@@ -43,17 +45,20 @@ def load_model(address: str) -> LoadedModel:
     """Load a trained model.
 
     Args:
-        address: a registered name with published weights (`voneresnet50`); a weights file; `timm/`
-            and a name of timm with weights (`timm/resnet18.a1_in1k`), which are downloaded; or
-            `module:function` or `file.py:function`, a function without arguments that returns a
+        address: a registered name with published weights (`voneresnet50`); a weights file; the
+            folder of a finished training, whose last weights are taken; `timm/` and a name of timm
+            with weights (`timm/resnet18.a1_in1k`), which are downloaded; or `module:function` or
+            `file.py:function`, a function without arguments that returns a
             torch module. A module that is no `PixelModel` and has no `pretrained_cfg` with mean and
             std is taken to want pixels in [0, 1].
 
     Raises:
         InputError: nothing is there, or what is there is no model.
     """
+    if Path(address, RECIPE).is_file():
+        return _described(Path(address).resolve().name, _weights(_last_weights(Path(address))))
     if Path(address).is_file():
-        return _described(Path(address).stem, load_checkpoint(address))
+        return _described(Path(address).stem, _weights(Path(address)))
     if address.startswith(TIMM):
         return _described(address.removeprefix(TIMM), _timm_model(address.removeprefix(TIMM)))
     if ":" in address:
@@ -63,9 +68,23 @@ def load_model(address: str) -> LoadedModel:
     if address not in list_models():
         raise InputError(
             f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
-            "timm/NAME, module:function, file.py:function"
+            "the folder of a training, timm/NAME, module:function, file.py:function"
         )
     return _described(address, create_model(address, pretrained=True))
+
+
+def _weights(path: Path) -> nn.Module:
+    """The network of a weights file: a VOneNet, or a base network that was trained here."""
+    return load_base_checkpoint(path) if is_base_checkpoint(path) else load_checkpoint(path)
+
+
+def _last_weights(run: Path) -> Path:
+    if not (run / MODEL).is_file():
+        raise InputError(
+            f"the training in {run} is not finished; let it go on, or give one of its weights "
+            f"files, such as {run / BEST}"
+        )
+    return run / MODEL
 
 
 def _described(name: str, module: nn.Module) -> LoadedModel:

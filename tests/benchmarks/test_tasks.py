@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from vonenet.benchmarks import cases, robustness_tasks, tasks
+from vonenet.benchmarks import cases, robustness_tasks, tasks, training_tasks
 from vonenet.benchmarks.cases import CASES, QUICK_CASES, TASKS
 from vonenet.benchmarks.robustness_tasks import ART, FOOLBOX, IMAGECORRUPTIONS, TORCHATTACKS
 from vonenet.benchmarks.setting import Setting
 from vonenet.benchmarks.tasks import BASE, BASE_CHANNELS_LAST, OURS, PUBLISHED
+from vonenet.benchmarks.training_tasks import BARE_DECODING, BARE_STEPS
 
 SETTING = Setting(batch=2, image_px=32, device=torch.device("cpu"))
 MIXED = Setting(batch=2, image_px=32, device=torch.device("cpu"), mixed=True)
@@ -91,6 +92,7 @@ def test_cases_are_of_known_tasks_and_each_stands_once(table):
     assert len(keys) == len(set(keys))
     assert {task for task, _, _ in keys} <= set(TASKS)
     contestants = {PUBLISHED, OURS, BASE, TORCHATTACKS, FOOLBOX, ART, IMAGECORRUPTIONS}
+    contestants |= {BARE_STEPS, BARE_DECODING}
     for goal in (goal for case in table for goal in case.goals):
         assert {goal.numerator, goal.denominator} < contestants
 
@@ -135,3 +137,14 @@ def test_both_make_all_corruptions():
     contestants = robustness_tasks.corruptions(setting).contestants
     assert len(contestants[OURS].call()) == 19
     assert len(contestants[IMAGECORRUPTIONS].call()) == 19 * 2
+
+
+def test_the_loop_and_the_loader_do_their_work():
+    loop = training_tasks.training_loop(SETTING, model="voneresnet_small").contestants
+    assert list(loop) == [OURS, BARE_STEPS]
+    for contestant in loop.values():
+        contestant.call()
+    loader = training_tasks.loading(SETTING).contestants
+    (pixels,) = loader[OURS].call()
+    assert pixels.shape == (2, 3, 32, 32)
+    assert [image.shape for image in loader[BARE_DECODING].call()] == [(375, 500, 3)] * 2

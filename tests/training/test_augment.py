@@ -1,27 +1,121 @@
-"""Augmentation: every image flipped or moved as a whole, at random, by its own generator."""
+"""Augmentation: each step against its library or a formula, and one seed per item."""
 
+import pickle
+import random
+
+import numpy as np
+import pytest
 import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
-from vonenet.training.augment import flip_some, shift
+from vonenet.data import ImageArrays
+from vonenet.data.seeding import item_seeded
+from vonenet.errors import InputError
+from vonenet.robustness import CORRUPTIONS, corrupt
+from vonenet.training.augment import TrainingImages
+from vonenet.training.recipe import AugmentationRecipe
+
+PLAIN = {"crop": "centre", "horizontal_flip": False}
+ALL = AugmentationRecipe(
+    rand_augment="rand-m9-n2-mstd0.5",
+    color_jitter=0.4,
+    corruptions=("contrast", "gaussian_noise", "jpeg_compression"),
+    corruption_share=0.5,
+    gaussian_noise=0.1,
+    random_erasing=0.5,
+)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def photographs(count: int = 40, channels: int = 3, side: int = 32) -> ImageArrays:
+    """Smooth random images, no two alike and none symmetric."""
+    draws = torch.rand(count, channels, 5, 5, generator=torch.Generator().manual_seed(1))
+    images = v2.functional.resize(draws, [side, side]).mul(255).byte()
+    return ImageArrays(images, torch.arange(count) % 3, ["a", "b", "c"], "photographs")
 
 
-def test_half_of_the_images_are_mirrored() -> None:
-    images = torch.rand(400, 3, 5, 6)
-    flipped = flip_some(images, generator())
-    kept = (flipped == images).all(dim=(1, 2, 3))
-    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
+def items(recipe: AugmentationRecipe, data: ImageArrays, epoch: int = 0, seed: int = 0) -> Tensor:
+    training = TrainingImages(data, recipe, data.images.shape[-1], seed)
+    return torch.stack([training[epoch, index][0] for index in range(len(training))])
+
+
+def originals(data: ImageArrays) -> Tensor:
+    return torch.stack([data[index][0] for index in range(len(data))])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("crop", ["random_resized", "shift", "centre"])
+def test_everything_at_once_gives_pixels_and_labels(channels, crop):
+    data = photographs(channels=channels)
+    recipe = AugmentationRecipe(**{**vars(ALL), "crop": crop})
+    training = TrainingImages(data, recipe, 32, seed=0)
+    for index in range(len(data)):
+        pixels, label = training[0, index]
+        assert pixels.shape == (channels, 32, 32)
+        assert pixels.dtype == torch.float32
+        assert 0 <= pixels.min() <= pixels.max() <= 1
+        assert label == data.labels[index]
+    assert len(training) == len(data)
+
+
+def test_items_depend_on_seed_epoch_and_index_alone():
+    data = photographs()
+    whole = items(ALL, data)
+    assert torch.equal(items(ALL, data), whole)
+    training = TrainingImages(data, ALL, 32, seed=0)
+    torch.manual_seed(5)
+    assert torch.equal(training[0, 7][0], whole[7])
+    for other in (items(ALL, data, epoch=1), items(ALL, data, seed=1)):
+        assert not (other == whole).flatten(1).all(dim=1).any()
+    copies = ImageArrays(data.images[:1].expand(40, -1, -1, -1), data.labels, data.classes, "x")
+    assert len(torch.unique(items(ALL, copies), dim=0)) == 40
+
+
+def test_no_worker_changes_an_item():
+    data = photographs(12)
+    keys = [[(2, index) for index in range(start, start + 4)] for start in (8, 0, 4)]
+    training = TrainingImages(data, ALL, 32, seed=3)
+    loaded = [
+        torch.cat([pixels for pixels, _ in DataLoader(training, batch_sampler=keys, **workers)])
+        for workers in ({}, {"num_workers": 2})
+    ]
+    assert torch.equal(loaded[0], loaded[1])
+
+
+@pytest.mark.parametrize("crop", ["random_resized", "shift", "centre"])
+def test_it_travels_to_spawned_workers(crop):
+    training = TrainingImages(photographs(2), AugmentationRecipe(crop=crop), 32, seed=0)
+    assert torch.equal(pickle.loads(pickle.dumps(training))[1, 1][0], training[1, 1][0])
+
+
+def test_global_generators_are_left_alone():
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    items(ALL, photographs(5))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert random.getstate() == states[2]
+
+
+def test_nothing_asked_for_is_nothing_done():
+    data = photographs()
+    assert torch.equal(items(AugmentationRecipe(**PLAIN), data), originals(data))
+
+
+def test_half_of_the_images_are_mirrored():
+    data = photographs(400)
+    found, plain = items(AugmentationRecipe(crop="centre"), data), originals(data)
+    kept = (found == plain).flatten(1).all(dim=1)
+    mirrored = (found == plain.flip(-1)).flatten(1).all(dim=1)
     assert (kept ^ mirrored).all()
-    assert 150 < mirrored.sum() < 250
+    assert 160 < mirrored.sum() < 240
 
 
 def rolled_with_zeros(image: Tensor, down: int, right: int) -> Tensor:
-    _, height, width = image.shape
     moved = torch.zeros_like(image)
+    _, height, width = image.shape
     for row in range(height):
         for column in range(width):
             if 0 <= row - down < height and 0 <= column - right < width:
@@ -29,21 +123,136 @@ def rolled_with_zeros(image: Tensor, down: int, right: int) -> Tensor:
     return moved
 
 
-def test_each_image_moves_as_a_whole() -> None:
-    images = torch.rand(60, 2, 4, 5) + 0.1
+def test_each_image_moves_as_a_whole_by_up_to_the_reach():
+    images = torch.randint(1, 256, (60, 2, 4, 5), dtype=torch.uint8)
+    data = ImageArrays(images, torch.zeros(60), ["a"], "x")
+    recipe = AugmentationRecipe(crop="shift", shift_px=1, horizontal_flip=False)
+    training = TrainingImages(data, recipe, 4, seed=0)
     moves = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
     seen = set()
-    for image, moved in zip(images, shift(images, 1, generator()), strict=True):
-        found = [m for m in moves if torch.equal(rolled_with_zeros(image, *m), moved)]
+    for index in range(60):
+        moved = training[0, index][0]
+        plain = data[index][0]
+        found = [each for each in moves if torch.equal(rolled_with_zeros(plain, *each), moved)]
         assert len(found) == 1
         seen.add(found[0])
     assert seen == set(moves)
 
 
-def test_draws_come_from_the_generator() -> None:
-    images = torch.rand(16, 1, 8, 8)
-    state = torch.get_rng_state()
-    for augment in (flip_some, lambda batch, source: shift(batch, 2, source)):
-        assert torch.equal(augment(images, generator(1)), augment(images, generator(1)))
-        assert not torch.equal(augment(images, generator(1)), augment(images, generator(2)))
-    assert torch.equal(torch.get_rng_state(), state)
+def test_random_parts_are_torchvisions():
+    data = photographs(8, side=48)
+    recipe = AugmentationRecipe(smallest_area=0.3, horizontal_flip=False)
+    training = TrainingImages(data, recipe, 20, seed=4)
+    cut = v2.RandomResizedCrop(20, scale=(0.3, 1.0))
+    for index in range(8):
+        with item_seeded(4, 2, index):
+            expected = np.array(cut(Image.fromarray(data.images[index].permute(1, 2, 0).numpy())))
+        assert torch.equal(
+            training[2, index][0], torch.from_numpy(expected).permute(2, 0, 1).float() / 255
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rand_augment_is_timms(channels):
+    data = photographs(30, channels)
+    description = "rand-m9-n3-mstd0.5-inc1"
+    fill = 128 if channels == 1 else (128, 128, 128)
+    policy = rand_augment_transform(
+        description,
+        {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR},
+    )
+    found = items(AugmentationRecipe(**PLAIN, rand_augment=description), data)
+    assert not torch.equal(found, originals(data))
+    for index, pixels in enumerate(found):
+        with item_seeded(0, 0, index):
+            levels = np.array(policy(data.whole(index))).reshape(32, 32, channels)
+        assert torch.equal(pixels, torch.from_numpy(levels).permute(2, 0, 1).float() / 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "description", ["rand", "rand-m15-mmax20-t3aw", "augmix-m5-w4-d2", "original-mstd0.5", "3a"]
+)
+def test_every_kind_of_policy_runs_on_colour_and_grey(description, channels):
+    found = items(AugmentationRecipe(**PLAIN, rand_augment=description), photographs(50, channels))
+    assert found.shape == (50, channels, 32, 32)
+
+
+@pytest.mark.parametrize("description", ["rand-m0", "rand-m10-inc1", "rand-m15-mmax20-inc1", "v0"])
+def test_no_strength_leaves_fewer_bits_than_pillow_takes(description):
+    """timm's own posterize asks Pillow for 0 bits or fewer at some strengths."""
+    items(AugmentationRecipe(**PLAIN, rand_augment=description), photographs(100, side=8))
+
+
+@pytest.mark.parametrize("description", ["rand-q3", "random", "rand-tbest", "", "original-m9"])
+def test_an_unknown_policy_is_refused(description):
+    with pytest.raises(InputError, match=r"augmentation.rand_augment='.*' is impossible; allowed"):
+        items(AugmentationRecipe(rand_augment=description), photographs(1))
+
+
+def test_colour_jitter_is_torchvisions():
+    data = photographs(8)
+    found = items(AugmentationRecipe(**PLAIN, color_jitter=0.4), data)
+    jitter = v2.ColorJitter(0.4, 0.4, 0.4)
+    for index, pixels in enumerate(found):
+        with item_seeded(0, 0, index):
+            assert torch.equal(pixels, jitter(data[index][0]))
+
+
+def test_noise_has_a_random_spread_up_to_the_largest():
+    grey = ImageArrays(torch.full((400, 1, 32, 32), 0.5), torch.zeros(400), ["a"], "grey")
+    spread = items(AugmentationRecipe(**PLAIN, gaussian_noise=0.1), grey).flatten(1).std(dim=1)
+    assert spread.max() < 0.11
+    # uniform on [0, 0.1]: mean 0.05, standard deviation 0.1 / sqrt(12), 400 draws
+    assert spread.mean() == pytest.approx(0.05, abs=0.005)
+    assert spread.std() == pytest.approx(0.1 / 12**0.5, abs=0.003)
+
+
+def test_a_share_of_the_images_is_corrupted_by_any_type_at_any_severity():
+    data = photographs(300)
+    names = ("contrast", "pixelate")
+    found = items(AugmentationRecipe(**PLAIN, corruptions=names, corruption_share=0.6), data)
+    plain = originals(data)
+    known = {(name, s): corrupt(plain, name, s) for name in names for s in range(1, 6)}
+    seen = {}
+    for index in range(300):
+        kinds = [kind for kind in known if torch.equal(known[kind][index], found[index])]
+        kind = kinds[0] if kinds else None
+        assert kind or torch.equal(found[index], plain[index])
+        seen[kind] = seen.get(kind, 0) + 1
+    assert seen.keys() == {None, *known}
+    assert 90 < seen[None] < 150
+
+
+def test_corruptions_draw_anew_for_every_item():
+    grey = ImageArrays(torch.full((40, 1, 32, 32), 0.5), torch.zeros(40), ["a"], "grey")
+    recipe = AugmentationRecipe(**PLAIN, corruptions=("gaussian_noise",), corruption_share=1.0)
+    assert len(torch.unique(items(recipe, grey), dim=0)) == 40
+
+
+def test_corruptions_that_cannot_be_made_are_refused():
+    with pytest.raises(InputError, match=r"corruptions=\['rain'\] is impossible: .*'rain' is unkn"):
+        items(AugmentationRecipe(corruptions=("rain",)), photographs(1))
+    with pytest.raises(InputError, match=r"corruptions=\['contrast'\] is impossible: .* 28 px"):
+        items(AugmentationRecipe(corruptions=("contrast",)), photographs(1, side=16))
+    with pytest.raises(InputError, match=r"corruption_share=0.5 is impossible without"):
+        items(AugmentationRecipe(corruption_share=0.5), photographs(1))
+    assert "contrast" in CORRUPTIONS
+
+
+def test_erasing_leaves_the_rest_of_the_image_alone():
+    data = photographs(200)
+    found = items(AugmentationRecipe(**PLAIN, random_erasing=0.5), data)
+    changed = (found != originals(data)).any(dim=1)
+    erased = changed.flatten(1).any(dim=1)
+    assert 75 < erased.sum() < 125
+    for mask in changed[erased]:
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+        assert mask.sum() > 0.9 * area  # a whole rectangle; a few values fall on those erased
+        assert area < 0.4 * mask.numel()
+
+
+def test_a_shift_as_long_as_the_image_is_refused():
+    with pytest.raises(InputError, match=r"shift_px=32 is impossible; allowed: below image_size"):
+        items(AugmentationRecipe(crop="shift", shift_px=32), photographs(1))

@@ -1,47 +1,43 @@
-"""train: learns, repeats to the bit, touches only what it should, and stops on nonsense."""
+"""train: learns, repeats to the bit, takes the steps that the recipe says, stops on nonsense."""
 
 import copy
-import json
+import dataclasses
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from tests.training.toys import (
+    PLAIN,
+    same_weights,
+    toy_images,
+    toy_model,
+    toy_recipe,
+    weights,
+)
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError, VOneNetError
-from vonenet.training import TrainingRecipe, train
-
-RECIPE = TrainingRecipe(
-    epochs=2, batch_size=32, learning_rate=0.05, schedule="cosine", shift_px=1, seed=5
-)
+from vonenet.training import train
+from vonenet.training.recipe import AdversarialRecipe, AugmentationRecipe
+from vonenet.v1.noise import Noise
 
 
 @pytest.fixture(scope="module")
 def images() -> ImageArrays:
-    return load_embedded("train", image_size=28, in_chans=1).subset(200)
+    return toy_images()
 
 
-def small_model() -> PixelModel:
-    """A frozen first stage, then dropout and a trained readout."""
-    torch.manual_seed(0)
-    filters = nn.Conv2d(1, 8, 5, stride=3).requires_grad_(False)
-    readout = nn.Linear(8 * 8 * 8, 10)
-    layers = [filters, nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(0.2), nn.Flatten(), readout]
-    return PixelModel(nn.Sequential(*layers), 0.5, 0.5)
-
-
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
+# --- what a user expects -------------------------------------------------------------------------
 
 
 def test_learns(images: ImageArrays) -> None:
-    validation = load_embedded("test", image_size=28, in_chans=1).subset(200)
-    recipe = TrainingRecipe(epochs=5, batch_size=20, learning_rate=0.05, schedule="onecycle")
-    log = train(small_model(), images, recipe, validation=validation, progress=False)
+    recipe = toy_recipe(epochs=5, batch_size=20, schedule="onecycle")
+    validation = toy_images(200, "test")
+    log = train(toy_model(), images, recipe, validation=validation, progress=False)
     first, *_, last = log.epochs
     assert last.loss < first.loss / 2
     assert last.accuracy > first.accuracy
@@ -51,9 +47,13 @@ def test_learns(images: ImageArrays) -> None:
     assert all(record.images_per_second > 0 for record in log.epochs)
 
 
-def test_validation_accuracy_is_that_of_the_trained_model(images: ImageArrays) -> None:
-    model = small_model()
-    log = train(model, images, RECIPE, validation=images, progress=False)
+@pytest.mark.parametrize("ema_decay", [None, 0.8])
+def test_validation_accuracy_is_that_of_the_trained_model(
+    images: ImageArrays, ema_decay: float | None
+) -> None:
+    model = toy_model()
+    recipe = toy_recipe(ema_decay=ema_decay)
+    log = train(model, images, recipe, validation=images, progress=False)
     assert not any(module.training for module in model.modules())
     hits = model(images.images.float() / 255).argmax(dim=1) == images.labels
     assert log.epochs[-1].validation_accuracy == pytest.approx(float(hits.float().mean()))
@@ -61,24 +61,58 @@ def test_validation_accuracy_is_that_of_the_trained_model(images: ImageArrays) -
 
 def test_repeats_to_the_bit_and_leaves_no_trace(images: ImageArrays) -> None:
     """Order, augmentation and dropout depend on the recipe's seed, not on the caller's state."""
-    one, two, other = small_model(), small_model(), small_model()
+    one, two, other = toy_model(), toy_model(), toy_model()
     state = torch.get_rng_state()
-    train(one, images, RECIPE, progress=False)
-    assert not one.training
+    train(one, images, toy_recipe(), progress=False)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    train(two, images, RECIPE, validation=images, progress=False)
+    train(two, images, toy_recipe(), validation=images, progress=False)
     assert same_weights(one, two)
-    train(other, images, TrainingRecipe(**(asdict(RECIPE) | {"seed": 6})), progress=False)
+    train(other, images, toy_recipe(seed=6), progress=False)
     assert not same_weights(one, other)
 
 
-def test_frozen_parameters_stay(images: ImageArrays) -> None:
-    model = small_model()
-    before = copy.deepcopy(model.model[0])
-    train(model, images, RECIPE, progress=False)
-    assert same_weights(before, model.model[0])
-    assert model.model[0].weight.grad is None
+def test_workers_change_nothing(images: ImageArrays) -> None:
+    models = [toy_model(), toy_model()]
+    for model, workers in zip(models, (0, 2), strict=True):
+        recipe = toy_recipe(workers=workers, epochs=1)
+        train(model, images, recipe, validation=images, progress=False)
+    assert same_weights(*models)
+
+
+def test_accelerates_own_state_comes_back(images: ImageArrays) -> None:
+    """Trainings in one process, and the caller's own Accelerator, do not disturb each other."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    mine = Accelerator(cpu=True, mixed_precision="bf16")
+    for precision in ("float32", "bfloat16"):
+        train(toy_model(), images, toy_recipe(epochs=1, precision=precision), progress=False)
+    assert mine.mixed_precision == "bf16"
+    assert AcceleratorState().mixed_precision == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_model_can_be_trained_again(images: ImageArrays) -> None:
+    model = toy_model()
+    for precision in ("bfloat16", "float32"):
+        before = weights(model)
+        train(model, images, toy_recipe(epochs=1, precision=precision), progress=False)
+        assert not torch.equal(before["model.5.weight"], model.model[5].weight)
+    assert "forward" not in vars(model)
+    assert model(torch.rand(2, 1, 28, 28)).dtype == torch.float32
+
+
+def test_progress_bar(images: ImageArrays, capsys: pytest.CaptureFixture[str]) -> None:
+    train(toy_model(), images, toy_recipe(), label="base")
+    shown = capsys.readouterr()
+    assert "base, epoch 2/2: 100%" in shown.err
+    assert "384/384" in shown.err
+    assert "loss=" in shown.err
+    assert shown.out == ""
+    train(toy_model(), images, toy_recipe(), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+# --- what meets the model ------------------------------------------------------------------------
 
 
 class Recorder(nn.Module):
@@ -90,89 +124,248 @@ class Recorder(nn.Module):
         self.seen: list[Tensor] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
-        self.seen.append(pixels.flatten(1)[:, 0].detach())
+        self.seen.append(pixels.detach().clone())
         return self.scale * pixels.flatten(1)[:, :2]
 
 
 @pytest.mark.parametrize(
-    ("count", "batch_size", "batches"), [(12, 4, [4, 4, 4]), (14, 4, [4, 4, 4]), (3, 4, [3])]
+    ("count", "batch_size", "micro", "batches"),
+    [(12, 4, None, [4, 4, 4]), (14, 4, None, [4, 4, 4]), (3, 4, None, [3]), (14, 4, 2, [2] * 6)],
 )
-def test_an_epoch_sees_each_image_once(count: int, batch_size: int, batches: list[int]) -> None:
-    pixels = torch.arange(count).reshape(-1, 1, 1, 1).expand(-1, 1, 1, 2) / count
+def test_an_epoch_sees_each_image_once(
+    count: int, batch_size: int, micro: int | None, batches: list[int]
+) -> None:
+    pixels = torch.arange(count).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2) / count
     data = ImageArrays(pixels, torch.zeros(count), ("a", "b"), "ramp")
     model = Recorder()
-    recipe = TrainingRecipe(epochs=2, batch_size=batch_size, horizontal_flip=False)
+    recipe = toy_recipe(
+        image_size=2, batch_size=batch_size, micro_batch_size=micro, augmentation=PLAIN
+    )
     train(model, data, recipe, progress=False)
     assert [len(batch) for batch in model.seen] == batches * 2
-    epochs = torch.cat(model.seen).chunk(2)
+    epochs = torch.cat(model.seen)[:, 0, 0, 0].chunk(2)
     assert all(len(epoch.unique()) == sum(batches) for epoch in epochs)
     assert not torch.equal(*epochs)
 
 
-def test_shifts_reach_the_model() -> None:
-    data = ImageArrays(torch.ones(16, 1, 2, 2), torch.zeros(16), ("a", "b"), "white")
-    model = Recorder()
-    recipe = TrainingRecipe(epochs=1, batch_size=16, horizontal_flip=False, shift_px=1)
+def test_augmentation_mixing_and_attack_reach_the_model() -> None:
+    data = ImageArrays(torch.full((16, 1, 4, 4), 0.5), torch.zeros(16), ("a", "b"), "grey")
+    black = AugmentationRecipe(crop="shift", shift_px=1, horizontal_flip=False)
+    for change, found in (
+        ({"augmentation": black}, lambda x: set(x.unique().tolist()) == {0.0, 0.5}),
+        (
+            {"augmentation": dataclasses.replace(black, mixup=1.0)},
+            lambda x: len(x.unique()) > 2,
+        ),
+        (
+            {"augmentation": PLAIN, "adversarial": AdversarialRecipe(epsilon=0.25)},
+            lambda x: float((x - 0.5).abs().max()) == 0.25,
+        ),
+    ):
+        model = Recorder()
+        recipe = toy_recipe(image_size=4, epochs=1, batch_size=16, **change)
+        train(model, data, recipe, progress=False)
+        assert found(model.seen[-1]), change
+
+
+def test_noise_differs_between_micro_batches_and_steps() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = Noise("gaussian", 1.0, 0.0)
+            self.readout = nn.Linear(4, 2)
+            self.drawn: list[Tensor] = []
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            noisy = self.noise(pixels.flatten(1))
+            self.drawn.append(noisy.detach())
+            return self.readout(noisy)
+
+    data = ImageArrays(torch.zeros(4, 1, 2, 2), torch.zeros(4), ("a", "b"), "black")
+    model = Noisy()
+    recipe = toy_recipe(image_size=2, batch_size=2, micro_batch_size=1, augmentation=PLAIN)
     train(model, data, recipe, progress=False)
-    assert set(model.seen[0].tolist()) == {0.0, 1.0}
+    assert len(torch.cat(model.drawn).unique()) == 8 * 4
 
 
-def test_steps_are_sgd_at_the_schedules_rate() -> None:
-    """Two steps on one image by hand: momentum, weight decay, smoothing, rates at mid-step."""
-    data = ImageArrays(torch.full((1, 1, 1, 2), 0.5), torch.tensor([1]), ("a", "b"), "one")
-    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+# --- the step ------------------------------------------------------------------------------------
+
+
+def one_image() -> ImageArrays:
+    return ImageArrays(torch.full((1, 1, 2, 1), 0.5), torch.tensor([1]), ("a", "b"), "one")
+
+
+def linear() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+
+
+@pytest.mark.parametrize(("optimizer", "nesterov"), [("sgd", False), ("nesterov", True)])
+@pytest.mark.parametrize(("clip_norm", "ema_decay"), [(None, None), (0.1, 0.6)])
+def test_steps_by_hand(
+    optimizer: str, nesterov: bool, clip_norm: float | None, ema_decay: float | None
+) -> None:
+    """Momentum, weight decay, smoothing, clipping, average, rates at mid-step, in float64."""
+    model = linear()
     weight = model[1].weight.detach().clone().double()  # type: ignore[union-attr, operator]
-    recipe = TrainingRecipe(
-        epochs=2,
+    recipe = toy_recipe(
+        image_size=2,
         batch_size=1,
+        epochs=4,
         learning_rate=0.2,
+        optimizer=optimizer,
         momentum=0.7,
         weight_decay=0.3,
-        schedule="cosine",
         label_smoothing=0.1,
-        horizontal_flip=False,
+        clip_norm=clip_norm,
+        ema_decay=ema_decay,
+        augmentation=PLAIN,
     )
-    train(model, data, recipe, progress=False)
+    train(model, one_image(), recipe, progress=False)
     pixels = torch.full((2,), 0.5, dtype=torch.float64)
     targets = torch.tensor([0.05, 0.95], dtype=torch.float64)
     velocity = torch.zeros(2, 2, dtype=torch.float64)
-    for share in (0.25, 0.75):  # of the run, at the middle of each step
-        error = (weight @ pixels).softmax(0) - targets
-        velocity = 0.7 * velocity + torch.outer(error, pixels) + 0.3 * weight
-        weight = weight - 0.1 * (1 + math.cos(math.pi * share)) * velocity
-    torch.testing.assert_close(model[1].weight.double(), weight)
+    average = weight.clone()
+    for share in (0.125, 0.375, 0.625, 0.875):  # of the run, at the middle of each step
+        gradient = torch.outer((weight @ pixels).softmax(0) - targets, pixels)
+        if clip_norm is not None:
+            gradient *= min(1.0, clip_norm / float(gradient.norm()))
+        gradient = gradient + 0.3 * weight
+        velocity = 0.7 * velocity + gradient
+        step = gradient + 0.7 * velocity if nesterov else velocity
+        weight = weight - 0.1 * (1 + math.cos(math.pi * share)) * step
+        if ema_decay is not None:
+            average = ema_decay * average + (1 - ema_decay) * weight
+    expected = weight if ema_decay is None else average
+    torch.testing.assert_close(model[1].weight.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_log_file_has_a_line_per_epoch(images: ImageArrays, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "log.jsonl"
-    for _ in range(2):  # the second run replaces the first
-        log = train(small_model(), images, RECIPE, progress=False, log_path=path)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines == [asdict(record) for record in log.epochs]
-    assert lines[0]["learning_rate"] > lines[1]["learning_rate"]
+def test_micro_batches_give_the_gradient_of_the_whole() -> None:
+    """Without batch norm, noise or dropout a cut changes nothing."""
+    models = [linear(), linear()]
+    models[1].load_state_dict(models[0].state_dict())
+    data = ImageArrays(torch.rand(8, 1, 2, 1), torch.arange(8) % 2, ("a", "b"), "noise")
+    for model, micro in zip(models, (None, 2), strict=True):
+        recipe = toy_recipe(image_size=2, batch_size=8, micro_batch_size=micro, augmentation=PLAIN)
+        log = train(model, data, recipe, progress=False)
+        assert log.epochs[0].loss == pytest.approx(0.7, abs=0.3)
+    torch.testing.assert_close(models[0][1].weight, models[1][1].weight)
 
 
-def test_loss_that_is_not_finite_stops_before_the_step(images: ImageArrays) -> None:
-    model = small_model()
+def test_layers_have_their_own_rates(images: ImageArrays) -> None:
+    moved = []
+    for decay in (1.0, 0.1):
+        model = toy_model()
+        before = weights(model)
+        recipe = toy_recipe(epochs=1, batch_size=200, layer_decay=decay, momentum=0.0)
+        train(model, images, recipe, progress=False)
+        moved.append((model.model[2].weight.detach() - before["model.2.weight"]).norm())
+    assert float(moved[1] / moved[0]) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_what_needs_no_gradient_stays(images: ImageArrays) -> None:
+    model = toy_model()
+    before = copy.deepcopy(model.model[0])
+    train(model, images, toy_recipe(ema_decay=0.5), progress=False)
+    assert same_weights(before, model.model[0])
+    assert model.model[0].weight.grad is None
+
+
+def test_frozen_batch_norm_stays_while_others_learn(images: ImageArrays) -> None:
+    model = toy_model()
+    before = copy.deepcopy(model.model[2])
+    train(model, images, toy_recipe(frozen=("2.*",), micro_batch_size=8), progress=False)
+    assert same_weights(before, model.model[2])
+
+
+def test_running_statistics_do_not_depend_on_the_cut_of_micro_batches_over_processes() -> None:
+    """Means over micro-batches, each from the statistics at the start of the step."""
+    data = ImageArrays(torch.rand(4, 1, 2, 2), torch.arange(4) % 2, ("a", "b"), "noise")
+    norm = nn.BatchNorm2d(1, momentum=0.3)
+    model = nn.Sequential(norm, nn.Flatten(), nn.Linear(4, 2))
+    recipe = toy_recipe(
+        image_size=2, epochs=1, batch_size=4, micro_batch_size=2, augmentation=PLAIN
+    )
+    train(model, data, recipe, progress=False)
+    # the micro-batches are of equal size: the mean of their means is that of all
+    torch.testing.assert_close(norm.running_mean, 0.3 * data.images.mean().reshape(1))
+    assert int(norm.num_batches_tracked) == 1  # type: ignore[arg-type]
+
+
+def test_bfloat16_trains_in_float32_weights(images: ImageArrays) -> None:
+    kinds = set()
+
+    class Probe(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            kinds.add(x.dtype)
+            return x
+
+    model = toy_model()
+    model.model.append(Probe())  # type: ignore[operator]
+    log = train(model, images, toy_recipe(precision="bfloat16", epochs=3), progress=False)
+    assert kinds == {torch.bfloat16}
+    assert log.epochs[-1].loss < log.epochs[0].loss
+    assert model.model[5].weight.dtype == torch.float32
+
+
+def test_channels_last_reaches_the_network() -> None:
+    seen = []
+
+    class Probe(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.is_contiguous(memory_format=torch.channels_last))
+            return x
+
+    colour = load_embedded("train", image_size=28, in_chans=3).subset(64)
+    network = nn.Sequential(Probe(), nn.Conv2d(3, 8, 5, stride=3), nn.Flatten(), nn.Linear(512, 10))
+    recipe = toy_recipe(channels_last=True, epochs=1, augmentation=PLAIN)
+    train(PixelModel(network, 0.5, 0.5), colour, recipe, progress=False)
+    assert seen == [True, True]
+    assert network[1].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def test_loss_that_is_not_finite_stops(images: ImageArrays) -> None:
+    model = toy_model()
     with torch.no_grad():
         model.model[5].bias[0] = float("inf")
-    before = model.model[5].weight.detach().clone()
-    with pytest.raises(VOneNetError, match=r"nan after 0\.08 epochs; a learning_rate"):
-        train(model, images, RECIPE, progress=False)
-    assert torch.equal(model.model[5].weight, before)
+    with pytest.raises(VOneNetError, match=r"nan at step 1 of epoch 1, learning rate .*warmup"):
+        train(model, images, toy_recipe(), progress=False)
 
 
 def test_nothing_to_train_is_refused(images: ImageArrays) -> None:
     with pytest.raises(InputError, match="no parameter"):
-        train(small_model().requires_grad_(False), images, RECIPE, progress=False)
+        train(toy_model().requires_grad_(False), images, toy_recipe(), progress=False)
 
 
-def test_progress_bar(images: ImageArrays, capsys: pytest.CaptureFixture[str]) -> None:
-    train(small_model(), images, RECIPE, label="base")
-    shown = capsys.readouterr()
-    assert "base, epoch 2/2: 100%" in shown.err
-    assert "384/384" in shown.err
-    assert "loss=" in shown.err
-    assert shown.out == ""
-    train(small_model(), images, RECIPE, progress=False)
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize(
+    ("descent", "message"),
+    [
+        ({"optimizer": "adamx"}, r"optimizer='adamx' is unknown; near it: .*adam"),
+        ({"optimizer": "nesterov", "momentum": 0.0}, r"'nesterov' cannot be made .*momentum"),
+        ({"precision": "float16"}, r"'float16' needs a GPU"),
+        ({"batch_size": 256, "micro_batch_size": 64}, r"cut into 4 .*there are 200 images"),
+    ],
+)
+def test_recipes_that_cannot_be_followed(
+    images: ImageArrays, descent: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    """... leave no recipe behind that would bar the way of a better one."""
+    with pytest.raises(InputError, match=message):
+        train(toy_model(), images, toy_recipe(**descent), out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_and_trackers_that_are_not_there(
+    images: ImageArrays, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(message: str, **settings: object) -> None:
+        with pytest.raises(InputError, match=message):
+            train(toy_model(), images, toy_recipe(), progress=False, **settings)  # type: ignore[arg-type]
+
+    refused("device must be auto", device="tpu")
+    refused("needed: out", trackers=["tensorboard"])
+    refused("'mlflow' is unknown; allowed: tensorboard, wandb", trackers=["mlflow"], out=tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    refused("not installed: pip install wandb", trackers=["wandb"], out=tmp_path)

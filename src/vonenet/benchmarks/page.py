@@ -11,9 +11,11 @@ from vonenet.benchmarks.measure import MAX_ROUNDS, MIN_ROUNDS
 from vonenet.benchmarks.record import TIME, Goal, Measurement, Record
 from vonenet.benchmarks.robustness_tasks import ART, FOOLBOX, IMAGECORRUPTIONS, TORCHATTACKS
 from vonenet.benchmarks.tasks import BASE, BASE_CHANNELS_LAST, OURS, PUBLISHED
+from vonenet.benchmarks.training_tasks import BARE_DECODING, BARE_STEPS
 from vonenet.benchmarks.words import digits, seconds_in_words, spread_in_words
 from vonenet.errors import InputError
 
+OTHERS = (TORCHATTACKS, FOOLBOX, ART, IMAGECORRUPTIONS, BARE_STEPS, BARE_DECODING)
 NOTES_START, NOTES_END = "<!-- notes -->", "<!-- /notes -->"
 PICTURES = {"cpu": "performance.png", "cuda": "performance-cuda.png"}
 NAMES = {
@@ -21,7 +23,7 @@ NAMES = {
     OURS: "ours",
     BASE: "torchvision",
     BASE_CHANNELS_LAST: "torchvision, channels last",
-} | {name: name for name in (TORCHATTACKS, FOOLBOX, ART, IMAGECORRUPTIONS)}
+} | {name: name for name in OTHERS}
 GOALS_ARE = {
     "cpu": "The goals were set for 2 cores, in float32.",
     "cuda": "The goal is a share of ResNet-50's training throughput, as torchvision's time / ours.",

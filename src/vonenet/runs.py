@@ -1,0 +1,195 @@
+"""A training run: a recipe and the address of images become a folder with trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import nn
+from tqdm import tqdm
+
+from vonenet.data import ImageDataset, PixelModel, open_dataset
+from vonenet.data.broken import readable
+from vonenet.data.holdout import held_out, share_of
+from vonenet.data.seeding import seeded
+from vonenet.errors import InputError
+from vonenet.model import PIXEL_MEAN, PIXEL_STD, VOneNet
+from vonenet.training import TrainingLog, TrainingRecipe, train
+from vonenet.zoo.base_checkpoints import save_base_checkpoint
+from vonenet.zoo.checkpoints import save_checkpoint
+from vonenet.zoo.registry import create_base_model, create_model
+
+# Whose published weights bring the normalisation that they were trained with
+PUBLISHED_BY = ("timm", "torchvision")
+
+Export: TypeAlias = Callable[[nn.Module, Path], object]
+
+
+def run_training(
+    recipe: TrainingRecipe,
+    address: str,
+    out: Path,
+    *,
+    trackers: Sequence[str] = (),
+    checkpoint_minutes: float = 10.0,
+    device: str = "auto",
+    shard: bool = False,
+    progress: bool = True,
+) -> TrainingLog:
+    """Train what a recipe says on the images of an address, into a folder; or go on there.
+
+    Args:
+        recipe: network, data, descent.
+        address: where the images are (see `vonenet.data.open_dataset`).
+        out: folder of the run (see `vonenet.training.run_folder`).
+        trackers: "tensorboard", "wandb".
+        checkpoint_minutes: minutes between checkpoints within an epoch.
+        device: "auto", "cpu" or "cuda".
+        shard: share weights and optimizer memory out among processes.
+        progress: show progress bars.
+
+    Raises:
+        InputError: something in the recipe or at the address cannot be used.
+        Preempted: after SIGTERM; the same call goes on.
+    """
+    training, validation = open_parts(recipe, address)
+    if recipe.data.broken == "skip":
+        training, validation = (_readable(part, progress) for part in (training, validation))
+    training = _limited(training, recipe.data.limit)
+    validation = _limited(validation, recipe.data.validation_limit)
+    return train(
+        build_model(recipe, len(training.classes)),
+        training,
+        recipe,
+        validation=validation,
+        out=out,
+        export=exporter(recipe, training.classes),
+        progress=progress,
+        label=out.name,
+        trackers=trackers,
+        checkpoint_minutes=checkpoint_minutes,
+        device=device,
+        shard=shard,
+    )
+
+
+def open_parts(recipe: TrainingRecipe, address: str) -> tuple[ImageDataset, ImageDataset]:
+    """The images to train on and those to measure on.
+
+    Raises:
+        InputError: there are none, the parts are one and the same, or their classes differ.
+    """
+    data = recipe.data
+    shape = {"image_size": data.image_size, "in_chans": data.in_chans}
+    training = open_dataset(address, data.train_split, **shape)
+    if share := share_of(data.validation_split):
+        return held_out(training, share)
+    validation = open_dataset(address, data.validation_split, **shape)
+    if _same_images(training, validation):
+        raise InputError(
+            f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
+            "tenth of each class for validation, set data.validation_split to '10%'"
+        )
+    if validation.classes != training.classes:
+        raise InputError(
+            f"training and validation images of {address!r} have different classes: "
+            f"{len(training.classes)} and {len(validation.classes)}, first difference "
+            f"{_first_difference(training.classes, validation.classes)}"
+        )
+    return training, validation
+
+
+def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
+    """The network of a recipe with fresh weights, drawn from the recipe's seed.
+
+    A base network has no V1 stage, and `model.settings`, which are that stage's, do not concern it.
+
+    Raises:
+        InputError: an unknown name, or settings that cannot be used.
+    """
+    model, data = recipe.model, recipe.data
+    shared: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": data.in_chans,
+        "image_size": data.image_size,
+        "backbone_weights": model.backbone_weights,
+    }
+    taken = sorted(shared.keys() & model.settings.keys())
+    if taken:
+        raise InputError(
+            f"model.settings has {taken[0]!r}, which the recipe's [data] and [model] tables give; "
+            "allowed: the other settings of vonenet.create_model"
+        )
+    with seeded(recipe.optimization.seed, torch.device("cpu")):
+        if model.base:
+            base = create_base_model(model.name, **shared)
+            return PixelModel(base, *_normalisation(base, recipe))
+        try:
+            vone = create_model(model.name, **shared | model.settings)
+        except TypeError as error:
+            raise InputError(f"model.settings: {error}") from error
+    return PixelModel(vone, PIXEL_MEAN[: data.in_chans], PIXEL_STD[: data.in_chans])
+
+
+def exporter(recipe: TrainingRecipe, classes: Sequence[str]) -> Export:
+    """What writes a trained network's weights, with all that is needed to build it again."""
+
+    def export(model: nn.Module, path: Path) -> None:
+        assert isinstance(model, PixelModel)
+        if isinstance(model.model, VOneNet):
+            save_checkpoint(model.model, path, classes=classes)
+            return
+        save_base_checkpoint(
+            model.model,
+            path,
+            name=recipe.model.name,
+            mean=model.mean.flatten().tolist(),
+            std=model.std.flatten().tolist(),
+            classes=classes,
+            in_chans=recipe.data.in_chans,
+            image_size=recipe.data.image_size,
+        )
+
+    return export
+
+
+def _normalisation(
+    base: nn.Module, recipe: TrainingRecipe
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and std of a base network's images: those of published weights, or a VOneNet's."""
+    channels, weights = recipe.data.in_chans, recipe.model.backbone_weights
+    if weights is None or not weights.startswith(PUBLISHED_BY):
+        return PIXEL_MEAN[:channels], PIXEL_STD[:channels]
+    described = getattr(base, "pretrained_cfg", None) or {}
+    mean = described.get("mean", IMAGENET_DEFAULT_MEAN)
+    std = described.get("std", IMAGENET_DEFAULT_STD)
+    return mean[:channels], std[:channels]
+
+
+def _limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
+    return dataset if limit is None else dataset.subset(min(limit, len(dataset)))
+
+
+def _readable(dataset: ImageDataset, progress: bool) -> ImageDataset:
+    """The data set without the images that cannot be read, of which the first few are named."""
+    kept, broken = readable(dataset, progress=progress)
+    for image in broken[:10]:
+        tqdm.write(f"skipped {image.name}: {image.reason}")
+    if broken:
+        tqdm.write(f"{len(broken)} of {len(dataset)} images of {dataset.name!r} are skipped")
+    return kept
+
+
+def _same_images(one: ImageDataset, other: ImageDataset) -> bool:
+    return one.name == other.name or (
+        len(one) == len(other) and one.describe(0) == other.describe(0)
+    )
+
+
+def _first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    missing = [name for name in ours if name not in theirs]
+    extra = [name for name in theirs if name not in ours]
+    return repr((missing or extra or ["their order"])[0])

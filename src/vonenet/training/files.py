@@ -1,0 +1,62 @@
+"""Files and folders that appear whole or not at all, and one line where they cannot be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vonenet.errors import InputError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Within: an operating system's refusal becomes one line.
+
+    Raises:
+        InputError: If the disk is full, a folder may not be changed, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes or replaces a file, on disk when this returns.
+
+    Raises:
+        InputError: If it cannot be written. An old file stays as it was.
+    """
+    replace_whole(path, lambda temporary: _write(temporary, content))
+
+
+def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes or replaces a file by what `write` makes of a path, on disk when this returns.
+
+    Raises:
+        InputError: If it cannot be written. An old file stays as it was.
+    """
+    temporary = path.with_name(f".new-{path.name}")
+    with written(path):
+        try:
+            write(temporary)
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the list of files of a folder, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,144 @@
+"""Parameter groups: layers by formula and by timm, frozen parts, weight decay where it belongs."""
+
+from itertools import chain
+
+import pytest
+import timm
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+import vonenet
+from vonenet.data import PixelModel
+from vonenet.errors import InputError
+from vonenet.training.parameters import keep_frozen_in_eval, layers_of, trained_groups
+from vonenet.training.recipe import OptimizationRecipe
+
+FEW = {"simple_channels": 4, "complex_channels": 4, "image_size": 64, "num_classes": 5}
+
+
+def small() -> vonenet.VOneNet:
+    return vonenet.create_model("voneresnet_small", **FEW)
+
+
+def settings_by_name(network: nn.Module, groups: list[dict]) -> dict[str, tuple[float, float]]:
+    """Name -> its group's weight decay and factor of the learning rate."""
+    of = {
+        id(parameter): (group["weight_decay"], group["lr_scale"])
+        for group in groups
+        for parameter in group["params"]
+    }
+    assert len(of) == sum(len(group["params"]) for group in groups)
+    return {name: of[id(p)] for name, p in network.named_parameters() if id(p) in of}
+
+
+def test_without_settings_all_parameters_are_one_group():
+    network = small()
+    (group,) = trained_groups(PixelModel(network, 0.5, 0.5), OptimizationRecipe(weight_decay=0.01))
+    assert [id(each) for each in group["params"]] == [id(each) for each in network.parameters()]
+    assert (group["weight_decay"], group["lr_scale"]) == (0.01, 1.0)
+
+
+def test_vectors_are_decayed_only_if_asked_for():
+    network = small()
+    recipe = OptimizationRecipe(weight_decay=0.01, decay_norms_and_biases=False)
+    found = settings_by_name(network, trained_groups(network, recipe))
+    for name, parameter in network.named_parameters():
+        assert found[name] == (0.01 if parameter.ndim > 1 else 0.0, 1.0)
+
+
+def test_rates_fall_from_the_head_to_the_bottleneck():
+    network = small()
+    groups = trained_groups(PixelModel(network, 0.5, 0.5), OptimizationRecipe(layer_decay=0.5))
+    found = settings_by_name(network, groups)
+    expected = {"fc": 1, "block3": 0.5, "block2": 0.25, "block1": 0.125}
+    for name, (_, scale) in found.items():
+        part = name.split(".")[1] if name.startswith("model.") else name
+        assert scale == expected.get(part, 0.0625)
+
+
+NATIVE = {
+    "voneresnet18": ["layer1.0", "layer1.1", "layer2.0", "layer4.1", "fc"],
+    "vonecornet_s": ["V2", "V4", "IT", "decoder"],
+    "vonealexnet": ["features.0", "features.3", "features.7", "classifier.1", "classifier.6"],
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_layers_of_our_networks_are_in_order(name):
+    network = vonenet.create_model(name, **FEW)
+    layers = layers_of(network)
+    assert sorted(chain(*layers)) == sorted(name for name, _ in network.named_parameters())
+    assert layers[0] == ["bottleneck.weight"]
+    assert f"{network.head_name}.weight" in layers[-1]
+    places = [
+        [number for number, names in enumerate(layers) if names[0].startswith(f"model.{part}.")]
+        for part in NATIVE[name]
+    ]
+    assert all(len(each) == 1 for each in places)
+    assert places == sorted(places)
+    base = layers_of(vonenet.create_base_model(name, num_classes=5))
+    assert len(base) == len(layers)
+    assert all(any(not key.split(".")[-2].startswith("bn") for key in names) for names in base)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
+def test_layers_of_timms_networks_are_timms(name):
+    """timm's own groups, of a network of which no stem has been taken."""
+    network = timm.create_model(name)
+    recipe = OptimizationRecipe(layer_decay=0.7, weight_decay=0.05, decay_norms_and_biases=False)
+    timms = param_groups_layer_decay(network, weight_decay=0.05, layer_decay=0.7)
+    found = settings_by_name(network, trained_groups(network, recipe))
+    expected = settings_by_name(network, timms)
+    assert found.keys() == expected.keys()
+    assert all(found[key] == pytest.approx(expected[key]) for key in found)
+
+
+@pytest.mark.parametrize("name", ["vone_test_vit", "vone_test_efficientnet", "vone_test_convnext"])
+def test_behind_v1_timms_layers_follow_the_bottleneck(name):
+    size = 160 if name == "vone_test_vit" else 64
+    network = vonenet.create_model(name, **{**FEW, "image_size": size})
+    layers = layers_of(network)
+    assert layers[0] == ["bottleneck.weight"]
+    assert f"{network.head_name}.weight" in layers[-1]
+    assert sorted(chain(*layers)) == sorted(name for name, _ in network.named_parameters())
+
+
+def test_frozen_parameters_are_not_trained():
+    network = small()
+    model = PixelModel(network, 0.5, 0.5).train()
+    recipe = OptimizationRecipe(frozen=("bottleneck.*", "model.block1.*"), learning_rate=0.1)
+    optimizer = torch.optim.SGD(trained_groups(model, recipe), lr=0.1, weight_decay=0.1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for _ in range(2):
+        model.train()
+        keep_frozen_in_eval(model, recipe.frozen)
+        model(torch.rand(4, 3, 64, 64)).square().sum().backward()
+        optimizer.step()
+    frozen = ("vone_block.", "bottleneck.", "model.block1.")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(frozen), name
+    assert {p.requires_grad for p in network.model.block1.parameters()} == {False}
+    assert network.model.block2.bn1.training
+
+
+def test_statistics_go_on_where_only_weights_are_frozen():
+    network = small().train()
+    keep_frozen_in_eval(network, ["*.weight"])
+    assert network.model.block1.bn1.training
+
+
+def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest():
+    model = PixelModel(small(), 0.5, 0.5)
+    words = r"frozen='model.block9.\*' matches nothing in the network; nearest: model.block\d\.\*"
+    with pytest.raises(InputError, match=words):
+        trained_groups(model, OptimizationRecipe(frozen=("model.block9.*",)))
+    with pytest.raises(InputError, match=r"frozen='layer1' matches nothing"):
+        keep_frozen_in_eval(model, ["layer1"])
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(InputError, match=r"nothing to train with optimization.frozen=\['\*'\]"):
+        trained_groups(small(), OptimizationRecipe(frozen=("*",)))
+    with pytest.raises(InputError, match="nothing to train$"):
+        trained_groups(nn.ReLU(), OptimizationRecipe())
