@@ -15,7 +15,7 @@ ALLOWED = {
     "backbones": set(),
     "results": set(),
     "data": set(),
-    "training": {"data"},
+    "training": {"data", "results", "robustness"},
     "robustness": {"data", "results"},
     "report": {"results"},
     "model": {"v1", "backbones"},
@@ -32,6 +32,8 @@ TOP = {
     "commands",
     "demo",
     "demo_figures",
+    "runs",
+    "train_command",
 }
 
 

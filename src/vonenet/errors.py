@@ -21,7 +21,7 @@ class DownloadError(VOneNetError, OSError):
     """Weights that could not be fetched, with the address and the place to put them by hand."""
 
 
-class Preempted(VOneNetError):
+class Preempted(VOneNetError):  # noqa: N818 - a state, not a mistake
     """A training that a scheduler stopped, and that goes on when the same command is run again."""
 
 
