@@ -11,9 +11,10 @@ import pytest
 
 import vonenet
 from tests.published import write_published
-from vonenet import cli, demo, evaluation
+from vonenet import cli, demo, evaluation, runs
 from vonenet.benchmarks import command
 from vonenet.results import Result, append_jsonl
+from vonenet.training import EpochRecord, TrainingLog
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -71,10 +72,18 @@ def plant_rows(models, config, out):
     return True
 
 
+def short_log(recipe, data, out, **options):
+    """What a training that ran would give."""
+    epochs = range(1, recipe.optimization.epochs + 1)
+    return TrainingLog(recipe, [EpochRecord(epoch, 1.0, 0.5, 0.1, 10.0, 1.0) for epoch in epochs])
+
+
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
     monkeypatch.setattr(command, "bench_report", lambda **arguments: f"bench of {arguments}")
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
+    monkeypatch.setattr(runs, "run_training", short_log)
+    shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")
     assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out
     for line in lines:
