@@ -44,6 +44,7 @@ def test_learns(images: ImageArrays) -> None:
     assert last.validation_accuracy is not None
     assert last.validation_accuracy > 0.6
     assert [record.epoch for record in log.epochs] == [1, 2, 3, 4, 5]
+    assert all(0 <= record.accuracy <= 1 for record in log.epochs)
     assert all(record.images_per_second > 0 for record in log.epochs)
 
 

@@ -15,6 +15,7 @@ from vonenet.training.recipe import (
     DataRecipe,
     OptimizationRecipe,
 )
+from vonenet.v1.noise import Noise
 
 PX = 28
 
@@ -23,12 +24,14 @@ def toy_images(count: int = 200, split: str = "train") -> ImageArrays:
     return load_embedded(split, image_size=PX, in_chans=1).subset(count)
 
 
-def toy_model() -> PixelModel:
-    """A frozen first stage, then batch norm, dropout, and a trained readout."""
+def toy_model(noise: float = 0.0) -> PixelModel:
+    """A frozen first stage, then batch norm, dropout, and a trained readout; perhaps noise."""
     torch.manual_seed(0)
     filters = nn.Conv2d(1, 8, 5, stride=3).requires_grad_(False)
     readout = nn.Linear(8 * 8 * 8, 10)
     layers = [filters, nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(0.2), nn.Flatten(), readout]
+    if noise:
+        layers.insert(5, Noise("gaussian", noise, 0.0))
     return PixelModel(nn.Sequential(*layers), 0.5, 0.5)
 
 

@@ -45,10 +45,10 @@ def main(words: Sequence[str] | None = None) -> int:
         recipe = dataclasses.replace(recipe, optimization=descent)
     try:
         train(
-            toy_model(),
+            toy_model(noise=0.5),
             Watched(toy_images(), stop),
             recipe,
-            validation=toy_images(90, "test"),
+            validation=toy_images(85, "test"),
             out=chosen.out,
             shard=chosen.shard,
             progress=False,

@@ -131,7 +131,9 @@ def placed(
     if shard:
         # Whole networks here have at most some hundred MB: one unit, gathered for each pass.
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-        fully_shard(network, mesh=mesh)
+        # Unless told, FSDP leaves the outermost unit whole after a forward pass, and would then
+        # not see weights that are put in between passes, such as averaged ones.
+        fully_shard(network, mesh=mesh, reshard_after_forward=True)
     return network
 
 
