@@ -86,6 +86,6 @@ def finished_text(log: TrainingLog, folder: Path) -> str:
         )
     lines += [
         f"weights: {folder / 'model.safetensors'}",
-        f"next: vonenet evaluate {folder} --data ADDRESS; vonenet report {folder}",
+        f"next: vonenet evaluate {folder} --data ADDRESS",
     ]
     return "\n".join(lines)
