@@ -17,6 +17,7 @@ ALLOWED = {
     "data": set(),
     "training": {"data", "results", "robustness"},
     "robustness": {"data", "results"},
+    "physiology": {"data", "results"},
     "report": {"results"},
     "model": {"v1", "backbones"},
     "zoo": {"v1", "backbones", "model"},

@@ -1,0 +1,88 @@
+"""Variability: variance against mean, Fano factor, and correlated noise.
+
+Tolhurst, Movshon & Dean 1983 (Vision Research 23:775) for variance and mean; Zohary, Shadlen &
+Newsome 1994 (Nature 370:140) for correlations.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from vonenet.physiology.design import Array, crossed, f0
+from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.preparation import Preparation
+from vonenet.physiology.stimuli import Blank, evenly_spaced
+
+NAME = "noise"
+SOURCE = "Tolhurst, Movshon & Dean 1983, Vision Research 23:775"
+TRIALS = 50
+ORIENTATIONS_DEG = evenly_spaced(4, 180.0)
+DIAMETER_DEG = 4.0
+# The rates of Marques et al. 2021 are counted from 70 to 170 ms after a stimulus's onset
+COUNTING_SECONDS = 0.1
+
+
+def run(prepared: Preparation) -> Population:
+    """Variability over repeated trials of a few still gratings and a blank.
+
+    Properties: `fano_factor`, variance over mean of the spikes counted in 100 ms, 0 for a
+    deterministic model (it depends on the rate map: a model has no spikes of its own);
+    `noise_correlation`, a unit's mean correlation with all others, NaN for a deterministic model.
+    The curve `variance` is in the model's own unit.
+    """
+    gratings = crossed(
+        partial(prepared.grating, diameter=DIAMETER_DEG),
+        orientation=ORIENTATIONS_DEG,
+        frequency=prepared.frequencies(),
+    )
+    responses = prepared.subject.respond(
+        [Blank(), *gratings.stimuli],
+        trials=TRIALS,
+        progress="trials" if prepared.progress else None,
+    )
+    rates = prepared.rate_map(responses)
+    means, variances = mean_and_variance(responses)
+    return prepared.population(
+        NAME,
+        SOURCE,
+        prepared.responsive(f0(prepared.grating_rates)),
+        {
+            "fano_factor": fano_factor(rates * COUNTING_SECONDS),
+            "noise_correlation": noise_correlation(responses),
+        },
+        curves={"variance": Curve("mean response (model's unit)", means.T, variances.T)},
+    )
+
+
+def mean_and_variance(trials: npt.ArrayLike) -> tuple[Array, Array]:
+    """Over (trials, stimuli, units): two (stimuli, units); the variance of one trial is 0."""
+    values = np.asarray(trials, np.float64)
+    means: Array = values.mean(axis=0)
+    return means, ((values - means) ** 2).sum(axis=0) / max(len(values) - 1, 1)
+
+
+def fano_factor(counts: npt.ArrayLike) -> Array:
+    """(units,) variance over mean of counts (trials, stimuli, units), both summed over stimuli."""
+    means, variances = (of_stimuli.sum(axis=0) for of_stimuli in mean_and_variance(counts))
+    fano: Array = variances / np.where(means > 0, means, np.nan)
+    return fano
+
+
+def noise_correlation(trials: npt.ArrayLike) -> Array:
+    """(units,) each unit's mean correlation with the others, of trials (trials, stimuli, units).
+
+    Responses to each stimulus are taken as z-scores, so that only their scatter is left.
+    """
+    values = np.asarray(trials, np.float64)
+    means, variances = mean_and_variance(values)
+    scores = (values - means) / np.sqrt(np.where(variances > 0, variances, np.nan))
+    by_unit = np.nan_to_num(scores).reshape(-1, values.shape[2])
+    lengths = np.linalg.norm(by_unit, axis=0)
+    by_unit /= np.where(lengths > 0, lengths, 1)
+    varies = lengths > 0
+    others = varies.sum() - 1
+    total = by_unit.T @ by_unit.sum(axis=1)
+    return np.where(varies & (others > 0), (total - 1) / max(others, 1), np.nan)

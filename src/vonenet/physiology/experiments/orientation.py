@@ -1,0 +1,45 @@
+"""Orientation tuning (Ringach, Shapley & Hawken 2002; De Valois, Yund & Hepler 1982)."""
+
+from vonenet.physiology import tuning
+from vonenet.physiology.design import best_curve, f0
+from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.preparation import Preparation
+
+NAME = "orientation"
+SOURCE = "Ringach, Shapley & Hawken 2002, J Neurosci 22:5639"
+# De Valois et al. 1982a count orientations from here to 180 degrees further
+FIRST_ORIENTATION_DEG = -22.5
+
+
+def run(prepared: Preparation) -> Population:
+    """Orientation properties at each unit's best frequency and size.
+
+    The curves are rates averaged over phases, spontaneous activity included, as published.
+
+    Properties: `preferred_orientation` in [-22.5, 157.5) degrees, `bandwidth` (half, at 0.707),
+    `circular_variance`, `orth_pref_ratio`, `orientation_selective` (1 where there is a bandwidth),
+    `cv_bandwidth_ratio`, `opr_cv_difference`.
+    """
+    angles = prepared.gratings.axis("orientation")
+    means = f0(prepared.grating_rates)
+    curves = best_curve(means, along=3)
+    variance = tuning.circular_variance(angles, curves)
+    bandwidth = tuning.half_bandwidth(angles, curves)
+    ratio = tuning.orthogonal_preferred_ratio(angles, curves)
+    preferred = tuning.preferred_orientation(angles, curves)
+    properties = {
+        "preferred_orientation": (preferred - FIRST_ORIENTATION_DEG) % 180 + FIRST_ORIENTATION_DEG,
+        "bandwidth": bandwidth,
+        "circular_variance": variance,
+        "orth_pref_ratio": ratio,
+        "orientation_selective": bandwidth == bandwidth,  # not NaN
+        "cv_bandwidth_ratio": variance / bandwidth,
+        "opr_cv_difference": ratio - variance,
+    }
+    return prepared.population(
+        NAME,
+        SOURCE,
+        prepared.responsive(means),
+        properties,
+        curves={"orientation": Curve("orientation (degrees)", angles, curves)},
+    )

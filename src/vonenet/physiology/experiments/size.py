@@ -1,0 +1,54 @@
+"""Size tuning and surround suppression (Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530)."""
+
+import numpy as np
+
+from vonenet.physiology.design import best_curve, crossed, f0, larger_component
+from vonenet.physiology.fits import size_tuning_fit
+from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.preparation import PHASES_DEG, Preparation
+from vonenet.physiology.stimuli import evenly_spaced
+
+NAME = "size"
+SOURCE = "Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530"
+# Science.md 5.2: half octaves, of which those are shown that fit into the canvas
+DIAMETERS_DEG = tuple(2.0 ** np.linspace(-2.25, 3.25, 12))
+ORIENTATIONS_DEG = evenly_spaced(6, 180.0)
+
+
+def run(prepared: Preparation) -> Population:
+    """Fit of the response over size at each unit's best orientation and frequency.
+
+    Properties: `surround_suppression_index`; `strongly_suppressed` (1 for a tenth or more); of such
+    units, as published, `grating_summation_field` and `surround_diameter`, degrees, and their
+    ratio, `surround_to_summation_field`. `summation_field` is that of all units.
+    """
+    largest_deg = prepared.subject.canvas.degrees
+    design = crossed(
+        prepared.grating,
+        diameter=(diameter for diameter in DIAMETERS_DEG if diameter <= largest_deg),
+        frequency=prepared.frequencies(),
+        orientation=ORIENTATIONS_DEG,
+        phase=PHASES_DEG,
+    )
+    rates = prepared.record(design, "sizes")
+    diameters = design.axis("diameter")
+    curves = best_curve(larger_component(rates, prepared.spontaneous), along=2)
+    responsive = prepared.responsive(f0(rates))
+    fit = size_tuning_fit(diameters, np.where(responsive[:, None], curves, np.nan))
+    properties = {
+        "surround_suppression_index": fit.suppression_index,
+        "strongly_suppressed": fit.strongly_suppressed,
+        "grating_summation_field": fit.suppressed_summation_field_deg,
+        "surround_diameter": fit.surround_diameter_deg,
+        "surround_to_summation_field": fit.surround_to_summation_field,
+        "summation_field": fit.summation_field_deg,
+    }
+    return prepared.population(
+        NAME,
+        SOURCE,
+        responsive,
+        properties,
+        quality=dict.fromkeys(properties, fit.r2),
+        good=fit.good,
+        curves={"size": Curve("diameter (degrees)", diameters, curves, fit.curve(diameters))},
+    )

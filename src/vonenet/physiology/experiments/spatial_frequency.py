@@ -1,0 +1,62 @@
+"""Spatial-frequency tuning: its peak and its width.
+
+De Valois, Albrecht & Thorell 1982 (Vision Research 22:545) for the peak; Schiller, Finlay & Volman
+1976 (J Neurophysiol 39:1334) for bandwidth and selectivity.
+"""
+
+import numpy as np
+
+from vonenet.physiology import tuning
+from vonenet.physiology.design import best_curve, crossed, f0, larger_component
+from vonenet.physiology.experiments.phase import is_simple
+from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.preparation import PHASES_DEG, Preparation
+from vonenet.physiology.stimuli import evenly_spaced
+
+NAME = "spatial_frequency"
+SOURCE = "De Valois, Albrecht & Thorell 1982, Vision Research 22:545; Schiller et al. 1976"
+# Science.md 5.2: quarter octaves, of which the model sees those below its Nyquist limit
+FREQUENCIES_CPD = tuple(2.0 ** np.linspace(-1.375, 3.875, 22))
+ORIENTATIONS_DEG = evenly_spaced(6, 180.0)
+DIAMETERS_DEG = (1.5, 4.5)
+
+
+def run(prepared: Preparation) -> Population:
+    """Frequency properties at each unit's best orientation and size.
+
+    The peak is that of F0 above the spontaneous rate or of F1, whichever is larger; the bandwidth
+    is that of F0, spontaneous activity included, as published.
+
+    Properties: `peak_spatial_frequency` (cycles per degree), `sf_bandwidth` (low over high cut at
+    0.707, percent), the same of simple and of complex cells, `sf_bandwidth_simple` and
+    `sf_bandwidth_complex`, and `sf_selective` (1 where there are both cuts).
+    """
+    design = crossed(
+        prepared.grating,
+        diameter=DIAMETERS_DEG,
+        orientation=ORIENTATIONS_DEG,
+        frequency=prepared.frequencies(FREQUENCIES_CPD),
+        phase=PHASES_DEG,
+    )
+    rates = prepared.record(design, "spatial frequencies")
+    frequencies = design.axis("frequency")
+    components = best_curve(larger_component(rates, prepared.spontaneous), along=-1)
+    means = f0(rates)
+    width = tuning.sf_peak_and_bandwidth(frequencies, best_curve(means, along=-1))
+    simple = is_simple(prepared)
+    properties = {
+        "peak_spatial_frequency": tuning.sf_peak_and_bandwidth(frequencies, components).peak_cpd,
+        "sf_bandwidth": width.bandwidth_percent,
+        "sf_bandwidth_simple": np.where(simple, width.bandwidth_percent, np.nan),
+        "sf_bandwidth_complex": np.where(simple, np.nan, width.bandwidth_percent),
+        "sf_selective": width.selective,
+    }
+    curve = Curve("spatial frequency (cycles/degree)", frequencies, components)
+    return prepared.population(
+        NAME,
+        SOURCE,
+        prepared.responsive(means),
+        properties,
+        among={"sf_bandwidth_simple": simple, "sf_bandwidth_complex": ~simple},
+        curves={"spatial_frequency": curve},
+    )

@@ -1,0 +1,291 @@
+"""Two functions fitted to tuning curves: Naka-Rushton to contrast, ratio of Gaussians to size.
+
+What enters linearly (gain, baseline) is solved for; the rest is searched by
+`scipy.optimize.least_squares`, which begins at the best of a grid of shapes, or of several grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import least_squares
+from scipy.special import erf
+from tqdm import tqdm
+
+from vonenet.errors import InputError
+from vonenet.physiology.tuning import FLAT, Array, BoolArray
+
+# Share of a curve's variance that a fit must explain to be called good. Our own choice: a fit that
+# leaves more than a fifth is a description of something else.
+GOOD_R2 = 0.8
+# Cavanaugh, Bair & Movshon 2002 (J Neurophysiol 88:2530) and Marques et al. 2021: the summation
+# field reaches 95 % of the peak, the surround ends within 5 % of the plateau, and units suppressed
+# by at least a tenth have a surround.
+SUMMATION_SHARE = 0.95
+PLATEAU_MARGIN = 0.05
+STRONG_SUPPRESSION = 0.1
+SIZE_STEPS = 1024  # of the fitted curve, even in log diameter
+# Ratios of surround to centre in which a search begins: a weak large surround and a strong small
+# one can fit nearly as well, with a ridge between them.
+SURROUND_RATIOS = ((1.0, 2.0), (2.0, 5.0), (5.0, 32.0))
+EXACT_R2 = 0.9999  # no further start is tried
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastFit:
+    """R(c) = baseline + r_max c^n / (c^n + c50^n) (Naka & Rushton 1966), arrays of (units,).
+
+    NaN throughout for a unit that is silent, constant or has a NaN among its rates.
+
+    Attributes:
+        r_max: response above the baseline at infinite contrast, in the rates' unit, >= 0.
+        c50: contrast of half of it. Above the highest contrast shown it is extrapolated: such a
+            unit does not saturate.
+        exponent: n, in [0.5, 10].
+        baseline: response at no contrast, >= 0.
+        r2: explained share of the curve's variance.
+    """
+
+    r_max: Array
+    c50: Array
+    exponent: Array
+    baseline: Array
+    r2: Array
+
+    @property
+    def good(self) -> BoolArray:
+        """Whether the fit explains at least `GOOD_R2` of the variance."""
+        return self.r2 >= GOOD_R2
+
+    def curve(self, contrasts: npt.ArrayLike) -> Array:
+        """The fitted responses, (units, contrasts)."""
+        shape = _saturation(np.asarray(contrasts, np.float64), self.c50, self.exponent)
+        return self.baseline[:, None] + self.r_max[:, None] * shape
+
+
+@dataclass(frozen=True, eq=False)
+class SizeFit:
+    """R(d) = gain L(d, w_c) / (1 + k_s L(d, w_s)) with L(d, w) = erf(d / w)^2, arrays of (units,).
+
+    The ratio of Gaussians of Cavanaugh et al. 2002. The properties are read off the fitted curve
+    between the smallest and the largest diameter shown, whose response is the plateau. NaN
+    throughout for a unit that is silent, constant or has a NaN among its rates.
+
+    Attributes:
+        gain: of the centre, in the rates' unit.
+        center_deg: w_c, degrees.
+        surround_deg: w_s >= w_c, degrees.
+        surround_gain: k_s >= 0.
+        summation_field_deg: grating summation field: smallest diameter with 95 % of the peak.
+        surround_diameter_deg: smallest diameter beyond the peak with a response at most 5 % above
+            the plateau; NaN for units suppressed by less than a tenth.
+        suppression_index: (peak - plateau) / peak, in [0, 1].
+        r2: explained share of the curve's variance.
+    """
+
+    gain: Array
+    center_deg: Array
+    surround_deg: Array
+    surround_gain: Array
+    summation_field_deg: Array
+    surround_diameter_deg: Array
+    suppression_index: Array
+    r2: Array
+
+    @property
+    def good(self) -> BoolArray:
+        """Whether the fit explains at least `GOOD_R2` of the variance."""
+        return self.r2 >= GOOD_R2
+
+    @property
+    def strongly_suppressed(self) -> Array:
+        """1 where the suppression index is at least 0.1, 0 where less, NaN where undefined."""
+        index = self.suppression_index
+        return np.where(np.isnan(index), np.nan, (index >= STRONG_SUPPRESSION).astype(np.float64))
+
+    @property
+    def suppressed_summation_field_deg(self) -> Array:
+        """The summation field of strongly suppressed units, as in the published histogram."""
+        return np.where(self.strongly_suppressed == 1, self.summation_field_deg, np.nan)
+
+    @property
+    def surround_to_summation_field(self) -> Array:
+        """Surround diameter over summation field."""
+        return self.surround_diameter_deg / self.summation_field_deg
+
+    def curve(self, diameters_deg: npt.ArrayLike) -> Array:
+        """The fitted responses, (units, diameters)."""
+        diameters = np.asarray(diameters_deg, np.float64)
+        ratio = self.surround_deg / self.center_deg
+        return self.gain[:, None] * _ratio_of_gaussians(
+            diameters, self.center_deg, ratio, self.surround_gain
+        )
+
+
+def naka_rushton_fit(contrasts: npt.ArrayLike, rates: npt.ArrayLike) -> ContrastFit:
+    """Fits the contrast response of every unit.
+
+    Args:
+        contrasts: (n,) at least 5, ascending, 0 to 1; 0 is the blank.
+        rates: (units, n), spontaneous activity included.
+
+    Raises:
+        InputError: If the shapes or contrasts are not as above.
+    """
+    x, curves, usable = _checked("contrasts", contrasts, rates)
+    grid = _Grid((x[x > 0][0] / 2, 0.5), (10 * x[-1], 10), (48, 24))
+    shape_of = partial(_saturation, x)
+    shapes = shape_of(*grid.candidates())
+    start = grid.best(shapes - shapes.mean(axis=1, keepdims=True), curves)
+    bounds = np.log(grid.low), np.log(grid.high)
+    (c50, exponent), r2 = _fit(shape_of, _gain_and_baseline, bounds, [start], curves, usable)
+    r_max, baseline = _gain_and_baseline(_saturation(x, c50, exponent), curves)
+    return ContrastFit(r_max, c50, exponent, baseline, r2)
+
+
+def size_tuning_fit(diameters_deg: npt.ArrayLike, rates: npt.ArrayLike) -> SizeFit:
+    """Fits the size tuning of every unit.
+
+    Args:
+        diameters_deg: (n,) at least 5, ascending, above 0.
+        rates: (units, n), above the response to the blank (the function has no baseline).
+
+    Raises:
+        InputError: If the shapes or diameters are not as above.
+    """
+    x, curves, usable = _checked("diameters_deg", diameters_deg, rates)
+    if x[0] == 0:
+        raise InputError("diameters_deg begins with 0; allowed: above 0, the blank subtracted")
+    shape_of = partial(_ratio_of_gaussians, x)
+    grids = [
+        _Grid((x[0] / 4, low, 1e-3), (2 * x[-1], high, 1e3), (32, 12, 24))
+        for low, high in SURROUND_RATIOS
+    ]
+    starts = [grid.best(shape_of(*grid.candidates()), curves) for grid in grids]
+    bounds = np.log(grids[0].low), np.log(grids[-1].high)
+    (center, ratio, strength), r2 = _fit(shape_of, _gain_alone, bounds, starts, curves, usable)
+    gain, _ = _gain_alone(_ratio_of_gaussians(x, center, ratio, strength), curves)
+    diameters = np.geomspace(x[0], x[-1], SIZE_STEPS)
+    curve = _ratio_of_gaussians(diameters, center, ratio, strength)
+    peak, plateau = curve.max(axis=1), curve[:, -1]
+    field = diameters[(curve >= SUMMATION_SHARE * peak[:, None]).argmax(axis=1)]
+    beyond = np.arange(SIZE_STEPS) > curve.argmax(axis=1)[:, None]
+    ended = beyond & (curve <= (1 + PLATEAU_MARGIN) * plateau[:, None])
+    index = 1 - plateau / peak
+    end = diameters[ended.argmax(axis=1)]
+    return SizeFit(
+        gain=gain,
+        center_deg=center,
+        surround_deg=center * ratio,
+        surround_gain=strength,
+        summation_field_deg=np.where(usable, field, np.nan),
+        surround_diameter_deg=np.where(index >= STRONG_SUPPRESSION, end, np.nan),
+        suppression_index=index,
+        r2=r2,
+    )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A grid of parameters above 0, even in the logarithm."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    steps: tuple[int, ...]
+
+    def candidates(self) -> Array:
+        """All its points, (parameters, points)."""
+        axes = map(np.geomspace, self.low, self.high, self.steps)
+        return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
+
+    def best(self, directions: Array, curves: Array) -> Array:
+        """The points whose (points, n) directions are nearest to (units, n) curves, up to gain."""
+        unit_length = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        nearest = [int((unit_length @ curve).argmax()) for curve in curves]
+        return self.candidates()[:, nearest]
+
+
+def _saturation(contrasts: Array, c50: Array, exponent: Array) -> Array:
+    """c^n / (c^n + c50^n), shape of the parameters and then contrasts."""
+    power = contrasts ** exponent[..., None]
+    saturation: Array = power / (power + (c50**exponent)[..., None])
+    return saturation
+
+
+def _ratio_of_gaussians(diameters: Array, center: Array, ratio: Array, strength: Array) -> Array:
+    """erf(d / w_c)^2 / (1 + k_s erf(d / w_s)^2), shape of the parameters and then diameters."""
+    inner = erf(diameters / center[..., None]) ** 2
+    outer = erf(diameters / (center * ratio)[..., None]) ** 2
+    response: Array = inner / (1 + strength[..., None] * outer)
+    return response
+
+
+def _gain_alone(shape: Array, curves: Array) -> tuple[Array, Array]:
+    """Gain >= 0 that brings a shape nearest to a curve, and no baseline."""
+    gain = np.maximum((shape * curves).sum(-1) / (shape**2).sum(-1), 0)
+    return gain, np.zeros_like(gain)
+
+
+def _gain_and_baseline(shape: Array, curves: Array) -> tuple[Array, Array]:
+    """Gain and baseline, both >= 0, that bring a shape nearest to a curve."""
+    centred = shape - shape.mean(-1, keepdims=True)
+    gain = np.maximum((centred * curves).sum(-1) / (centred**2).sum(-1), 0)
+    baseline = curves.mean(-1) - gain * shape.mean(-1)
+    gain = np.where(baseline < 0, _gain_alone(shape, curves)[0], gain)
+    return gain, np.maximum(baseline, 0)
+
+
+def _fit(
+    shape_of: Callable[..., Array],
+    solve: Callable[[Array, Array], tuple[Array, Array]],
+    bounds: tuple[Array, Array],
+    starts: Sequence[Array],
+    curves: Array,
+    usable: BoolArray,
+) -> tuple[Array, Array]:
+    """Least squares over the logarithm of a shape's parameters, the best from several starts.
+
+    Returns:
+        Parameters (number of them, units), and r2 (units,); NaN for units that are not usable.
+    """
+    parameters = np.full(starts[0].shape, np.nan)
+    r2 = np.where(usable, -np.inf, np.nan)
+
+    def error(logs: Array, curve: Array) -> Array:
+        shape = shape_of(*np.exp(logs))
+        gain, baseline = solve(shape, curve)
+        return baseline + gain * shape - curve
+
+    units = np.flatnonzero(usable)
+    for unit in tqdm(units, desc="fit tuning", unit="unit", delay=2, leave=False):
+        curve = curves[unit] / np.abs(curves[unit]).max()
+        variation = ((curve - curve.mean()) ** 2).sum()
+        for start in starts:
+            begin = np.clip(np.log(start[:, unit]), *bounds)
+            found = least_squares(error, begin, bounds=bounds, args=(curve,))
+            explained = 1 - 2 * found.cost / variation
+            if explained > r2[unit]:
+                parameters[:, unit], r2[unit] = np.exp(found.x), explained
+            if explained > EXACT_R2:
+                break
+    return parameters, r2
+
+
+def _checked(
+    name: str, stimuli: npt.ArrayLike, rates: npt.ArrayLike
+) -> tuple[Array, Array, BoolArray]:
+    """Stimuli, rates, and which units can be fitted: finite, not silent and not constant."""
+    x = np.asarray(stimuli, dtype=np.float64)
+    curves = np.asarray(rates, dtype=np.float64)
+    if x.ndim != 1 or len(x) < 5 or x[0] < 0 or not np.all(np.diff(x) > 0):
+        raise InputError(f"{name}={x.tolist()}; allowed: at least 5 numbers from 0 up, ascending")
+    if curves.ndim != 2 or curves.shape[1] != len(x):
+        raise InputError(f"rates has shape {curves.shape}; allowed: (units, {len(x)})")
+    finite = np.isfinite(curves).all(axis=1, keepdims=True)
+    curves = np.where(finite, curves, 0.0)
+    largest = curves.max(axis=1)
+    return x, curves, (largest > 0) & (np.ptp(curves, axis=1) > FLAT * largest)

@@ -1,0 +1,151 @@
+"""Finds a layer by name and listens to it, leaving the model as it was."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from vonenet.data import PixelModel
+from vonenet.errors import InputError
+
+# Tokens that stand beside those of the image: none, a class token, with a distillation token, or
+# with four registers (timm's vision transformers).
+EXTRA_TOKENS = (0, 1, 2, 5)
+NEAR_NAMES = 5
+
+
+@runtime_checkable
+class StagedLayer(Protocol):
+    """A layer that is deterministic up to its noise, such as a V1 block.
+
+    Its deterministic part is paid once for any number of trials, and its noise can be left out.
+    """
+
+    def mean_response(self, images: Tensor, /) -> Tensor:
+        """Responses before noise, (B, C, H, W), to what the layer's forward takes."""
+
+    def respond(self, mean_response: Tensor, /) -> Tensor:
+        """Responses with fresh noise for every element of a mean response of any size."""
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """A layer by its dotted name.
+
+    Args:
+        model: A torch module. The names of a `PixelModel` are those of the model inside; they may
+            be led by its own `model.`, too.
+        name: Such as `vone_block`, `layer1.0`, `features.3`.
+
+    Raises:
+        InputError: No such layer, with near names.
+    """
+    inner = model.model if isinstance(model, PixelModel) else model
+    layers = dict(model.named_modules()) | dict(inner.named_modules())
+    layers.pop("", None)
+    if name not in layers:
+        known = [layer for layer, _ in inner.named_modules() if layer]
+        near = difflib.get_close_matches(name, known, NEAR_NAMES, cutoff=0.3) or known[:NEAR_NAMES]
+        raise InputError(f"the model has no layer {name!r}; near names: {', '.join(near)}")
+    layer: nn.Module = layers[name]
+    return layer
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within: eval mode. Afterwards every module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def without_noise(model: nn.Module) -> Iterator[None]:
+    """Within: every `StagedLayer` of a model gives its mean response."""
+    staged = [module for module in model.modules() if isinstance(module, StagedLayer)]
+    previous = [vars(layer).get("forward") for layer in staged]
+    for layer in staged:
+        vars(layer)["forward"] = layer.mean_response
+    try:
+        yield
+    finally:
+        for layer, forward in zip(staged, previous, strict=True):
+            del vars(layer)["forward"]
+            if forward is not None:
+                vars(layer)["forward"] = forward
+
+
+class _Heard(Exception):  # noqa: N818  # a message, not an error
+    """Carries a layer's output out of a forward pass, the rest of which is spared."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def output_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Any:
+    """What a layer returns the first time that it is called in the model's forward pass.
+
+    Raises:
+        InputError: The model does not take the images, or never calls the layer.
+    """
+    listener = layer.register_forward_hook(_say_output)
+    try:
+        model(images)
+    except _Heard as heard:
+        return heard.output
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        size = "x".join(map(str, images.shape[1:]))
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"the model does not take images of {size}: {reason[0]}") from error
+    finally:
+        listener.remove()
+    raise InputError("the layer is never called in the model's forward pass")
+
+
+def _say_output(layer: nn.Module, arguments: Any, output: Any) -> NoReturn:
+    raise _Heard(output)
+
+
+def as_map(output: object, layer_name: str) -> Tensor:
+    """A layer's output as a map (B, C, H, W).
+
+    Channels may come last where the map is square. The tokens of a transformer (B, N, C) are put in
+    their square, those beside the image's left out.
+
+    Raises:
+        InputError: The output is no map.
+    """
+    if not isinstance(output, Tensor):
+        kind = type(output).__name__
+        raise InputError(f"layer {layer_name!r} returns a {kind}; record one that returns a tensor")
+    if output.ndim == 3:
+        output = _square_of_tokens(output, layer_name)
+    elif output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]:
+        output = output.permute(0, 3, 1, 2)
+    if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
+        raise InputError(
+            f"layer {layer_name!r} has no spatial extent: its output is {tuple(output.shape)}; "
+            "needed: (batch, channels, height, width) or the tokens of a square"
+        )
+    return output
+
+
+def _square_of_tokens(tokens: Tensor, layer_name: str) -> Tensor:
+    batch, n, channels = tokens.shape
+    for extra in EXTRA_TOKENS:
+        side = math.isqrt(max(n - extra, 0))
+        if side > 1 and side**2 == n - extra:
+            return tokens[:, extra:].transpose(1, 2).reshape(batch, channels, side, side)
+    raise InputError(
+        f"layer {layer_name!r} returns {n} tokens, which are no square, with or without "
+        f"{', '.join(map(str, EXTRA_TOKENS[1:]))} beside it"
+    )

@@ -1,0 +1,287 @@
+"""What is shown: stimuli as physiologists describe them, each the parameters that made it.
+
+Angles, positions, phases and contrast mean what `canvas.py` says. A drifting grating is a series of
+still ones (`phase_series`): the models have no time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vonenet.errors import InputError
+
+# Noise with a normal distribution is cut at black and white; up to here that is 1 pixel in 1,000.
+LARGEST_RMS_CONTRAST = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stimulus:
+    """Anything that can be shown.
+
+    Attributes:
+        mean_luminance: Luminance of the background and mean of a grating, in (0, 1).
+    """
+
+    mean_luminance: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mean_luminance < 1:
+            raise InputError(f"mean_luminance must be in (0, 1), got {self.mean_luminance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blank(Stimulus):
+    """Nothing but the background."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern(Stimulus):
+    """A pattern on the background.
+
+    Attributes:
+        contrast: Largest distance from the mean luminance, as a share of it, in [0, 1]. Spots,
+            annuli and bars are darker than the background where it is below 0.
+        x_deg: Centre, degrees to the right of the canvas's.
+        y_deg: Centre, degrees above the canvas's.
+    """
+
+    contrast: float = 1.0
+    x_deg: float = 0.0
+    y_deg: float = 0.0
+    lowest_contrast: ClassVar[float] = 0.0
+    highest_contrast: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.lowest_contrast, self.highest_contrast
+        if not low <= self.contrast <= high:
+            raise InputError(f"contrast must be in [{low:g}, {high:g}], got {self.contrast}")
+        _check_luminance(self.mean_luminance, self.contrast)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grating(Pattern):
+    """A sine grating in an aperture, or without one.
+
+    Attributes:
+        orientation_deg: Of the bars, degrees.
+        frequency_cpd: Cycles per degree, above 0.
+        phase_deg: At the stimulus's centre; 0 is a bright bar there.
+        diameter_deg: Of the aperture; None: the whole canvas.
+        inner_diameter_deg: Of a hole in it, for an annulus of grating.
+        edge_deg: Width of the aperture's raised-cosine edge, half of it on either side of the
+            diameter; 0 is a hard edge.
+    """
+
+    orientation_deg: float
+    frequency_cpd: float
+    phase_deg: float = 0.0
+    diameter_deg: float | None = None
+    inner_diameter_deg: float = 0.0
+    edge_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "frequency_cpd")
+        _check_not_negative(self, "inner_diameter_deg", "edge_deg")
+        if self.diameter_deg is not None and not self.diameter_deg > self.inner_diameter_deg:
+            raise InputError(
+                f"diameter_deg must be above inner_diameter_deg={self.inner_diameter_deg}, "
+                f"got {self.diameter_deg}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plaid(Stimulus):
+    """The sum of two gratings, each with its own contrast.
+
+    Attributes:
+        first: One grating.
+        second: The other, of the same mean luminance, which is the plaid's.
+    """
+
+    first: Grating
+    second: Grating
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        luminances = {self.mean_luminance, self.first.mean_luminance, self.second.mean_luminance}
+        if len(luminances) != 1:
+            raise InputError(f"a plaid has one mean_luminance, got {sorted(luminances)}")
+        _check_luminance(self.mean_luminance, self.first.contrast + self.second.contrast)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gabor(Pattern):
+    """A grating under a Gaussian envelope.
+
+    Attributes:
+        orientation_deg: Of the bars, degrees.
+        frequency_cpd: Cycles per degree, above 0.
+        phase_deg: At the centre.
+        sigma_x_deg: Envelope's standard deviation along the carrier, at right angles to the bars.
+        sigma_y_deg: Envelope's standard deviation along the bars.
+    """
+
+    orientation_deg: float
+    frequency_cpd: float
+    phase_deg: float = 0.0
+    sigma_x_deg: float
+    sigma_y_deg: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "frequency_cpd", "sigma_x_deg", "sigma_y_deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot(Pattern):
+    """A uniform disc.
+
+    Attributes:
+        diameter_deg: Above 0.
+        edge_deg: Width of its raised-cosine edge; 0 is a hard edge.
+    """
+
+    diameter_deg: float
+    edge_deg: float = 0.0
+    lowest_contrast: ClassVar[float] = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "diameter_deg")
+        _check_not_negative(self, "edge_deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annulus(Spot):
+    """A uniform ring.
+
+    Attributes:
+        inner_diameter_deg: Of the hole, below `diameter_deg`.
+    """
+
+    inner_diameter_deg: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "inner_diameter_deg")
+        if not self.inner_diameter_deg < self.diameter_deg:
+            raise InputError(
+                f"inner_diameter_deg must be below diameter_deg={self.diameter_deg}, "
+                f"got {self.inner_diameter_deg}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar(Pattern):
+    """A uniform rectangle.
+
+    Attributes:
+        orientation_deg: Of its long axis, degrees.
+        width_deg: Across it.
+        length_deg: Along it.
+    """
+
+    orientation_deg: float
+    width_deg: float
+    length_deg: float
+    lowest_contrast: ClassVar[float] = -1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "width_deg", "length_deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseNoise(Pattern):
+    """Bright and dark squares scattered on the background, on a grid around the centre.
+
+    Attributes:
+        square_deg: Side of the squares.
+        density: Share of squares that are bright or dark, in (0, 1]; half of them are bright.
+        seed: Of the draw; 0 is a seed.
+    """
+
+    square_deg: float
+    density: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "square_deg")
+        if not 0 < self.density <= 1:
+            raise InputError(f"density must be in (0, 1], got {self.density}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandNoise(Pattern):
+    """Noise of all phases, with equal power at every frequency and orientation of a band.
+
+    Attributes:
+        low_cpd: Lowest frequency, cycles per degree.
+        high_cpd: Highest frequency.
+        orientation_deg: Middle of the orientations, degrees.
+        half_width_deg: Orientations up to so far from it; 90 is all of them.
+        seed: Of the draw; 0 is a seed.
+        contrast: Standard deviation over the canvas, as a share of the mean luminance.
+    """
+
+    low_cpd: float
+    high_cpd: float
+    orientation_deg: float = 0.0
+    half_width_deg: float = 90.0
+    seed: int = 0
+    contrast: float = 0.2
+    highest_contrast: ClassVar[float] = LARGEST_RMS_CONTRAST
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "half_width_deg")
+        if not 0 <= self.low_cpd < self.high_cpd:
+            raise InputError(
+                f"a band needs 0 <= low_cpd < high_cpd, got {self.low_cpd} and {self.high_cpd}"
+            )
+
+
+def phase_series(grating: Grating, phases: int = 8) -> list[Grating]:
+    """One cycle of a drifting grating, as still ones at evenly spaced phases.
+
+    Args:
+        grating: At its first phase.
+        phases: How many, 1 or more.
+    """
+    if phases < 1:
+        raise InputError(f"phases must be 1 or more, got {phases}")
+    return [
+        dataclasses.replace(grating, phase_deg=grating.phase_deg + 360.0 * i / phases)
+        for i in range(phases)
+    ]
+
+
+def evenly_spaced(n: int, period_deg: float) -> tuple[float, ...]:
+    """`n` angles from 0 up to, and without, a period, degrees."""
+    return tuple(period_deg * i / n for i in range(n))
+
+
+def _check_luminance(mean: float, contrast: float) -> None:
+    """Raise InputError where a pattern would be brighter than white."""
+    if mean * (1 + contrast) > 1 + 1e-9:
+        raise InputError(
+            f"mean_luminance={mean} with a contrast of {contrast:g} is brighter than white; "
+            f"the highest contrast there is {1 / mean - 1:.3g}"
+        )
+
+
+def _check_positive(stimulus: Stimulus, *names: str) -> None:
+    for name in names:
+        if not getattr(stimulus, name) > 0:
+            raise InputError(f"{name} must be above 0, got {getattr(stimulus, name)}")
+
+
+def _check_not_negative(stimulus: Stimulus, *names: str) -> None:
+    for name in names:
+        if not getattr(stimulus, name) >= 0:
+            raise InputError(f"{name} must be 0 or more, got {getattr(stimulus, name)}")

@@ -1,0 +1,243 @@
+"""Every experiment finds what was planted in units that are formulas of the stimuli."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from tests.physiology.planted import PlantedSubject, Unit
+from vonenet.errors import InputError
+from vonenet.physiology.canvas import Canvas
+from vonenet.physiology.experiments import EXPERIMENTS, noise
+from vonenet.physiology.preparation import prepare
+from vonenet.physiology.published import PUBLISHED
+
+ORIENTATIONS = (0.0, 15.0, 37.0, 90.0, 152.0, 171.0)
+UNITS = [
+    Unit(
+        orientation_deg=angle,
+        orientation_width_deg=14 + 3 * i,
+        frequency_cpd=1.1 * 1.3**i,
+        octaves=0.5 + 0.07 * i,
+        size_deg=0.5 + 0.1 * i,
+        suppression=0.8 * i,
+        c50=0.2 + 0.08 * i,
+        exponent=1.5 + 0.3 * i,
+        simple=i % 2 == 0,
+        masking=0.1 * i,
+        gain=(1 + 0.3 * i) * (3 if i % 2 == 0 else 1),
+        spontaneous=0.1,
+    )
+    for i, angle in enumerate(ORIENTATIONS)
+]
+FAR = Unit(x_deg=0.5)
+SILENT = Unit(gain=0.0)
+WEAK = dataclasses.replace(UNITS[0], gain=0.01)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return prepare(PlantedSubject([*UNITS, FAR, SILENT, WEAK]))
+
+
+@pytest.fixture(scope="module")
+def measured(prepared):
+    populations = [run(prepared) for run in EXPERIMENTS.values()]
+    return {name: values for p in populations for name, values in p.properties.items()}
+
+
+def planted(name):
+    return np.array([getattr(unit, name) for unit in UNITS])
+
+
+def test_units_are_left_out_for_their_place_or_their_silence_and_counted(prepared):
+    in_field = [True] * len(UNITS) + [False, False, True]
+    assert prepared.in_field.tolist() == in_field
+    for name, run in EXPERIMENTS.items():
+        population = run(prepared)
+        responsive = [*in_field[:-1], name == "receptive_field"]
+        assert population.responsive.tolist() == responsive
+        assert population.experiment == name
+        assert population.counts["recorded"] == len(UNITS) + 3
+        assert population.counts["in_field"] == len(UNITS) + 1
+        assert population.counts["responsive"] == sum(responsive)
+        for values in (*population.properties.values(), *population.quality.values()):
+            assert values.shape == (len(UNITS) + 3,)
+            assert np.isnan(values[~population.responsive]).all()
+        for curve in population.curves.values():
+            assert curve.rates.shape == (len(UNITS) + 3, curve.x.shape[-1])
+
+
+def test_every_published_property_is_measured(measured):
+    assert set(PUBLISHED) <= set(measured)
+
+
+def test_rates_have_the_published_medians(prepared):
+    responsive = prepared.responsive(prepared.grating_rates.mean(axis=-1))
+    largest = prepared.grating_rates.mean(axis=-1).reshape(len(responsive), -1).max(axis=1)
+    assert np.median(largest[responsive]) == pytest.approx(33.8)
+    assert np.median(prepared.spontaneous[responsive]) == pytest.approx(0.82)
+
+
+def test_stimuli_are_put_where_the_receptive_fields_are():
+    units = [dataclasses.replace(unit, x_deg=0.4, y_deg=-0.6) for unit in UNITS]
+    there = prepare(PlantedSubject(units))
+    assert there.center_deg == pytest.approx((0.4, -0.6), abs=0.01)
+    assert there.in_field.all()
+    found = EXPERIMENTS["orientation"](there).properties["preferred_orientation"]
+    assert np.isfinite(found).all()
+
+
+def test_receptive_fields(measured):
+    """The patches have the fields' own size added: 4 standard deviations of 0.5 degrees."""
+    good = slice(0, len(UNITS))
+    assert measured["field_x"][good] == pytest.approx(0, abs=0.01)
+    assert measured["field_y"][good] == pytest.approx(0, abs=0.01)
+    # Cut at 5 % of the maximum, where a Gaussian's second moment is 1 - 0.05 (1 + ln 20) / 0.95
+    share = 1 - 0.05 * math.log(20) / 0.95
+    assert measured["field_diameter"][good] == pytest.approx(4 * 0.5 * math.sqrt(share), rel=0.02)
+
+
+def test_orientation(measured, prepared):
+    found = measured["preferred_orientation"][: len(UNITS)]
+    off = (found - planted("orientation_deg") + 90) % 180 - 90
+    assert np.abs(off).max() < 0.5
+    assert found.min() >= -22.5
+    assert found.max() < 157.5
+    # Half width of a Gaussian at 0.707, a little wider for the smoothing and the spontaneous rate
+    half = planted("orientation_width_deg") * math.sqrt(-2 * math.log(0.707))
+    ratio = measured["bandwidth"][: len(UNITS)] / half
+    assert ratio.min() > 0.97
+    assert ratio.max() < 1.4
+    # The mean vector of a Gaussian, shortened by the spontaneous rate
+    curves = EXPERIMENTS["orientation"](prepared).curves["orientation"].rates[: len(UNITS)]
+    evoked = 1 - prepared.spontaneous[: len(UNITS)] / curves.mean(axis=1)
+    vector = evoked * np.exp(-2 * np.deg2rad(planted("orientation_width_deg")) ** 2)
+    np.testing.assert_allclose(measured["circular_variance"][: len(UNITS)], 1 - vector, atol=3e-3)
+    variance, width = measured["circular_variance"], measured["bandwidth"]
+    np.testing.assert_allclose(measured["cv_bandwidth_ratio"], variance / width)
+    np.testing.assert_allclose(
+        measured["opr_cv_difference"], measured["orth_pref_ratio"] - variance
+    )
+    assert measured["orientation_selective"][: len(UNITS)].tolist() == [1] * len(UNITS)
+
+
+def test_spatial_frequency(measured):
+    good = slice(0, len(UNITS))
+    peak = measured["peak_spatial_frequency"][good]
+    np.testing.assert_allclose(peak, planted("frequency_cpd"), rtol=0.03)
+    low_over_high = 2 ** (-2 * planted("octaves") * math.sqrt(-2 * math.log(0.707)))
+    np.testing.assert_allclose(measured["sf_bandwidth"][good], 100 * low_over_high, rtol=0.08)
+    assert measured["sf_selective"][good].tolist() == [1] * len(UNITS)
+    simple = planted("simple")
+    assert np.isfinite(measured["sf_bandwidth_simple"][good]).tolist() == simple.tolist()
+    assert np.isfinite(measured["sf_bandwidth_complex"][good]).tolist() == (~simple).tolist()
+
+
+def test_properties_of_some_cells_are_about_those_only(prepared):
+    population = EXPERIMENTS["spatial_frequency"](prepared)
+    assert len(population.values("sf_bandwidth_simple")) == 3
+    assert len(population.values("sf_bandwidth")) == len(UNITS)
+
+
+def test_modulation_and_phase(measured):
+    good, simple = slice(0, len(UNITS)), planted("simple")
+    ratio, invariance = measured["modulation_ratio"][good], measured["phase_invariance"][good]
+    # pi / 2 of a half-wave rectified cosine, a little less for the spontaneous rate
+    assert ratio[simple] == pytest.approx(math.pi / 2, rel=0.06)
+    assert ratio[~simple] == pytest.approx(0, abs=1e-6)
+    assert invariance[simple] == pytest.approx(0, abs=1e-6)
+    assert invariance[~simple] == pytest.approx(1)
+    assert np.median(measured["max_dc"][good]) == pytest.approx(33.8, rel=1e-6)
+
+
+def test_size(measured):
+    good = slice(0, len(UNITS))
+    size, strength = planted("size_deg"), planted("suppression")
+    diameters = np.geomspace(0.2, 6.7, 4000)[:, None]
+    erf = np.vectorize(math.erf)
+    curve = erf(diameters / size) ** 2 / (1 + strength * erf(diameters / (4 * size)) ** 2)
+    expected = 1 - curve[-1] / curve.max(axis=0)
+    np.testing.assert_allclose(measured["surround_suppression_index"][good], expected, atol=0.02)
+    field = diameters[(curve >= 0.95 * curve.max(axis=0)).argmax(axis=0), 0]
+    np.testing.assert_allclose(measured["summation_field"][good], field, rtol=0.05)
+    suppressed = expected >= 0.1
+    assert measured["strongly_suppressed"][good].tolist() == suppressed.astype(float).tolist()
+    assert np.isfinite(measured["grating_summation_field"][good]).tolist() == suppressed.tolist()
+
+
+def test_contrast(measured, prepared):
+    good = slice(0, len(UNITS))
+    np.testing.assert_allclose(measured["c50"][good], planted("c50"), rtol=0.02)
+    np.testing.assert_allclose(
+        measured["naka_rushton_exponent"][good], planted("exponent"), rtol=0.02
+    )
+    population = EXPERIMENTS["contrast"](prepared)
+    assert population.quality["c50"][good].min() > 0.999
+    assert population.counts["poor_fits"] == 0
+
+
+def test_cross_orientation(measured):
+    good = slice(0, len(UNITS))
+    found = measured["cross_orientation_suppression"][good]
+    np.testing.assert_allclose(found, planted("masking"), atol=0.02)
+
+
+def test_poor_fits_are_counted():
+    """A unit that answers to two contrasts only does not follow Naka and Rushton."""
+
+    class Odd(Unit):
+        def driven(self, grating):
+            return super().driven(grating) * {0.125: 3, 1.0: 1}.get(grating.contrast, 0)
+
+    odd = PlantedSubject([*UNITS, Odd(**dataclasses.asdict(UNITS[1]) | {"c50": 1e-3})])
+    population = EXPERIMENTS["contrast"](prepare(odd))
+    assert population.counts["poor_fits"] == 1
+    assert np.isfinite(population.properties["c50"]).all()
+
+
+def test_frequencies_and_sizes_that_do_not_fit_the_canvas_are_not_shown():
+    small = prepare(PlantedSubject(UNITS[:3], Canvas(degrees=2, pixels=32)))
+    assert small.gratings.axes["frequency"] == (0.77, 1.54, 3.08, 6.17)
+    curves = {name: run(small).curves for name, run in EXPERIMENTS.items()}
+    assert curves["size"]["size"].x.max() <= 2
+    assert curves["spatial_frequency"]["spatial_frequency"].x.max() < 8
+
+
+def test_silent_layers_are_refused():
+    with pytest.raises(InputError, match="no unit of layer 'planted' responds"):
+        prepare(PlantedSubject([SILENT]))
+
+
+def test_fields_that_do_not_meet_are_refused():
+    units = [Unit(x_deg=x, y_deg=y, field_deg=0.3) for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    with pytest.raises(InputError, match=r"within 0.15 degrees of the others' median"):
+        prepare(PlantedSubject(units))
+
+
+def test_variance_and_fano_factor_of_poisson_counts():
+    counts = np.random.default_rng(0).poisson([[[2.0, 9.0]], [[5.0, 1.0]]], size=(2, 4000, 2))
+    trials = counts.transpose(1, 0, 2)
+    means, variances = noise.mean_and_variance(trials)
+    np.testing.assert_allclose(means, trials.mean(axis=0))
+    np.testing.assert_allclose(variances, trials.var(axis=0, ddof=1))
+    np.testing.assert_allclose(noise.fano_factor(trials), 1, atol=0.05)
+
+
+def test_noise_correlations_are_those_planted():
+    """Three units share a fifth of their variance; a fourth has its own, a fifth has none."""
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((2000, 3, 1)) * math.sqrt(0.2)
+    trials = shared + rng.standard_normal((2000, 3, 5)) * math.sqrt(0.8)
+    trials[..., 3] = rng.standard_normal((2000, 3))
+    trials[..., 4] = 7
+    trials += np.array([1, 10, 100])[:, None]  # signals are no noise
+    found = noise.noise_correlation(trials)
+    np.testing.assert_allclose(found[:4], [0.4 / 3, 0.4 / 3, 0.4 / 3, 0], atol=0.03)
+    assert np.isnan(found[4])
+
+
+def test_a_deterministic_population_has_no_noise(measured):
+    assert (measured["fano_factor"][: len(UNITS)] == 0).all()
+    assert np.isnan(measured["noise_correlation"]).all()

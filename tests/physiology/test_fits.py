@@ -1,0 +1,181 @@
+"""Fits of contrast and size tuning: planted parameters, definitions, and scipy's own curve_fit."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import brentq, curve_fit
+
+from vonenet.errors import InputError
+from vonenet.physiology.fits import GOOD_R2, naka_rushton_fit, size_tuning_fit
+
+CONTRASTS = np.array([0, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0])
+DIAMETERS = np.geomspace(0.21, 9.5, 12)
+
+
+def naka_rushton(c, baseline, r_max, c50, exponent):
+    return baseline + r_max / (1 + (c50 / np.maximum(c, 1e-12)) ** exponent)
+
+
+def gaussian_integral(diameter, width):
+    """(2 / sqrt(pi) times the integral of exp(-y^2) from 0 to d / w), squared."""
+    area, _ = quad(lambda y: np.exp(-(y**2)), 0, diameter / width)
+    return (2 / np.sqrt(np.pi) * area) ** 2
+
+
+def ratio_of_gaussians(diameters, gain, center, surround, strength):
+    return np.array(
+        [
+            gain * gaussian_integral(d, center) / (1 + strength * gaussian_integral(d, surround))
+            for d in np.atleast_1d(diameters)
+        ]
+    )
+
+
+# gain, centre, surround (degrees), strength: none, weak, strong, very strong suppression
+SIZES = [(20, 0.8, 4.0, 0.0), (20, 0.8, 4.0, 0.5), (50, 0.5, 1.5, 2.0), (5, 1.2, 5.0, 20.0)]
+
+
+def test_naka_rushton_parameters_come_back():
+    rng = np.random.default_rng(0)
+    baseline, r_max = rng.uniform(0, 3, 20), rng.uniform(5, 50, 20)
+    c50, exponent = rng.uniform(0.05, 0.8, 20), rng.uniform(1, 4, 20)
+    planted = [
+        naka_rushton(CONTRASTS, *each) for each in zip(baseline, r_max, c50, exponent, strict=True)
+    ]
+    fit = naka_rushton_fit(CONTRASTS, planted)
+    np.testing.assert_allclose(fit.c50, c50, rtol=1e-3)
+    np.testing.assert_allclose(fit.exponent, exponent, rtol=1e-3)
+    np.testing.assert_allclose(fit.r_max, r_max, rtol=1e-3)
+    np.testing.assert_allclose(fit.baseline, baseline, atol=1e-2)
+    np.testing.assert_allclose(fit.r2, 1, atol=1e-6)
+    np.testing.assert_allclose(fit.curve(CONTRASTS), planted, atol=1e-2)
+
+
+def explained(curves, fitted):
+    return 1 - ((fitted - curves) ** 2).sum(1) / ((curves.T - curves.mean(1)) ** 2).sum(0)
+
+
+def test_naka_rushton_is_as_good_as_curve_fit_from_the_truth():
+    rng = np.random.default_rng(1)
+    truth = (1.0, 30.0, 0.2, 2.0)
+    noisy = naka_rushton(CONTRASTS, *truth) + rng.normal(0, 1.5, (10, len(CONTRASTS)))
+    fit = naka_rushton_fit(CONTRASTS, noisy)
+    np.testing.assert_allclose(fit.r2, explained(noisy, fit.curve(CONTRASTS)))
+    low, high = (0, 0, 0.015, 0.5), (np.inf, np.inf, 10, 10)
+    for curve, ours in zip(noisy, fit.r2, strict=True):
+        theirs, _ = curve_fit(naka_rushton, CONTRASTS, curve, truth, bounds=(low, high))
+        left = ((naka_rushton(CONTRASTS, *theirs) - curve) ** 2).sum()
+        assert ours >= 1 - left / ((curve - curve.mean()) ** 2).sum() - 1e-6
+
+
+def test_a_linear_unit_does_not_saturate():
+    fit = naka_rushton_fit(CONTRASTS, [3 * CONTRASTS])
+    assert fit.c50[0] > 1
+    assert fit.r2[0] > 0.999
+
+
+@pytest.mark.parametrize("truth", SIZES)
+def test_size_properties_by_their_definitions(truth):
+    fit = size_tuning_fit(DIAMETERS, [ratio_of_gaussians(DIAMETERS, *truth)])
+
+    def response(diameter):
+        return ratio_of_gaussians(diameter, *truth)[0]
+
+    fine = np.linspace(DIAMETERS[0], DIAMETERS[-1], 2000)
+    curve = ratio_of_gaussians(fine, *truth)
+    peak, at, plateau = curve.max(), fine[curve.argmax()], curve[-1]
+    assert fit.r2[0] > 0.9999
+    assert fit.good[0]
+    assert fit.suppression_index[0] == pytest.approx(1 - plateau / peak, abs=2e-3)
+    field = brentq(lambda d: response(d) - 0.95 * peak, DIAMETERS[0], at)
+    assert fit.summation_field_deg[0] == pytest.approx(field, rel=1e-2)
+    if 1 - plateau / peak >= 0.1:
+        end = brentq(lambda d: response(d) - 1.05 * plateau, at, DIAMETERS[-1])
+        assert fit.surround_diameter_deg[0] == pytest.approx(end, rel=1e-2)
+        assert fit.surround_to_summation_field[0] == pytest.approx(end / field, rel=2e-2)
+        assert fit.strongly_suppressed[0] == 1
+        assert fit.suppressed_summation_field_deg[0] == fit.summation_field_deg[0]
+    else:
+        assert np.isnan(fit.surround_diameter_deg[0])
+        assert np.isnan(fit.suppressed_summation_field_deg[0])
+        assert fit.strongly_suppressed[0] == 0
+
+
+def test_size_parameters_come_back():
+    gain, center, surround, strength = truth = (50, 0.5, 1.5, 2.0)
+    fit = size_tuning_fit(DIAMETERS, [ratio_of_gaussians(DIAMETERS, *truth)])
+    found = fit.gain[0], fit.center_deg[0], fit.surround_deg[0], fit.surround_gain[0]
+    assert found == pytest.approx((gain, center, surround, strength), rel=1e-3)
+    np.testing.assert_allclose(
+        fit.curve(DIAMETERS)[0], ratio_of_gaussians(DIAMETERS, *truth), rtol=1e-4
+    )
+
+
+def test_weak_and_strong_surrounds_are_told_apart_across_the_ridge():
+    """Curves on which a search from one start alone ends on the wrong side."""
+    curves = [
+        ratio_of_gaussians(DIAMETERS, 1, 0.348, 1.806, 2.05),
+        ratio_of_gaussians(DIAMETERS, 1, 1.066, 5.41, 1.80),
+        ratio_of_gaussians(DIAMETERS, 1, 1.005, 4.62, 0.44),
+    ]
+    assert size_tuning_fit(DIAMETERS, curves).r2.min() > 0.9999
+
+
+@pytest.mark.parametrize("truth", [(20, 0.8, 3.0, 1.0), (90, 0.8, 1.2, 9.0), (20, 0.4, 4.0, 3.0)])
+def test_size_is_as_good_as_curve_fit_from_the_truth(truth):
+    rng = np.random.default_rng(2)
+    clean = ratio_of_gaussians(DIAMETERS, *truth)
+    noisy = clean + rng.normal(0, clean.max() / 30, (5, len(DIAMETERS)))
+    fit = size_tuning_fit(DIAMETERS, noisy)
+    np.testing.assert_allclose(fit.r2, explained(noisy, fit.curve(DIAMETERS)))
+    low, high = (0, 0.06, 0.06, 0), (np.inf, 20, 60, 1e3)
+    for curve, ours in zip(noisy, fit.r2, strict=True):
+        theirs, _ = curve_fit(ratio_of_gaussians, DIAMETERS, curve, truth, bounds=(low, high))
+        left = ((ratio_of_gaussians(DIAMETERS, *theirs) - curve) ** 2).sum()
+        assert ours >= 1 - left / ((curve - curve.mean()) ** 2).sum() - 1e-4
+
+
+@pytest.mark.parametrize(
+    ("fit_of", "stimuli"), [(naka_rushton_fit, CONTRASTS), (size_tuning_fit, DIAMETERS)]
+)
+def test_silent_constant_negative_and_nan_units_have_no_fit(fit_of, stimuli):
+    n = len(stimuli)
+    rising = np.sqrt(stimuli)
+    broken = np.where(np.arange(n) == 2, np.nan, rising)
+    hopeless = [np.zeros(n), np.full(n, 3.0), -1 - rising, broken]
+    fit = fit_of(stimuli, [*hopeless, rising])
+    for name, values in vars(fit).items():
+        assert np.isnan(values[:4]).all(), name
+    assert fit.good.tolist() == [False] * 4 + [True]
+    assert np.isnan(fit.curve(stimuli)[:4]).all()
+
+
+@pytest.mark.parametrize(
+    ("fit_of", "stimuli"), [(naka_rushton_fit, CONTRASTS), (size_tuning_fit, DIAMETERS)]
+)
+def test_a_poor_fit_is_marked(fit_of, stimuli):
+    jagged = np.where(np.arange(len(stimuli)) % 2, 10.0, 1.0)
+    fit = fit_of(stimuli, [jagged])
+    assert fit.r2[0] < GOOD_R2
+    assert not fit.good[0]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_units_of_measurement_do_not_matter(scale):
+    curve = ratio_of_gaussians(DIAMETERS, 20, 0.8, 4.0, 0.5)
+    one, scaled = (size_tuning_fit(DIAMETERS, [c]) for c in (curve, scale * curve))
+    assert scaled.suppression_index == pytest.approx(one.suppression_index, rel=1e-6)
+    assert scaled.gain == pytest.approx(scale * one.gain, rel=1e-4)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(InputError, match=r"shape \(7,\)"):
+        naka_rushton_fit(CONTRASTS, np.ones(7))
+    with pytest.raises(InputError, match=r"allowed: \(units, 12\)"):
+        size_tuning_fit(DIAMETERS, np.ones((12, 3)))
+    with pytest.raises(InputError, match="at least 5"):
+        naka_rushton_fit([0.1, 0.2, 0.5, 1], np.ones((1, 4)))
+    with pytest.raises(InputError, match="ascending"):
+        naka_rushton_fit(CONTRASTS[::-1], np.ones((1, 7)))
+    with pytest.raises(InputError, match="blank subtracted"):
+        size_tuning_fit([0, 1, 2, 3, 4], np.ones((1, 5)))

@@ -1,0 +1,130 @@
+"""Recorded responses from files: every kind, and what is wrong with them in one line."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from vonenet.errors import InputError
+from vonenet.physiology.neural_data import arranged, checked_responses, read_responses
+
+FLAT = np.random.default_rng(0).random((6, 4))
+REPEATED = np.random.default_rng(1).random((3, 6, 4))
+
+
+@pytest.fixture
+def xarray():
+    return pytest.importorskip("xarray")
+
+
+@pytest.mark.parametrize("array", [FLAT, REPEATED, FLAT.astype(np.float32), REPEATED > 0.5])
+def test_numpy_files(tmp_path, array):
+    np.save(tmp_path / "one.npy", array)
+    np.savez(tmp_path / "one.npz", array)
+    np.savez(tmp_path / "two.npz", labels=np.arange(6), responses=array)
+    for name in ("one.npy", "one.npz", "two.npz"):
+        found = read_responses(tmp_path / name)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    ("dims", "order"),
+    [
+        (("repetition", "presentation", "neuroid"), (0, 1, 2)),
+        (("unit", "stimulus", "trial"), (2, 1, 0)),
+        (("image", "repetition", "neuron"), (1, 0, 2)),
+    ],
+)
+def test_netcdf_files_of_any_order(tmp_path, xarray, dims, order):
+    path = tmp_path / "responses.nc"
+    xarray.DataArray(REPEATED.transpose(order), dims=dims).to_netcdf(path)
+    np.testing.assert_array_equal(read_responses(path), REPEATED)
+
+
+def test_a_single_time_bin_is_dropped(xarray):
+    dims = ("presentation", "neuroid", "time_bin")
+    np.testing.assert_array_equal(arranged(xarray.DataArray(FLAT[..., None], dims=dims)), FLAT)
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        ("presentation", "presentation2"),
+        ("a", "b"),
+        ("neuroid", "unit"),
+    ],
+)
+def test_unknown_dimensions_are_refused(xarray, dims):
+    with pytest.raises(InputError, match=f"{dims[0]}.*allowed"):
+        arranged(xarray.DataArray(FLAT, dims=dims))
+
+
+def test_several_time_bins_are_refused(xarray):
+    with pytest.raises(InputError, match="'time_bin': 3"):
+        arranged(xarray.DataArray(REPEATED, dims=("time_bin", "presentation", "neuroid")))
+
+
+def test_presentations_of_one_stimulus_are_not_taken_for_many(xarray):
+    coords = {"stimulus_id": ("presentation", ["a", "b", "c", "a", "b", "c"])}
+    array = xarray.DataArray(FLAT, dims=("presentation", "neuroid"), coords=coords)
+    with pytest.raises(InputError, match="6 presentations show 3 stimuli"):
+        arranged(array)
+    np.testing.assert_array_equal(arranged(array[:3]), FLAT[:3])
+
+
+def test_a_netcdf_file_with_several_arrays_says_which(tmp_path, xarray):
+    dims = ("presentation", "neuroid")
+    path = tmp_path / "two.nc"
+    xarray.Dataset({"a": (dims, FLAT), "responses": (dims, 2 * FLAT)}).to_netcdf(path)
+    np.testing.assert_array_equal(read_responses(path), 2 * FLAT)
+    path = tmp_path / "neither.nc"
+    xarray.Dataset({"a": (dims, FLAT), "b": (dims, FLAT)}).to_netcdf(path)
+    with pytest.raises(InputError, match=r"\['a', 'b'\].*'responses'"):
+        read_responses(path)
+
+
+def test_without_xarray_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    (tmp_path / "a.nc").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(InputError, match=r"pip install 'vonenet\[xarray\]'"):
+        read_responses(tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.nc"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 rubbish", b"\x89HDF\r\n\x1a\n", b"text"])
+def test_damaged_files_are_refused_in_one_line(tmp_path, name, content):
+    if name == "a.nc":
+        pytest.importorskip("xarray")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read") as error:
+        read_responses(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_missing_unknown_or_ambiguous_are_refused(tmp_path):
+    with pytest.raises(InputError, match="do not exist"):
+        read_responses(tmp_path / "none.npy")
+    with pytest.raises(InputError, match="unknown kind"):
+        read_responses(tmp_path / "responses.csv")
+    np.savez(tmp_path / "two.npz", a=FLAT, b=FLAT)
+    with pytest.raises(InputError, match=r"\['a', 'b'\]"):
+        read_responses(tmp_path / "two.npz")
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_responses(tmp_path / "pickled.npy")
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 6, 4), (0, 4), (6, 0)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(InputError, match="allowed: \\(stimuli, units\\)"):
+        checked_responses(np.ones(shape))
+
+
+def test_values_that_are_no_numbers_are_refused():
+    holes = FLAT.copy()
+    holes[2, 1] = holes[3, 1] = np.nan
+    with pytest.raises(InputError, match=r"2 responses of 1 units.*\(2, 1\)"):
+        checked_responses(holes)
+    with pytest.raises(InputError, match="numbers"):
+        checked_responses([["a", "b"]])

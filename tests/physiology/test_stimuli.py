@@ -1,0 +1,263 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vonenet.errors import InputError
+from vonenet.physiology.canvas import Canvas, Window
+from vonenet.physiology.render import render
+from vonenet.physiology.stimuli import (
+    Annulus,
+    BandNoise,
+    Bar,
+    Blank,
+    Gabor,
+    Grating,
+    Plaid,
+    SparseNoise,
+    Spot,
+    phase_series,
+)
+from vonenet.v1.gabor import gabor_kernels
+from vonenet.v1.parameters import draw_parameters
+
+CANVAS = Canvas(degrees=8, pixels=224, in_chans=1)
+PIXEL_DEG = 8 / 224
+STIMULI = [
+    Blank(mean_luminance=0.4),
+    Grating(orientation_deg=30, frequency_cpd=1.3, diameter_deg=3, edge_deg=0.5, x_deg=0.4),
+    Grating(orientation_deg=75, frequency_cpd=3, contrast=0.2, inner_diameter_deg=1),
+    Spot(diameter_deg=1, contrast=-0.5, y_deg=0.2),
+    Annulus(diameter_deg=2, inner_diameter_deg=1),
+    Bar(orientation_deg=30, width_deg=0.2, length_deg=2),
+    Gabor(orientation_deg=10, frequency_cpd=2, sigma_x_deg=0.2, sigma_y_deg=0.4),
+    Plaid(
+        first=Grating(orientation_deg=0, frequency_cpd=1, contrast=0.5),
+        second=Grating(orientation_deg=90, frequency_cpd=2, contrast=0.3, diameter_deg=2),
+    ),
+    SparseNoise(square_deg=0.25, density=0.3),
+    BandNoise(low_cpd=1, high_cpd=2),
+]
+
+
+def modulation(stimulus, canvas=CANVAS):
+    """The image about its mean luminance of 0.5, in units of it."""
+    return (2 * render([stimulus], canvas)[0, 0] - 1).double()
+
+
+@pytest.mark.parametrize(("down", "right"), [(8, 0), (0, 16), (3, 4), (-12, 5), (20, 21)])
+@pytest.mark.parametrize("phase_deg", [0.0, 70.0])
+def test_a_grating_is_one_frequency_of_its_orientation_contrast_and_phase(down, right, phase_deg):
+    """Whole numbers of cycles in the canvas fall into one bin of its Fourier transform."""
+    orientation = math.degrees(math.atan2(right, down))
+    grating = Grating(
+        orientation_deg=orientation,
+        frequency_cpd=math.hypot(down, right) / 8,
+        phase_deg=phase_deg,
+        contrast=0.6,
+    )
+    spectrum = torch.fft.fft2(modulation(grating)) / 224**2
+    # The transform counts from the first pixel, a phase from the centre
+    from_first = 2 * math.pi * (down + right) * (0.5 - 112) / 224 + math.radians(phase_deg)
+    expected = 0.3 * complex(math.cos(from_first), math.sin(from_first))
+    assert abs(spectrum[down, right] - expected) < 1e-5
+    spectrum[down, right] = spectrum[-down, -right] = 0
+    assert spectrum.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.03, 0.5, 1.0])
+@pytest.mark.parametrize("mean", [0.5, 0.3])
+def test_contrast_is_michelson_around_the_mean_luminance(contrast, mean):
+    grating = Grating(orientation_deg=90, frequency_cpd=0.5, contrast=contrast, mean_luminance=mean)
+    image = render([grating], CANVAS)
+    low, high = image.min(), image.max()
+    assert (high - low) / (high + low) == pytest.approx(contrast, abs=2e-3)
+    assert image.mean() == pytest.approx(mean, abs=1e-5)
+
+
+def test_a_gabor_is_what_the_v1_filter_of_the_same_parameters_sees():
+    """Orientation, frequency and phase mean here what they mean to the V1 room."""
+    parameters = draw_parameters(50, seed=3)
+    kernels = gabor_kernels(parameters, pixels_per_degree=28, kernel_size=25)
+    canvas = Canvas(degrees=25 / 28, pixels=25, in_chans=1)
+    gabors = [
+        Gabor(
+            orientation_deg=parameters.orientation_deg[i],
+            frequency_cpd=parameters.frequency_cpd[i],
+            phase_deg=parameters.phase_deg[i],
+            sigma_x_deg=parameters.sigma_x_deg[i],
+            sigma_y_deg=parameters.sigma_y_deg[i],
+        )
+        for i in range(50)
+    ]
+    patterns = 2 * render(gabors, canvas)[:, 0].double() - 1
+    amplitude = 2 * math.pi * parameters.sigma_x_deg * parameters.sigma_y_deg * 28**2
+    expected = kernels * torch.from_numpy(amplitude)[:, None, None]
+    torch.testing.assert_close(patterns, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("orientation_deg", "along"), [(0, (1, 0)), (90, (0, 1)), (45, (1, 1)), (135, (-1, 1))]
+)
+def test_bars_lean_counter_clockwise_from_horizontal_as_one_sees_them(orientation_deg, along):
+    bar = modulation(Bar(orientation_deg=orientation_deg, width_deg=0.3, length_deg=4))
+    right, up = along
+    step = 30
+    assert bar[112 - step * up, 112 + step * right] == 1
+    assert bar[112 - step * right, 112 - step * up] == 0
+
+
+def test_positions_are_right_and_up_from_the_centre():
+    spot = modulation(Spot(diameter_deg=0.5, x_deg=1, y_deg=2))
+    rows, columns = torch.nonzero(spot > 0.5, as_tuple=True)
+    assert (columns.double().mean() + 0.5 - 112) * PIXEL_DEG == pytest.approx(1, abs=1e-3)
+    assert (112 - rows.double().mean() - 0.5) * PIXEL_DEG == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 0.77])
+@pytest.mark.parametrize("pixels", [4, 9.3, 60])
+def test_areas_are_right_to_a_hundredth(pixels, offset):
+    """Whatever the place of the shape among the pixels."""
+    size, place = pixels * PIXEL_DEG, offset * PIXEL_DEG
+    at = {"x_deg": place, "y_deg": -place / 3}
+    spot = Spot(diameter_deg=size, **at)
+    ring = Annulus(diameter_deg=2 * size, inner_diameter_deg=size, **at)
+    bar = Bar(orientation_deg=33, width_deg=size, length_deg=2 * size, **at)
+    areas = {spot: math.pi / 4 * size**2, ring: 3 * math.pi / 4 * size**2, bar: 2 * size**2}
+    for stimulus, area in areas.items():
+        assert modulation(stimulus).sum() * PIXEL_DEG**2 == pytest.approx(area, rel=0.01)
+
+
+def test_a_soft_edge_is_a_raised_cosine_about_the_diameter():
+    spot = Spot(diameter_deg=3, edge_deg=1, x_deg=PIXEL_DEG / 2, y_deg=-PIXEL_DEG / 2)
+    profile = modulation(spot)[112, 112:]
+    distance = torch.arange(len(profile)) * PIXEL_DEG
+    expected = 0.5 + 0.5 * torch.cos(math.pi * (distance - 1).clamp(0, 1))
+    torch.testing.assert_close(profile, expected.double(), atol=1e-5, rtol=0)
+
+
+def test_a_grating_stays_within_its_aperture():
+    grating = Grating(
+        orientation_deg=20, frequency_cpd=2, diameter_deg=4, inner_diameter_deg=2, x_deg=1
+    )
+    full = Grating(orientation_deg=20, frequency_cpd=2, x_deg=1)
+    x, y = CANVAS.coordinates(CANVAS.whole)
+    distance = torch.hypot(x - 1, y)
+    inside = (distance > 1 + PIXEL_DEG) & (distance < 2 - PIXEL_DEG)
+    outside = (distance < 1 - PIXEL_DEG) | (distance > 2 + PIXEL_DEG)
+    assert torch.equal(modulation(grating)[inside], modulation(full)[inside])
+    assert (modulation(grating)[outside] == 0).all()
+
+
+def test_a_plaid_is_the_sum_of_its_gratings():
+    first = Grating(orientation_deg=0, frequency_cpd=1, contrast=0.5)
+    second = Grating(orientation_deg=60, frequency_cpd=2, contrast=0.25, diameter_deg=3)
+    plaid = modulation(Plaid(first=first, second=second))
+    torch.testing.assert_close(plaid, modulation(first) + modulation(second), atol=1e-6, rtol=0)
+
+
+def test_band_noise_has_equal_power_within_its_band_and_none_without():
+    noise = BandNoise(
+        low_cpd=1, high_cpd=3, orientation_deg=30, half_width_deg=20, contrast=0.15, seed=4
+    )
+    image = modulation(noise)
+    amplitude = torch.fft.fft2(image).abs().numpy()
+    frequency = np.fft.fftfreq(224, PIXEL_DEG)
+    down, right = np.meshgrid(frequency, frequency, indexing="ij")
+    in_band = (np.hypot(down, right) >= 1) & (np.hypot(down, right) <= 3)
+    angle = np.rad2deg(np.arctan2(right, down)) % 180
+    in_band &= np.abs(angle - 30) <= 20
+    assert image.std(unbiased=False) == pytest.approx(0.15, rel=1e-3)
+    assert amplitude[in_band].min() > 0.99 * amplitude[in_band].max() > 0
+    assert amplitude[~in_band].max() < 1e-3 * amplitude.max()
+
+
+@pytest.mark.parametrize(
+    "noise", [BandNoise(low_cpd=1, high_cpd=3), SparseNoise(square_deg=0.25)], ids=type
+)
+def test_noise_depends_on_its_seed_alone(noise):
+    another = type(noise)(**{**vars(noise), "seed": 1})
+    assert torch.equal(modulation(noise), modulation(noise))
+    assert not torch.equal(modulation(noise), modulation(another))
+
+
+def test_sparse_noise_is_squares_of_its_density_and_size():
+    noise = modulation(SparseNoise(square_deg=0.25, density=0.2, contrast=0.8, seed=2))
+    values, counts = noise.round(decimals=4).unique(return_counts=True)
+    assert values.tolist() == [-0.8, 0, 0.8]
+    assert (counts / counts.sum()).numpy() == pytest.approx([0.1, 0.8, 0.1], abs=0.03)
+    # Squares of 7 pixels with one in the middle of the canvas: edges are 3.5 px from the centre
+    assert set((torch.nonzero(noise.diff(dim=1).abs().sum(dim=0))[:, 0] + 1).tolist()) <= {
+        edge for edge in range(224) if (edge - 112 - 3.5) % 7 in (0.5, 6.5, 0)
+    }
+
+
+def test_a_window_holds_the_same_pixels_as_the_whole():
+    window = Window(top=90, left=101, height=40, width=33)
+    whole = render(STIMULI, CANVAS)
+    assert torch.equal(render(STIMULI, CANVAS, window), whole[:, :, 90:130, 101:134])
+
+
+def test_colour_images_are_grey_and_mixed_kinds_keep_their_places():
+    canvas = Canvas(degrees=2, pixels=56)
+    images = render(STIMULI, canvas)
+    assert images.shape == (len(STIMULI), 3, 56, 56)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert torch.equal(images[:, 0], images[:, 2])
+    for stimulus, image in zip(STIMULI, images, strict=True):
+        assert torch.equal(render([stimulus], canvas)[0], image)
+    assert (images[0] == 0.4).all()
+
+
+def test_a_phase_series_is_a_cycle():
+    grating = Grating(orientation_deg=45, frequency_cpd=2, phase_deg=10)
+    series = phase_series(grating, 4)
+    assert [each.phase_deg for each in series] == [10, 100, 190, 280]
+    assert {each.frequency_cpd for each in series} == {2}
+    images = torch.stack([modulation(each) for each in series])
+    assert images.sum(dim=0).abs().max() < 1e-5
+
+
+GRATING = {"orientation_deg": 0, "frequency_cpd": 1}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Canvas(0, 224), "degrees must be above 0, got 0"),
+        (lambda: Canvas(8, 1), "pixels must be 2 or more, got 1"),
+        (lambda: Canvas(8, 224, 2), "in_chans must be 3"),
+        (lambda: Grating(**GRATING, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),
+        (lambda: Grating(**GRATING, contrast=-0.5), r"contrast must be in \[0, 1\], got -0.5"),
+        (lambda: Grating(**GRATING, contrast=math.nan), "contrast must be in"),
+        (lambda: Grating(orientation_deg=0, frequency_cpd=0), "frequency_cpd must be above 0"),
+        (
+            lambda: Grating(**GRATING, diameter_deg=1, inner_diameter_deg=2),
+            "diameter_deg must be above inner_diameter_deg=2",
+        ),
+        (lambda: Grating(**GRATING, edge_deg=-1), "edge_deg must be 0 or more"),
+        (lambda: Blank(mean_luminance=1), r"mean_luminance must be in \(0, 1\)"),
+        (lambda: Spot(diameter_deg=1, mean_luminance=0.8), "highest contrast there is 0.25"),
+        (lambda: Annulus(diameter_deg=1, inner_diameter_deg=1), "below diameter_deg=1"),
+        (lambda: Bar(orientation_deg=0, width_deg=0, length_deg=1), "width_deg must be above 0"),
+        (lambda: SparseNoise(square_deg=1, density=0), "density must be in"),
+        (lambda: BandNoise(low_cpd=3, high_cpd=2), "a band needs"),
+        (lambda: BandNoise(low_cpd=1, high_cpd=2, contrast=0.5), r"\[0, 0.3\]"),
+        (
+            lambda: Plaid(first=Grating(**GRATING), second=Grating(**GRATING, contrast=0.1)),
+            "brighter than white",
+        ),
+        (lambda: phase_series(Grating(**GRATING), 0), "phases must be 1 or more"),
+        (lambda: render([BandNoise(low_cpd=1.01, high_cpd=1.02)], CANVAS), "no frequency"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_dark_shapes_may_be_black_on_a_bright_background():
+    assert render([Spot(diameter_deg=1, contrast=-1, mean_luminance=0.9)], CANVAS).min() == 0

@@ -1,0 +1,317 @@
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vonenet.data import PixelModel
+from vonenet.errors import InputError
+from vonenet.physiology.canvas import Canvas, Window
+from vonenet.physiology.layers import find_layer
+from vonenet.physiology.render import render
+from vonenet.physiology.stimuli import Blank, Grating, Spot
+from vonenet.physiology.subject import Subject
+from vonenet.v1.block import VOneBlock
+
+CANVAS = Canvas(degrees=2, pixels=64)
+STIMULI = [
+    Blank(),
+    *(Grating(orientation_deg=a, frequency_cpd=3, phase_deg=a) for a in range(0, 180, 20)),
+    Spot(diameter_deg=0.5, contrast=-1),
+]
+
+
+def network(*layers):
+    """A small network that takes pixels; its first layer is called `first`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first = nn.Conv2d(3, 6, 9, stride=4, padding=4)
+    named = {"first": first} | {f"later{i}": layer for i, layer in enumerate(layers)}
+    return PixelModel(nn.Sequential(OrderedDict(named)), 0.5, 0.5)
+
+
+class Refusing(nn.Module):
+    def forward(self, images):
+        raise AssertionError("should not be reached")
+
+
+class Jitter(nn.Module):
+    """Noise that nothing can leave out."""
+
+    def forward(self, images):
+        return images + torch.randn_like(images)
+
+
+class Returning(nn.Module):
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, images):
+        return self.make(images)
+
+
+def test_responses_are_the_layers_own_at_the_middle_of_its_map():
+    model = network(nn.ReLU())
+    subject = Subject(model, "first", CANVAS)
+    responses = subject.respond(STIMULI)
+    with torch.no_grad():
+        expected = model.model.first(model.normalise(render(STIMULI, CANVAS)))[:, :, 8, 8]
+    assert responses.shape == (1, len(STIMULI), 6)
+    assert responses.dtype == np.float32
+    np.testing.assert_allclose(responses[0], expected.numpy(), atol=1e-6)
+    np.testing.assert_array_equal(subject.mean_response(STIMULI), responses[0])
+    assert subject.map_shape == (6, 16, 16)
+    assert subject.units.tolist() == [[channel, 8, 8] for channel in range(6)]
+    assert len(subject) == 6
+    assert not subject.is_stochastic
+
+
+def test_chosen_units_are_recorded_in_their_order():
+    model = network()
+    units = [[5, 0, 15], [0, 3, 2], [5, 0, 15]]
+    subject = Subject(model, "first", CANVAS, units=np.array(units), batch_size=4)
+    with torch.no_grad():
+        maps = model(render(STIMULI, CANVAS))
+    expected = np.stack([maps[:, c, row, column].numpy() for c, row, column in units], axis=1)
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected, atol=1e-6)
+
+
+def test_only_what_the_units_see_is_computed():
+    """The kernel is 9 px wide, its middle at pixel 32: rows 28 to 36, in steps of 4."""
+    window = Subject(network(), "first", CANVAS).window
+    assert window == Window(top=16, left=16, height=32, width=32)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.GroupNorm(2, 6), Returning(lambda x: x - x.mean(dim=(2, 3), keepdim=True))],
+    ids=["group_norm", "mean"],
+)
+def test_units_that_see_everything_are_shown_everything(layer):
+    model = network(layer)
+    subject = Subject(model, "later0", CANVAS)
+    assert subject.window == CANVAS.whole
+    with torch.no_grad():
+        expected = model(render(STIMULI, CANVAS))[:, :, 8, 8]
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected.numpy(), atol=1e-6)
+
+
+def test_a_model_of_one_size_is_shown_all_of_it():
+    model = network(Returning(lambda x: x + torch.zeros(6, 16, 16)))
+    assert Subject(model, "later0", CANVAS).window == CANVAS.whole
+
+
+def test_what_follows_the_layer_is_not_computed():
+    model = network(Refusing())
+    assert Subject(model, "first", CANVAS).respond(STIMULI).shape == (1, len(STIMULI), 6)
+
+
+@pytest.mark.parametrize("name", ["first", "model.first"])
+def test_layers_have_the_names_of_the_model_inside(name):
+    model = network()
+    assert find_layer(model, name) is model.model.first
+    assert find_layer(model.model, "first") is model.model.first
+
+
+def test_an_inner_model_called_model_keeps_its_names():
+    """A VOneNet's back-end is its `model`, and so is what a PixelModel wraps."""
+    inner = nn.Module()
+    inner.model = nn.ModuleDict({"layer1": nn.Identity()})
+    assert find_layer(PixelModel(inner, 0, 1), "model") is inner.model
+    assert find_layer(PixelModel(inner, 0, 1), "model.layer1") is inner.model["layer1"]
+    assert find_layer(PixelModel(inner, 0, 1), "model.model.layer1") is inner.model["layer1"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "message"),
+    [
+        (nn.ReLU(), "frist", "no layer 'frist'; near names: first"),
+        (nn.Flatten(), "later0", r"'later0' has no spatial extent: its output is \(1, 1536\)"),
+        (nn.AdaptiveAvgPool2d(1), "later0", "no spatial extent"),
+        (Returning(lambda x: (x, x)), "later0", "returns a tuple"),
+        (Returning(lambda x: x.flatten(2).mT[:, :13]), "later0", "13 tokens, which are no square"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "later0.1", "not take images of 3x64x64"),
+    ],
+)
+def test_layers_that_cannot_be_recorded_are_named(layer, name, message):
+    with pytest.raises(InputError, match=message):
+        Subject(network(layer), name, CANVAS)
+
+
+def test_a_layer_that_is_never_called_is_named():
+    model = network()
+    model.model.first.register_module("unused", nn.ReLU())
+    with pytest.raises(InputError, match="never called"):
+        Subject(model, "first.unused", CANVAS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trials": 0}, "trials must be 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"units": np.array([[6, 0, 0]])}, r"the largest asked for is \(6, 0, 0\)"),
+        ({"units": np.array([[0, -1, 0]])}, "must lie in the map"),
+        ({"units": np.array([0, 0, 0])}, r"units must be \(n, 3\)"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        Subject(network(), "first", CANVAS, **settings)
+
+
+@pytest.mark.parametrize("beside", [0, 1, 2, 5])
+def test_tokens_are_put_in_their_square(beside):
+    def tokens(maps):
+        extra = maps.new_full((len(maps), beside, maps.shape[1]), 100.0)
+        return torch.cat([extra, maps.flatten(2).mT], dim=1)
+
+    model = network(Returning(tokens))
+    expected = Subject(model, "first", CANVAS).respond(STIMULI)
+    found = Subject(model, "later0", CANVAS)
+    assert found.map_shape == (6, 16, 16)
+    np.testing.assert_allclose(found.respond(STIMULI), expected, atol=1e-6)
+
+
+def test_channels_may_come_last():
+    model = network(Returning(lambda maps: maps.permute(0, 2, 3, 1)))
+    found = Subject(model, "later0", CANVAS)
+    assert found.map_shape == (6, 16, 16)
+    np.testing.assert_allclose(
+        found.respond(STIMULI), Subject(model, "first", CANVAS).respond(STIMULI), atol=1e-6
+    )
+
+
+def state(model):
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+    modes = [module.training for module in model.modules()]
+    own = [set(vars(module)) for module in model.modules()]
+    gradients = [parameter.requires_grad for parameter in model.parameters()]
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return hooks, modes, own, gradients, torch.get_rng_state().tolist(), weights
+
+
+def staged_network(**settings):
+    block = VOneBlock(
+        simple_channels=8, complex_channels=8, image_size=64, visual_degrees=2, **settings
+    )
+    return PixelModel(nn.Sequential(block, nn.BatchNorm2d(16), nn.Dropout(0.5)), 0.5, 0.5)
+
+
+def test_the_model_is_left_as_it_was():
+    model = staged_network().train()
+    model.model[1].eval()
+    before = state(model)
+    for layer in ("0", "1"):
+        subject = Subject(model, layer, CANVAS, trials=2, mean_response=True)
+        subject.respond(STIMULI)
+        subject.mean_response(STIMULI)
+    with pytest.raises(InputError, match="needed"):
+        Subject(PixelModel(nn.Sequential(model, nn.Flatten()), 0, 1), "1", CANVAS)
+    after = state(model)
+    assert before[:5] == after[:5]
+    assert all(torch.equal(before[5][name], tensor) for name, tensor in after[5].items())
+
+
+def test_a_staged_layers_mean_response_has_no_noise():
+    model = staged_network()
+    subject = Subject(model, "0", CANVAS, mean_response=True)
+    block, pixels = model.model[0], render(STIMULI, CANVAS)
+    expected = block.mean_response(model.normalise(pixels))[:, :, 16, 16]
+    assert subject.is_stochastic
+    assert subject.has_mean_response
+    assert subject.uses_mean_response
+    assert subject.window != CANVAS.whole
+    np.testing.assert_allclose(subject.mean_response(STIMULI), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_trials_scatter_about_the_mean_response_as_the_noise_does():
+    """Before rectification: responses so far above 0 that it changes nothing."""
+    model = staged_network(k_exc=2000)
+    subject = Subject(model, "0", CANVAS, trials=400)
+    mean = subject.mean_response(STIMULI, before_noise=True)
+    trials = subject.respond(STIMULI)
+    driven = mean > 40
+    deviation = model.model[0].noise.standard_deviation(torch.from_numpy(mean)).numpy()
+    assert trials.shape == (400, len(STIMULI), 16)
+    assert driven.sum() > 40
+    z = (trials - mean)[:, driven] / deviation[driven]
+    assert np.abs(z.mean(axis=0)).max() < 5 / 20
+    assert z.std(axis=0).mean() == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(subject.mean_response(STIMULI), trials.mean(axis=0), rtol=1e-4)
+
+
+def test_a_layer_after_the_noise_is_recorded_with_and_without_it():
+    model = staged_network()
+    subject = Subject(model, "1", CANVAS, trials=3, mean_response=True)
+    first = Subject(model, "0", CANVAS, mean_response=True).mean_response(STIMULI)
+    norm = model.model[1]
+    expected = first / np.sqrt(norm.running_var.numpy() + norm.eps)
+    np.testing.assert_allclose(subject.mean_response(STIMULI), expected, rtol=1e-4, atol=1e-4)
+    assert subject.window != CANVAS.whole
+    trials = subject.respond(STIMULI)
+    assert trials.shape == (3, len(STIMULI), 16)
+    assert (trials[0] != trials[1]).any()
+
+
+def test_noise_that_cannot_be_left_out_is_averaged_over_trials():
+    subject = Subject(network(Jitter()), "later0", CANVAS, trials=3, mean_response=True)
+    assert subject.is_stochastic
+    assert not subject.has_mean_response
+    assert not subject.uses_mean_response
+    trials = subject.respond(STIMULI)
+    np.testing.assert_allclose(subject.mean_response(STIMULI), trials.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_the_seed_sets_the_noise(layer):
+    model = staged_network()
+
+    def recorded(seed, stimuli=STIMULI):
+        return Subject(model, layer, CANVAS, trials=2, seed=seed).respond(stimuli)
+
+    np.testing.assert_array_equal(recorded(0), recorded(0))
+    assert (recorded(0) != recorded(1)).any()
+    subject = Subject(model, layer, CANVAS, trials=2)
+    subject.respond(STIMULI[:4])  # what was shown before does not matter
+    np.testing.assert_array_equal(subject.respond(STIMULI), recorded(0))
+
+
+def test_stimuli_do_not_share_their_noise():
+    subject = Subject(staged_network(), "0", CANVAS, trials=2)
+    unseen = Spot(diameter_deg=0.1, x_deg=0.9, y_deg=0.9)
+    shown = [[Blank()] * 8, [unseen] * 8]
+    np.testing.assert_array_equal(*(subject.mean_response(s, before_noise=True) for s in shown))
+    first, second = (subject.respond(stimuli) for stimuli in shown)
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, subject.respond([Blank(mean_luminance=0.5)] * 8))
+
+
+def test_a_deterministic_layer_is_recorded_once():
+    subject = Subject(network(), "first", CANVAS, trials=20)
+    assert subject.trials == 1
+    assert subject.respond(STIMULI, trials=5).shape == (1, len(STIMULI), 6)
+
+
+def test_a_subject_in_training_mode_is_recorded_in_eval_mode():
+    model = network(nn.Dropout(0.5)).train()
+    assert not Subject(model, "later0", CANVAS).is_stochastic
+    assert model.training
+
+
+def test_a_progress_bar_is_shown_when_asked_for(capsys):
+    subject = Subject(network(), "first", CANVAS)
+    subject.respond(STIMULI)
+    assert capsys.readouterr().err == ""
+    subject.respond(STIMULI, progress="gratings")
+    assert "gratings" in capsys.readouterr().err
+
+
+def test_grey_models_are_shown_grey_images():
+    model = PixelModel(nn.Sequential(nn.Conv2d(1, 2, 9, stride=4, padding=4)), 0.5, 0.5)
+    subject = Subject(model, "0", Canvas(degrees=2, pixels=64, in_chans=1))
+    assert subject.respond(STIMULI).shape == (1, len(STIMULI), 2)
+    with pytest.raises(InputError, match="3x64x64"):
+        Subject(model, "0", CANVAS)

@@ -1,0 +1,213 @@
+"""What is read off tuning curves, against curves whose properties have a formula."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import iv
+
+from vonenet.errors import InputError
+from vonenet.physiology.tuning import (
+    HALF_POWER,
+    circular_variance,
+    half_bandwidth,
+    modulation_ratio,
+    orthogonal_preferred_ratio,
+    preferred_orientation,
+    sf_peak_and_bandwidth,
+)
+
+ORIENTATIONS = np.arange(12) * 15.0
+DIRECTIONS = np.arange(24) * 15.0
+FREQUENCIES = 0.386 * 2 ** (np.arange(22) / 4)
+PHASES = np.arange(8) * 45.0
+ANGULAR = (
+    circular_variance,
+    half_bandwidth,
+    orthogonal_preferred_ratio,
+    preferred_orientation,
+)
+
+
+def von_mises(angles, kappa, preferred=37.0):
+    return np.exp(kappa * (np.cos(2 * np.deg2rad(angles - preferred)) - 1))
+
+
+def log_gaussian(peak_cpd, sigma_octaves):
+    return np.exp(-(np.log2(FREQUENCIES / peak_cpd) ** 2) / (2 * sigma_octaves**2))
+
+
+@pytest.mark.parametrize("angles", [ORIENTATIONS, DIRECTIONS, ORIENTATIONS - 22.5])
+@pytest.mark.parametrize("kappa", [0.1, 1.0, 2.5])
+def test_circular_variance_of_a_von_mises_curve(angles, kappa):
+    expected = 1 - iv(1, kappa) / iv(0, kappa)
+    assert circular_variance(angles, von_mises(angles, kappa)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_circular_variance_at_its_ends():
+    one = np.zeros(12)
+    one[3] = 7.0
+    assert circular_variance(ORIENTATIONS, one) == pytest.approx(0)
+    assert circular_variance(ORIENTATIONS, np.full(12, 7.0)) == pytest.approx(1)
+
+
+@given(preferred=st.floats(0, 179.9), kappa=st.floats(0.2, 2), scale=st.floats(1e-3, 1e3))
+def test_the_preferred_orientation_is_found_between_the_angles_shown(preferred, kappa, scale):
+    found = preferred_orientation(ORIENTATIONS, scale * von_mises(ORIENTATIONS, kappa, preferred))
+    assert 0 <= found < 180
+    assert abs((found - preferred + 90) % 180 - 90) < 0.1
+
+
+def test_an_orientation_of_0_is_not_180():
+    curves = np.stack([von_mises(ORIENTATIONS, 2.0, angle) for angle in (0.0, -1e-9, 180.0)])
+    assert np.all(preferred_orientation(ORIENTATIONS, curves) < 180)
+
+
+@pytest.mark.parametrize("angles", [ORIENTATIONS, DIRECTIONS])
+def test_orthogonal_over_preferred(angles):
+    curve = 1 + 3 * von_mises(angles, 2.0, preferred=45.0)
+    expected = (1 + 3 * np.exp(-4.0)) / 4
+    assert orthogonal_preferred_ratio(angles, curve) == pytest.approx(expected)
+
+
+def test_the_two_orthogonals_of_a_direction_are_averaged():
+    curve = np.ones(24)
+    curve[[2, 8, 20]] = 10, 3, 5  # 30 degrees, and 90 to either side
+    assert orthogonal_preferred_ratio(DIRECTIONS, curve) == pytest.approx(0.4)
+
+
+def test_an_orthogonal_that_was_not_shown_is_interpolated():
+    curve = np.array([9.0, 1, 1, 1, 2, 4, 1, 1, 1])  # 80 and 100 degrees off the peak: 2 and 4
+    assert orthogonal_preferred_ratio(np.arange(9) * 20.0, curve) == pytest.approx(3 / 9)
+
+
+def hanning_transfer(cycles_per_degree, reach_deg=27.0):
+    """What a Hanning window that is zero from `reach_deg` on leaves of a sinusoid."""
+    x = 2 * cycles_per_degree * reach_deg
+    return np.sinc(x) / (1 - x**2)
+
+
+@pytest.mark.parametrize("level", [0.5, HALF_POWER, 0.9])
+@pytest.mark.parametrize("preferred", [0.0, 52.0, 172.5])
+def test_half_bandwidth_of_a_cosine_under_a_hanning_window(level, preferred):
+    curve = 1 + np.cos(2 * np.deg2rad(ORIENTATIONS - preferred))
+    left = hanning_transfer(1 / 180)
+    expected = np.rad2deg(np.arccos((level * (1 + left) - 1) / left)) / 2
+    found = half_bandwidth(ORIENTATIONS, curve, level)
+    assert found == pytest.approx(expected, abs=0.02)
+    assert found > np.rad2deg(np.arccos(2 * level - 1)) / 2 + 0.2  # wider than without
+
+
+def test_half_bandwidth_does_not_depend_on_how_finely_angles_are_sampled():
+    coarse, fine = (half_bandwidth(a, von_mises(a, 2.0)) for a in (ORIENTATIONS, np.arange(180.0)))
+    assert coarse == pytest.approx(fine, abs=0.2)
+
+
+def test_half_bandwidth_of_a_direction_curve_is_that_of_its_own_peak():
+    one_way = np.where(np.abs(DIRECTIONS - 90) <= 90, von_mises(DIRECTIONS, 3.0, 90.0), 0.0)
+    both = von_mises(DIRECTIONS, 3.0, 90.0)
+    found = half_bandwidth(DIRECTIONS, np.stack([one_way, both]))
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
+def test_a_curve_that_never_falls_to_the_level_has_no_bandwidth():
+    assert np.isnan(half_bandwidth(ORIENTATIONS, 5 + von_mises(ORIENTATIONS, 2.0)))
+
+
+@pytest.mark.parametrize(("peak", "sigma"), [(1.3, 0.5), (3.0, 0.8), (6.1, 0.4)])
+@pytest.mark.parametrize("level", [0.5, HALF_POWER])
+def test_frequency_tuning_of_a_log_gaussian(peak, sigma, level):
+    tuning = sf_peak_and_bandwidth(FREQUENCIES, log_gaussian(peak, sigma), level)
+    octaves = sigma * np.sqrt(-2 * np.log(level))
+    assert np.log2(tuning.peak_cpd / peak) == pytest.approx(0, abs=0.01)
+    assert tuning.low_cut_cpd == pytest.approx(peak * 2**-octaves, rel=2e-3)
+    assert tuning.high_cut_cpd == pytest.approx(peak * 2**octaves, rel=2e-3)
+    assert tuning.bandwidth_octaves == pytest.approx(2 * octaves, abs=5e-3)
+    assert tuning.bandwidth_percent == pytest.approx(100 * 2 ** (-2 * octaves), abs=0.2)
+    assert tuning.selective
+
+
+def test_frequency_tuning_takes_the_cuts_nearest_to_the_peak():
+    two_peaks = np.maximum(log_gaussian(6.0, 0.3), 0.9 * log_gaussian(1.0, 0.3))
+    alone, both = (sf_peak_and_bandwidth(FREQUENCIES, c) for c in (log_gaussian(6, 0.3), two_peaks))
+    assert both.low_cut_cpd == pytest.approx(alone.low_cut_cpd, rel=1e-2)
+
+
+def test_a_curve_open_at_one_end_has_a_peak_and_one_cut():
+    tuning = sf_peak_and_bandwidth(FREQUENCIES, np.stack([1 / FREQUENCIES, FREQUENCIES]))
+    assert tuning.peak_cpd == pytest.approx([FREQUENCIES[0], FREQUENCIES[-1]])
+    assert tuning.high_cut_cpd[0] == pytest.approx(FREQUENCIES[0] / HALF_POWER, rel=1e-2)
+    assert tuning.low_cut_cpd[1] == pytest.approx(FREQUENCIES[-1] * HALF_POWER, rel=1e-2)
+    assert np.isnan([tuning.low_cut_cpd[0], tuning.high_cut_cpd[1]]).all()
+    assert np.isnan(tuning.bandwidth_percent).all()
+    assert not tuning.selective.any()
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.3, 1.0])
+def test_modulation_ratio_is_the_depth_of_a_sinusoid(depth):
+    curve = 5 * (1 + depth * np.cos(np.deg2rad(PHASES - 20)))
+    assert modulation_ratio(PHASES, curve) == pytest.approx(depth)
+
+
+def test_modulation_ratio_of_half_wave_rectification_is_half_pi():
+    phases = np.arange(256) * 360 / 256
+    curve = np.maximum(np.cos(np.deg2rad(phases - 33)), 0)
+    assert modulation_ratio(phases, curve) == pytest.approx(np.pi / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("function", ANGULAR)
+def test_silent_units_and_nan_are_undefined_and_leave_others_alone(function):
+    good = von_mises(ORIENTATIONS, 3.0)
+    broken = np.where(np.arange(12) == 5, np.nan, good)
+    found = function(ORIENTATIONS, np.stack([good, np.zeros(12), broken, 7 * good]))
+    assert np.isnan(found).tolist() == [False, True, True, False]
+    assert found[0] == pytest.approx(float(function(ORIENTATIONS, good)))
+    assert found[3] == pytest.approx(found[0])
+
+
+def test_flat_curves():
+    flat = np.full(12, 0.1) * (1 + 1e-9 * np.arange(12))
+    assert np.isnan(preferred_orientation(ORIENTATIONS, flat))
+    assert np.isnan(half_bandwidth(ORIENTATIONS, flat))
+    assert orthogonal_preferred_ratio(ORIENTATIONS, flat) == pytest.approx(1)
+    tuning = sf_peak_and_bandwidth(FREQUENCIES, np.full((2, 22), [[0.1], [0.0]]))
+    for each in (tuning.peak_cpd, tuning.low_cut_cpd, tuning.high_cut_cpd):
+        assert np.isnan(each).all()
+    assert not tuning.selective.any()
+    assert np.isnan(modulation_ratio(PHASES, np.zeros(8)))
+    assert np.isnan(modulation_ratio(PHASES, np.cos(np.deg2rad(PHASES)) - 1))
+
+
+@pytest.mark.parametrize("function", ANGULAR)
+def test_units_keep_their_shape(function):
+    curves = von_mises(ORIENTATIONS, 3.0) * np.arange(1.0, 7.0).reshape(2, 3, 1)
+    assert function(ORIENTATIONS, curves).shape == (2, 3)
+    assert np.shape(function(ORIENTATIONS, curves[0, 0].astype(np.float32))) == ()
+
+
+@pytest.mark.parametrize(
+    "angles",
+    [
+        ORIENTATIONS[:-1],  # a gap
+        np.linspace(0, 180, 12),  # the last is the first again
+        ORIENTATIONS[::-1],
+        [0.0, 90.0],
+        ORIENTATIONS / 2,
+    ],
+)
+def test_angles_that_do_not_divide_a_circle_are_refused(angles):
+    with pytest.raises(InputError, match="allowed"):
+        circular_variance(angles, np.ones(len(angles)))
+
+
+def test_shapes_that_do_not_match_are_refused():
+    with pytest.raises(InputError, match=r"\(11, 12\)|\(12, 11\)"):
+        half_bandwidth(ORIENTATIONS, np.ones((12, 11)))
+    with pytest.raises(InputError, match="covers 180"):
+        modulation_ratio(ORIENTATIONS, np.ones(12))
+    with pytest.raises(InputError, match="level=1.2"):
+        half_bandwidth(ORIENTATIONS, np.ones(12), level=1.2)
+    with pytest.raises(InputError, match="above 0"):
+        sf_peak_and_bandwidth([0, 1, 2, 3], np.ones(4))
+    with pytest.raises(InputError, match="at least 4"):
+        sf_peak_and_bandwidth([1, 2, 3], np.ones(3))
