@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.data.pictures import (
     encoded,
@@ -23,6 +24,8 @@ from vonenet.data import (
     readable,
     without_broken,
 )
+from vonenet.data.broken import AT_ONCE
+from vonenet.data.decoding import broken_image
 from vonenet.errors import InputError
 
 CUT = encoded(noise_image(40, 40), "JPEG")[:900]
@@ -53,13 +56,13 @@ def test_broken_images_are_named_and_left_out(
 ) -> None:
     address, names = keep(tmp_path)
     data = open_dataset(address, "train", image_size=8)
-    kept, broken = readable(data, progress=False)
+    kept, found = readable(data, progress=False)
     order = [data.describe(index) for index in range(6)]  # a folder's is by class
-    assert sorted(image.name for image in broken) == sorted(names[index] for index in (1, 3, 5))
-    assert [image.index for image in broken] == [
-        index for index, name in enumerate(order) if name in [each.name for each in broken]
+    assert sorted(image.name for image in found) == sorted(names[index] for index in (1, 3, 5))
+    assert [image.index for image in found] == [
+        index for index, name in enumerate(order) if name in [each.name for each in found]
     ]
-    reasons = {image.name: image.reason for image in broken}
+    reasons = {image.name: image.reason for image in found}
     assert "runcated" in reasons[names[1]]
     assert reasons[names[3]] == "it is empty"
     assert reasons[names[5]] == "it is not an image that Pillow knows"
@@ -93,11 +96,30 @@ def test_nothing_left_is_refused(tmp_path: Path) -> None:
         readable(data, progress=False)
 
 
+class Holed(ImageArrays):
+    """Images that cannot be decoded where their level is 255."""
+
+    def whole(self, index: int) -> Image.Image:
+        image = super().whole(index)
+        if levels(image) == [255]:
+            raise broken_image(self.describe(index), "a hole")
+        return image
+
+
+def test_more_images_than_wait_for_a_thread_at_once() -> None:
+    """Those at the ends of what is checked at once are found too."""
+    images = torch.zeros(AT_ONCE + 2, 1, 1, 1, dtype=torch.uint8)
+    holes = [0, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1]
+    images[holes] = 255
+    data = Holed(images, torch.zeros(len(images)), "a", "many")
+    found = find_broken(data, progress=False)
+    assert [image.index for image in found] == holes
+    assert found[1] == BrokenImage(AT_ONCE - 1, f"number {AT_ONCE - 1} of 'many'", "a hole")
+
+
 def test_what_one_process_finds_another_leaves_out() -> None:
-    """Indices are all that has to be sent; more images than wait for a thread at once."""
-    images = torch.arange(5000, dtype=torch.int64).remainder(256).byte().reshape(-1, 1, 1, 1)
-    data = ImageArrays(images, torch.zeros(5000), "a", "many")
-    assert find_broken(data, progress=False) == []
-    kept = without_broken(data, [BrokenImage(index, "", "") for index in (4999, 0, 257)])
-    expected = [index % 256 for index in range(5000) if index not in (0, 257, 4999)]
-    assert [levels(kept.whole(index))[0] for index in range(4997)] == expected
+    """Indices are all that has to be sent."""
+    images = torch.arange(9, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    data = ImageArrays(images, torch.zeros(9), "a", "few")
+    kept = without_broken(data, [BrokenImage(index, "", "") for index in (8, 0, 3)])
+    assert [levels(kept.whole(index)) for index in range(6)] == [[1], [2], [4], [5], [6], [7]]

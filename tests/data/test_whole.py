@@ -108,7 +108,9 @@ def every_kind(tmp_path: Path) -> ConcatDataset[list[int]]:
 
 
 @FORKS
-@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
+@pytest.mark.parametrize(
+    ("start", "workers"), [("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow)]
+)
 def test_worker_processes_read_the_same(
     every_kind: ConcatDataset[list[int]], start: str, workers: int
 ) -> None:

@@ -29,7 +29,7 @@ class BrokenImageError(InputError):
         self.reason = reason
 
 
-def broken(image: str, reason: str) -> BrokenImageError:
+def broken_image(image: str, reason: str) -> BrokenImageError:
     """The error for an image, by what it is called and why it cannot be decoded."""
     return BrokenImageError(f"image {image} cannot be read: {reason}", image, reason)
 
@@ -41,15 +41,15 @@ def decode(encoded: bytes, words: str) -> Image.Image:
         BrokenImageError: If they are no image, or not all of one; the image is called `words`.
     """
     if not encoded:
-        raise broken(words, "it is empty")
+        raise broken_image(words, "it is empty")
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()
             return image
     except UnidentifiedImageError:
-        raise broken(words, "it is not an image that Pillow knows") from None
+        raise broken_image(words, "it is not an image that Pillow knows") from None
     except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, TypeError...
-        raise broken(words, str(error).partition("\n")[0] or type(error).__name__) from error
+        raise broken_image(words, str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def as_channels(image: Image.Image, in_chans: int) -> Image.Image:

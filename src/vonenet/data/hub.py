@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from vonenet.data.decoding import broken
+from vonenet.data.decoding import broken_image
 from vonenet.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS, as_labels, find_column, numbered
 from vonenet.data.splits import choose_split
 from vonenet.data.stores import EncodedStore, Labelled
@@ -60,7 +60,7 @@ class HubStore(EncodedStore):
         try:
             return Path(image["path"] or "").read_bytes()
         except OSError as error:
-            raise broken(self.describe(index), str(error)) from error
+            raise broken_image(self.describe(index), str(error)) from error
 
     def describe(self, index: int) -> str:
         """The row, from 0, of one image."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vonenet.data.decoding import broken
+from vonenet.data.decoding import broken_image
 from vonenet.data.stores import EncodedStore, Labelled
 from vonenet.errors import InputError
 
@@ -72,7 +72,7 @@ class ParquetStore(EncodedStore):
         value = self._images(number)[index - int(self._starts[number])].as_py()
         encoded = value["bytes"] if isinstance(value, dict) else value
         if encoded is None:
-            raise broken(self.describe(index), "the row has no bytes")
+            raise broken_image(self.describe(index), "the row has no bytes")
         return bytes(encoded)
 
     def describe(self, index: int) -> str:

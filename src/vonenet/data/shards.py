@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vonenet.data.decoding import broken
+from vonenet.data.decoding import broken_image
 from vonenet.data.folders import IMAGE_SUFFIXES
 from vonenet.data.parquet import numbered
 from vonenet.data.stores import EncodedStore, Labelled
@@ -125,9 +125,9 @@ class ShardStore(EncodedStore):
                 file.seek(offset)
                 encoded = file.read(size)
         except OSError as error:
-            raise broken(self.describe(index), error.strerror or str(error)) from error
+            raise broken_image(self.describe(index), error.strerror or str(error)) from error
         if len(encoded) < size:
-            raise broken(self.describe(index), "the shard became shorter since it was opened")
+            raise broken_image(self.describe(index), "the shard became shorter since it was opened")
         return encoded
 
     def describe(self, index: int) -> str:

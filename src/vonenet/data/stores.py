@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.decoding import as_channels, broken, decode
+from vonenet.data.decoding import as_channels, broken_image, decode
 
 
 class ImageStore(ABC):
@@ -73,7 +73,7 @@ class FileStore(EncodedStore):
             with open(path, "rb") as file:  # noqa: PTH123  # a Path takes as long as the opening
                 return file.read()
         except OSError as error:
-            raise broken(path, error.strerror or str(error)) from error
+            raise broken_image(path, error.strerror or str(error)) from error
 
     def describe(self, index: int) -> str:
         """The path of one image."""

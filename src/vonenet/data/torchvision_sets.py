@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from vonenet.data.decoding import broken
+from vonenet.data.decoding import broken_image
 from vonenet.data.parquet import numbered
 from vonenet.data.splits import choose_split, split_names
 from vonenet.data.stores import ImageStore, Labelled
@@ -95,7 +95,7 @@ class TorchvisionStore(ImageStore):
         try:
             image: Image.Image = self._dataset[index][0]
         except Exception as error:  # see `decode`
-            raise broken(self.describe(index), _line(error)) from error
+            raise broken_image(self.describe(index), _line(error)) from error
         return image, None
 
     def describe(self, index: int) -> str:
