@@ -1,6 +1,7 @@
 """From a recipe and an address to a folder with weights, and from there to a model again."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import pytest
@@ -155,11 +156,15 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["--data", folder, "--out", out, "--epochs", 1, "--kernel-size", 17]
     main(["train", *map(str, [tmp_path / "small.toml", *arguments, "--device", "cpu"])])
-    assert "1 epochs: training loss" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 epochs: training loss" in told
     recipe = TrainingRecipe.read(out / "recipe.toml")
     assert recipe.optimization.epochs == 1
     assert recipe.optimization.learning_rate == 0.05
     assert recipe.model.settings == SMALL.model.settings | {"kernel_size": 17}
+    show_curves = shlex.split(told.split("curves: vonenet ")[1])
+    main([*show_curves, "--out", str(tmp_path / "page.html")])
+    assert "run ends at" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

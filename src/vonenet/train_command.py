@@ -87,5 +87,6 @@ def finished_text(log: TrainingLog, folder: Path) -> str:
     lines += [
         f"weights: {folder / 'model.safetensors'}",
         f"next: vonenet evaluate {folder} --data ADDRESS",
+        f"curves: vonenet report {folder}",
     ]
     return "\n".join(lines)

@@ -42,7 +42,7 @@ def comparison(**changes):
 class Audit(html.parser.HTMLParser):
     """Collects what the page refers to and checks that tags are balanced."""
 
-    void = frozenset({"meta", "img", "br", "link"})
+    void = frozenset({"meta", "img", "br", "link", "wbr"})
 
     def __init__(self):
         super().__init__()

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from vonenet.report.differences import Estimate
 from vonenet.report.svg import (
-    DASHES,
     STYLES,
     Scale,
     drawing,
@@ -20,13 +19,14 @@ from vonenet.report.svg import (
     marker,
     round_ticks,
     spaced,
+    stroke,
     text,
 )
 from vonenet.report.words import percent, percent_interval, point_interval, points, radius
 
 WIDTH = 350  # a phone's page, less its margins
 CHART_HEIGHT = 270
-TOP, BOTTOM, LEFT, RIGHT = 26, 222, 26, 338
+TOP, BOTTOM, LEFT, RIGHT = 26, 222, 30, 338
 CLEAN_X, FIRST_X, LAST_X = 48, 106, 322  # clean images have no place on a logarithmic axis
 DIGIT_PX = 6.6  # width of a character of the axis labels
 
@@ -117,12 +117,6 @@ def difference_chart(
     return drawing(WIDTH, bottom + FOOTER_PX, f"{label}: differences from the base", content)
 
 
-def swatch(style: int) -> Markup:
-    """A piece of a series' line with its marker, for legends."""
-    content = joined([_stroke(style, "M1 8H33"), marker(style, 17, 8)])
-    return element("svg", content, width=34, height=16, viewBox="0 0 34 16", aria_hidden="true")
-
-
 def _radius_scale(radii: Sequence[float]) -> Scale:
     """From the logarithm of a radius to pixels; a single radius stands in the middle."""
     low, high = log(radii[0]), log(radii[-1])
@@ -168,18 +162,13 @@ def _series(
         x, e, _ = clean[0]
         lead = f"M{x:.2f} {height(100 * e.value):.2f}L{path[0]}"
         parts.append(element("path", d=lead, class_=f"lead {kind}"))
-    parts += [_stroke(series.style, f"M{'L'.join(path)}")] if path[1:] else []
+    parts += [stroke(series.style, f"M{'L'.join(path)}")] if path[1:] else []
     for x, e, name in [*clean, *spots]:
         ends = height(100 * e.low), height(100 * e.high)
         parts.append(line(x, ends[0], x, ends[1], class_=f"whisker {kind}"))
         said = f"{series.label}, {name}: {percent(e.value)}% {percent_interval(e)}"
         parts.append(marker(series.style, x, height(100 * e.value), title=said))
     return joined(parts)
-
-
-def _stroke(style: int, path: str) -> Markup:
-    dashes = DASHES[style % STYLES]
-    return element("path", d=path, class_=f"stroke s{style % STYLES}", stroke_dasharray=dashes)
 
 
 def _signed(number: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from vonenet.report.charts import swatch
 from vonenet.report.differences import Estimate
 from vonenet.report.findings import Tally, comparison
 from vonenet.report.heatmap import Line, Shades, heat_map
@@ -14,6 +13,7 @@ from vonenet.report.panels import Panel, Section
 from vonenet.report.scores import score_difference, types_of
 from vonenet.report.setting import CATEGORIES, EXTRA, Setting
 from vonenet.report.study import Study
+from vonenet.report.svg import swatch
 
 
 def corruption_section(study: Study) -> Section | None:

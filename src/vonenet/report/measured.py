@@ -11,10 +11,11 @@ from typing import Any
 
 from vonenet.errors import InputError
 from vonenet.report.differences import Estimate, mean_estimate
+from vonenet.report.folders import RESULTS
 from vonenet.report.setting import Setting
 from vonenet.results import Result, read_jsonl
 
-RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
+AUDIT, EXAMPLES = "audit.jsonl", "examples.png"
 METRIC = "accuracy"
 
 
@@ -94,18 +95,19 @@ class Measured:
 def read_folders(folders: Iterable[Path]) -> Measured:
     """Read what `vonenet evaluate` wrote.
 
+    Args:
+        folders: different ones, each with results.jsonl.
+
     Raises:
         InputError: a folder without rows, or something in it that is not what it should be.
     """
-    distinct = list({folder.resolve(): folder for folder in folders}.values())
-    if not distinct:
-        raise InputError("no folder was given; give one or more that vonenet evaluate wrote")
-    rows = [row for folder in distinct for row in _rows(folder)]
+    folders = list(folders)
+    rows = [row for folder in folders for row in _rows(folder / RESULTS)]
     models = models_of(rows)
     return Measured(
         models=models,
-        audit=[check for folder in distinct for check in _audit(folder / AUDIT)],
-        examples=[found for folder in distinct for found in _examples(folder)],
+        audit=[check for folder in folders for check in _audit(folder / AUDIT)],
+        examples=[found for folder in folders for found in _examples(folder)],
         superseded=len(rows) - sum(len(model.rows) for model in models),
     )
 
@@ -183,10 +185,7 @@ def _thoroughness(row: Result) -> tuple[float, int]:
     return float(condition.get("steps", 1)) * float(condition.get("gradient_samples", 1)), row.n
 
 
-def _rows(folder: Path) -> list[Result]:
-    path = folder / RESULTS
-    if not path.is_file():
-        raise InputError(f"{folder} holds no {RESULTS}; give a folder that vonenet evaluate wrote")
+def _rows(path: Path) -> list[Result]:
     rows = [row for row in read_jsonl(path) if row.metric == METRIC]
     if not rows:
         raise InputError(f"{path} holds no row of {METRIC}")

@@ -6,13 +6,14 @@ from typing import TypeAlias
 
 from markupsafe import Markup
 
-from vonenet.report.charts import Contrast, difference_chart, swatch
+from vonenet.report.charts import Contrast, difference_chart
 from vonenet.report.findings import Tally
 from vonenet.report.measured import Model
 from vonenet.report.panels import Details, Number, Panel, Section
 from vonenet.report.scores import MEASURES, score_difference
 from vonenet.report.setting import CATEGORIES, EXTRA
 from vonenet.report.study import Study
+from vonenet.report.svg import swatch
 from vonenet.report.words import NORMS, count, percent, percent_interval
 
 SummaryRow: TypeAlias = tuple[Model, list[Number], int]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from itertools import count
+from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
 
@@ -83,13 +84,55 @@ def marker(
     return element("path", spoken, d=outline, transform=where, class_=kind)
 
 
-def round_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most so many round numbers, from at or below `low` to at or above `high`."""
-    for step in (1, 2, 5, 10, 20, 25, 50, 100):
-        first, last = floor(low / step), ceil(high / step)
-        if last - first + 1 <= most:
-            return [step * number for number in range(first, max(last, first + 1) + 1)]
-    return [-100, 0, 100]
+def stroke(style: int, path: str) -> Markup:
+    """The line of a series."""
+    dashes = DASHES[style % STYLES]
+    return element("path", d=path, class_=f"stroke s{style % STYLES}", stroke_dasharray=dashes)
+
+
+def swatch(style: int) -> Markup:
+    """A piece of a series' line with its marker, for legends."""
+    content = joined([stroke(style, "M1 8H33"), marker(style, 17, 8)])
+    return element("svg", content, width=34, height=16, viewBox="0 0 34 16", aria_hidden="true")
+
+
+def round_ticks(low: float, high: float, most: int, finest: int = 0) -> list[float]:
+    """At most so many round numbers, from at or below `low` to at or above `high`.
+
+    Args:
+        low: may equal `high`.
+        high: finite.
+        most: 3 or more.
+        finest: power of ten that all of them are multiples of.
+    """
+    for power in count(finest):
+        for factor in (1, 2, 2.5, 5) if power > finest else (1, 2, 5):
+            step = factor * 10.0**power
+            first, last = floor(low / step), ceil(high / step)
+            if last - first + 1 <= most:
+                return [step * number for number in range(first, max(last, first + 1) + 1)]
+    raise AssertionError("a step is wide enough in the end")
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most so many numbers for a logarithmic axis, from at or below `low` to at or above `high`.
+
+    They are 1, 2 and 5 times powers of ten, or powers of ten alone.
+
+    Args:
+        low: above 0.
+        high: above `low`.
+        most: 3 or more.
+    """
+    first, last = floor(log10(low)) - 1, ceil(log10(high)) + 1  # wider: logarithms are rounded
+    fine = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    begin, end = max(t for t in fine if t <= low), min(t for t in fine if t >= high)
+    ticks = [tick for tick in fine if begin <= tick <= end]
+    stride = 0
+    while len(ticks) > most:
+        stride += 1
+        ticks = [10.0**power for power in range(first + 1, last - 1 + stride, stride)]
+    return ticks
 
 
 def spaced(positions: Sequence[tuple[float, str]], apart: Callable[[str], float]) -> set[int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from vonenet.report.differences import Estimate
 
 NORMS = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1"}
 DASH = "\N{EM DASH}"
+NAME_WIDTH = 24  # of a terminal's first column, at least
 
 
 def percent(share: float) -> str:
@@ -29,6 +31,13 @@ def percent_interval(estimate: Estimate) -> str:
 def point_interval(estimate: Estimate) -> str:
     """Such as `[+2.1, +4.3]`."""
     return f"[{points(estimate.low)}, {points(estimate.high)}]"
+
+
+def number(value: float) -> str:
+    """Three digits, such as `0.0123` or `2.30`."""
+    if not isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def radius(norm: str, epsilon: float) -> str:
@@ -76,3 +85,10 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def printable(text: str) -> str:
     """Text for a terminal, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def first_column(names: Sequence[str]) -> list[str]:
+    """Names of a terminal's table, all of one width."""
+    shown = [printable(name) for name in names]
+    width = max(NAME_WIDTH, 2 + max(map(len, shown)))
+    return [name.ljust(width) for name in shown]
