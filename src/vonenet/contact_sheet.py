@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from vonenet.data import ImageDataset, PixelModel
 from vonenet.data.seeding import device_of, seeded
+from vonenet.files import replace_whole
 from vonenet.report.pictures import photo
 from vonenet.robustness import Attack, Condition, Corruption
 
@@ -68,9 +69,7 @@ def write_contact_sheet(
         left, top = column * step_x, row * step_y
         drawing.text((left, top), condition.label, fill="black")
         sheet.paste(_tile(shown[0].detach().cpu().numpy()), (left, top + LABEL_PX))
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    sheet.save(unfinished, format="PNG")
-    unfinished.replace(path)
+    replace_whole(path, lambda unfinished: sheet.save(unfinished, format="PNG"))
 
 
 def _tile(image: np.ndarray) -> Image.Image:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from vonenet.errors import InputError
+from vonenet.files import write_whole, written
 
 
 def write_html(template: str, path: Path, **contents: object) -> None:
@@ -23,11 +22,6 @@ def write_html(template: str, path: Path, **contents: object) -> None:
         lstrip_blocks=True,
     )
     html = environment.get_template(template).render(**contents)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, html.encode())

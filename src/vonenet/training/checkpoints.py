@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
-from vonenet.training.files import sync, write_whole, written
+from vonenet.files import sync, write_whole, written
 
 FORMAT = "vonenet-training-1"
 LAST, PREVIOUS, NEXT = "last", "previous", ".new-last"

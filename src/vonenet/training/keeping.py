@@ -13,9 +13,9 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from vonenet.errors import InputError
+from vonenet.files import replace_whole
 from vonenet.training.averaging import WeightAverage
 from vonenet.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from vonenet.training.files import replace_whole
 from vonenet.training.position import Position
 from vonenet.training.processes import Network, first_alone
 from vonenet.training.state import (

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from vonenet.training.files import write_whole, written
+from vonenet.files import write_whole, written
 from vonenet.training.recipe import TrainingRecipe
 
 LOG = "log.jsonl"

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 
 from vonenet.errors import InputError
+from vonenet.files import write_whole, written
 from vonenet.results import current_versions
 from vonenet.training.checkpoints import has_checkpoint
-from vonenet.training.files import write_whole, written
 from vonenet.training.recipe import TrainingRecipe
 
 RECIPE, RUN, BEST, MODEL = "recipe.toml", "run.json", "best.safetensors", "model.safetensors"
