@@ -9,6 +9,7 @@ from vonenet.data import PixelModel
 from vonenet.robustness import pgd
 from vonenet.robustness.losses import cross_entropy
 from vonenet.training.adversarial import attacked
+from vonenet.training.processes import network_of
 from vonenet.training.recipe import AdversarialRecipe
 
 LENGTHS = {
@@ -90,6 +91,20 @@ def test_of_soft_labels_the_largest_is_attacked(network, images):
     hard = attacked(network, pixels, labels, recipe)
     torch.manual_seed(2)
     assert torch.equal(attacked(network, pixels, soft, recipe), hard)
+
+
+def test_all_draws_of_a_trained_network_share_one_pass_of_v1(network, images, monkeypatch):
+    """What a sharded network is asked through; the attack is that of the model itself."""
+    recipe = AdversarialRecipe(epsilon=8 / 255, steps=2, gradient_samples=3)
+    torch.manual_seed(4)
+    expected = attacked(network, *images, recipe)
+    passes = []
+    block = network.model.vone_block
+    original = block.mean_response
+    monkeypatch.setattr(block, "mean_response", lambda x: passes.append(1) or original(x))
+    torch.manual_seed(4)
+    assert torch.equal(attacked(network_of(network), *images, recipe), expected)
+    assert len(passes) == recipe.steps
 
 
 class Traced(nn.Module):

@@ -1,11 +1,15 @@
 """Lines for every epoch and some steps, and trackers where they were asked for."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from accelerate.utils import LoggerType
 
-from tests.training.toys import toy_images, toy_model, toy_recipe
+from tests.training.toys import Watched, toy_images, toy_model, toy_recipe
 from vonenet.training import train
 from vonenet.training.schedule import learning_rate_at
 
@@ -43,3 +47,65 @@ def test_tensorboard(tmp_path: Path) -> None:
     losses = [event.value for event in events.Scalars("epoch/loss")]
     assert losses == pytest.approx([record.loss for record in log.epochs])
     assert [event.step for event in events.Scalars("epoch/loss")] == [6, 12]
+
+
+class CutError(Exception):
+    """The end of a run in the middle."""
+
+
+def cut_and_go_on(out: Path, tracker: str) -> list[dict[str, Any]]:
+    """A run that is cut off in its second epoch and goes on from the first one's end; its log."""
+
+    def cut(asked: int) -> None:
+        if asked == 192 + 100:
+            raise CutError
+
+    settings: dict[str, Any] = {"out": out, "trackers": [tracker], "progress": False}
+    with pytest.raises(CutError):
+        train(toy_model(), Watched(toy_images(), cut), toy_recipe(), **settings)
+    train(toy_model(), toy_images(), toy_recipe(), **settings)
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # tensorboard's own
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setattr("vonenet.training.loop.LOG_STEPS", 1)
+    lines = cut_and_go_on(tmp_path, "tensorboard")
+    events = reader.EventAccumulator(str(tmp_path / "vonenet")).Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("step/loss")]
+    logged = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step"]
+    assert [step for step, _ in shown] == list(range(1, 13))
+    assert shown == [(step, pytest.approx(loss)) for step, loss in logged]
+
+
+def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in notes what the package would be told, here and by Accelerate."""
+    begun: list[dict[str, Any]] = []
+    told: list[tuple[dict[str, Any], int]] = []
+    config: dict[str, Any] = {}
+    finished: list[bool] = []
+    run = SimpleNamespace(
+        log=lambda values, step: told.append((values, step)), finish=lambda: finished.append(True)
+    )
+    package = SimpleNamespace(
+        init=lambda **settings: begun.append(settings) or run,
+        config=SimpleNamespace(update=lambda values, **_: config.update(values)),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])
+    lines = cut_and_go_on(tmp_path / "night", "wandb")
+    cut_and_go_on(tmp_path / "day", "wandb")
+    first, second, other, _ = begun
+    assert first == second
+    assert (first["project"], first["name"], first["resume"]) == ("vonenet", "night", "allow")
+    assert first["dir"] == str(tmp_path / "night")
+    assert first["id"] != other["id"]
+    assert finished == [True] * 4
+    assert (config["optimization.epochs"], config["data.image_size"]) == (2, 28)
+    steps = [step for _, step in told]
+    assert steps[:2] == [line["step"] for line in lines] == [6, 12]
+    assert told[1][0]["epoch/loss"] == lines[1]["loss"]

@@ -50,8 +50,17 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def attacked_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("attacked_alone")
+    main([str(out), "--attacked"])
+    return out
+
+
 def assert_same_run(out: Path, alone: Path) -> None:
     found, expected = lines(out), lines(alone)
+    accuracies = [line["validation_accuracy"] for line in expected]
+    assert accuracies != sorted(set(accuracies))  # some epochs are not the best
     assert len(found) == len(expected) == 3
     for one, other in zip(found, expected, strict=True):
         for name in ("step", "epoch", "accuracy", "validation_accuracy"):
@@ -88,6 +97,17 @@ def test_a_run_goes_on_with_another_number_of_processes(
     starts = json.loads((tmp_path / "run.json").read_text())["starts"]
     assert [each["processes"] for each in starts] == [1, 2, 1]
     assert_same_run(tmp_path, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--shard",)], ids=["ddp", "fsdp2"])
+def test_two_processes_attack_a_vonenet_as_one_does(
+    tmp_path: Path, attacked_alone: Path, words: Any
+) -> None:
+    """The attack asks for the mean response and for many draws from there, of sharded weights."""
+    said = run(*TORCHRUN, *MODULE, str(tmp_path), "--attacked", *words)
+    assert (tmp_path / "model.safetensors").exists(), said
+    assert_same_run(tmp_path, attacked_alone)
 
 
 @pytest.mark.slow

@@ -368,5 +368,5 @@ def test_devices_and_trackers_that_are_not_there(
     refused("device must be auto", device="tpu")
     refused("needed: out", trackers=["tensorboard"])
     refused("'mlflow' is unknown; allowed: tensorboard, wandb", trackers=["mlflow"], out=tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
     refused("not installed: pip install wandb", trackers=["wandb"], out=tmp_path)

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.training.toys import Watched, toy_images, toy_model, toy_recipe
+import torch
+
+from tests.training.toys import PX, Watched, toy_images, toy_model, toy_recipe
+from vonenet import create_model
+from vonenet.data import ImageArrays, PixelModel
 from vonenet.errors import VOneNetError
 from vonenet.training import train
-from vonenet.training.recipe import AugmentationRecipe
+from vonenet.training.recipe import AdversarialRecipe, AugmentationRecipe
 
 RECIPE = toy_recipe(
     epochs=3,
@@ -21,6 +25,16 @@ RECIPE = toy_recipe(
     decision_samples=2,
     augmentation=AugmentationRecipe(crop="shift", shift_px=1, mixup=0.2),
 )
+# In L2, for the signs of steps in L-inf turn rounding into other pixels
+ATTACK = AdversarialRecipe(epsilon=0.6, norm="l2", steps=2, gradient_samples=3)
+
+
+def attacked_model() -> PixelModel:
+    """A VOneNet, whose mean response the noise draws of an attack share."""
+    torch.manual_seed(0)
+    settings = {"simple_channels": 16, "complex_channels": 16, "visual_degrees": 2.0}
+    model = create_model("voneresnet_small", image_size=PX, in_chans=1, num_classes=10, **settings)
+    return PixelModel(model, 0.5, 0.5)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -28,6 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--shard", action="store_true")
+    parser.add_argument("--attacked", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--endless", action="store_true")
     parser.add_argument("--stop-after", type=int, help="images until the first process is stopped")
@@ -37,18 +52,23 @@ def main(words: Sequence[str] | None = None) -> int:
         if asked == chosen.stop_after and os.environ.get("RANK", "0") == "0":
             os.kill(os.getpid(), signal.SIGTERM)
 
+    shown = toy_images(85, "test")
+    # wrong labels: validation gets worse, so that some epochs are not the best
+    validation = ImageArrays(shown.images, (shown.labels + 1) % 10, shown.classes, "wrong")
     recipe = dataclasses.replace(
         RECIPE, data=dataclasses.replace(RECIPE.data, workers=chosen.workers)
     )
     if chosen.endless:
         descent = dataclasses.replace(recipe.optimization, epochs=10_000)
         recipe = dataclasses.replace(recipe, optimization=descent)
+    if chosen.attacked:
+        recipe = dataclasses.replace(recipe, adversarial=ATTACK)
     try:
         train(
-            toy_model(noise=0.5),
-            Watched(toy_images(), stop),
+            attacked_model() if chosen.attacked else toy_model(noise=0.5),
+            Watched(toy_images(64 if chosen.attacked else 200), stop),
             recipe,
-            validation=toy_images(85, "test"),
+            validation=validation,
             out=chosen.out,
             shard=chosen.shard,
             progress=False,

@@ -6,7 +6,7 @@ from vonenet.data.decoding import BrokenImageError
 from vonenet.data.embedded import load_embedded, photograph
 from vonenet.data.inspection import DataReport, inspect_data, inspect_dataset
 from vonenet.data.inspection_text import report_text
-from vonenet.data.pixels import PixelModel
+from vonenet.data.pixels import PixelModel, inner_model
 from vonenet.data.sources import open_dataset
 from vonenet.data.stored_corruptions import open_stored_corruption
 
@@ -18,6 +18,7 @@ __all__ = [
     "ImageDataset",
     "PixelModel",
     "find_broken",
+    "inner_model",
     "inspect_data",
     "inspect_dataset",
     "load_embedded",

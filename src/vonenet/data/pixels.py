@@ -47,5 +47,10 @@ class PixelModel(nn.Module):
         return logits
 
 
+def inner_model(model: nn.Module) -> nn.Module:
+    """The module that normalised images go into: what hashes and layer names are of."""
+    return model.model if isinstance(model, PixelModel) else model
+
+
 def _per_channel(values: float | Sequence[float]) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)

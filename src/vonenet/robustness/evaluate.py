@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset, check_pixels
-from vonenet.data.pixels import PixelModel
+from vonenet.data.pixels import inner_model
 from vonenet.data.remembered import RememberedImages
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
@@ -81,7 +81,7 @@ def evaluate(
         shared = {
             "experiment": experiment,
             "model": model_name,
-            "model_hash": model_hash(model.model if isinstance(model, PixelModel) else model),
+            "model_hash": model_hash(inner_model(model)),
             "data": dataset.name,
             "data_size": len(dataset),
             "metric": "accuracy",

@@ -49,7 +49,7 @@ def sample_logits(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
     Returns:
         (samples, B, K).
     """
-    before_noise, from_noise_on = _two_stages(model)
+    before_noise, from_noise_on = two_stages(model)
     mean = before_noise(pixels)
     return torch.stack([from_noise_on(mean) for _ in range(samples)])
 
@@ -121,7 +121,7 @@ class Sampler:
 
     def __call__(self, pixels: Tensor, goals: Tensor) -> Estimate:
         """Loss, gradient and logits at these pixels."""
-        before_noise, from_noise_on = _two_stages(self.model)
+        before_noise, from_noise_on = two_stages(self.model)
         with torch.enable_grad(), self._draws(pixels.device):
             pixels = pixels.detach().requires_grad_()
             with self._precision(pixels.device):
@@ -193,7 +193,7 @@ def decision_margin(model: nn.Module, pixels: Tensor, goals: Tensor, samples: in
     return -margin(log_averaged_probabilities(sample_logits(model, pixels, samples)), goals)
 
 
-def _two_stages(model: nn.Module) -> tuple[Stage, Stage]:
+def two_stages(model: nn.Module) -> tuple[Stage, Stage]:
     """The model from pixels to its mean response, and from there to logits.
 
     A model that offers no mean response does all of its work in the second stage.

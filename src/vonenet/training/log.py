@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from vonenet.files import write_whole, written
 from vonenet.training.recipe import TrainingRecipe
+from vonenet.training.run_folder import run_identity
 
 LOG = "log.jsonl"
 
@@ -48,14 +49,28 @@ class TrainingLog:
     epochs: list[EpochRecord] = field(default_factory=list)
 
 
-def start_trackers(accelerator: Accelerator, recipe: TrainingRecipe, run: Path | None) -> None:
-    """Tells the trackers that were asked for about the recipe."""
+def start_trackers(
+    accelerator: Accelerator, recipe: TrainingRecipe, run: Path | None, steps: int
+) -> None:
+    """Tells the trackers that were asked for about the recipe; a run that goes on does so there.
+
+    Args:
+        accelerator: knows the trackers.
+        recipe: what is trained.
+        run: folder of the run; None: there are no trackers.
+        steps: That were taken. TensorBoard forgets what it was told of later ones.
+    """
+    if run is None or not accelerator.is_main_process:
+        return
     settings = {
         f"{table}.{name}": value if isinstance(value, (int, float, str)) else str(value)
         for table, values in recipe.tables().items()
         for name, value in values.items()
     }
-    accelerator.init_trackers("vonenet", settings, {"wandb": {"dir": str(run)}})
+    name = run.resolve().name
+    wandb = {"dir": str(run), "name": name, "id": run_identity(run), "resume": "allow"}
+    tensorboard = {"purge_step": steps + 1}
+    accelerator.init_trackers("vonenet", settings, {"wandb": wandb, "tensorboard": tensorboard})
 
 
 class RunLog:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from vonenet.data.devices import chosen_device
+from vonenet.data.pixels import inner_model
 from vonenet.errors import InputError
+from vonenet.robustness.sampling import MeanResponseModel, two_stages
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 TRACKERS = ("tensorboard", "wandb")
@@ -82,7 +84,7 @@ def _check_trackers(trackers: Sequence[str]) -> None:
     for name in trackers:
         if name not in TRACKERS:
             raise InputError(f"tracker {name!r} is unknown; allowed: {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(name) is None:
+        if name not in map(str, get_available_trackers()):
             raise InputError(f"tracker {name!r} is not installed: pip install {name}")
 
 
@@ -111,6 +113,26 @@ class Network(nn.Module):
         return self if isinstance(self, FSDPModule) else self.model
 
 
+class TwoStageNetwork(Network):
+    """The same of a model that has a mean response, which many noise draws can share."""
+
+    def mean_response(self, pixels: Tensor) -> Tensor:
+        """The response before noise to pixels."""
+        before_noise, _ = two_stages(self.model)
+        return before_noise(pixels)
+
+    def forward_from_mean_response(self, mean_response: Tensor) -> Tensor:
+        """Logits after one draw of noise for each element of a mean response."""
+        _, from_noise_on = two_stages(self.model)
+        return from_noise_on(mean_response)
+
+
+def network_of(model: nn.Module) -> Network:
+    """The network of a model, with the stages that it has."""
+    has_stages = isinstance(inner_model(model), MeanResponseModel)
+    return TwoStageNetwork(model) if has_stages else Network(model)
+
+
 def placed(
     accelerator: Accelerator, model: nn.Module, *, channels_last: bool, shard: bool
 ) -> Network:
@@ -120,7 +142,7 @@ def placed(
     whose weights are shared out among the processes (FSDP2).
     """
     shard = shard and accelerator.num_processes > 1
-    network = Network(copy.deepcopy(model) if shard else model).to(accelerator.device)
+    network = network_of(copy.deepcopy(model) if shard else model).to(accelerator.device)
     if accelerator.num_processes > 1:
         for tensor in network.state_dict().values():
             sent = tensor.contiguous()
@@ -134,6 +156,9 @@ def placed(
         # Unless told, FSDP leaves the outermost unit whole after a forward pass, and would then
         # not see weights that are put in between passes, such as averaged ones.
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
+        if isinstance(network, TwoStageNetwork):  # the stages need whole weights, too
+            register_fsdp_forward_method(network, "mean_response")
+            register_fsdp_forward_method(network, "forward_from_mean_response")
     return network
 
 

@@ -16,6 +16,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import uuid
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -68,9 +69,16 @@ def note_start(folder: Path, processes: int, device: torch.device) -> None:
         InputError: If it cannot be written.
     """
     path = folder / RUN
-    starts = json.loads(path.read_bytes())["starts"] if path.exists() else []
-    starts.append(_start(processes, device))
-    _write(path, {"starts": starts, "finished": None})
+    before = json.loads(path.read_bytes()) if path.exists() else {}
+    identity = before.get("identity") or uuid.uuid4().hex
+    starts = [*before.get("starts", []), _start(processes, device)]
+    _write(path, {"identity": identity, "starts": starts, "finished": None})
+
+
+def run_identity(folder: Path) -> str:
+    """A name that no other run has, the same after every start."""
+    identity: str = json.loads((folder / RUN).read_bytes())["identity"]
+    return identity
 
 
 def note_end(folder: Path) -> None:

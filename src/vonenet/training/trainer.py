@@ -8,6 +8,7 @@ speed.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def train(
             done = position.epoch * plan.steps + position.step
             if run is not None:
                 first_alone(accelerator, lambda: note_start(run, processes, accelerator.device))
-            start_trackers(accelerator, recipe, run)
+            start_trackers(accelerator, recipe, run, done)
             loader = training_loader(
                 images,
                 Remaining(plan, position.epoch, position.step),
@@ -126,6 +127,7 @@ def train(
                 total=descent.epochs * plan.steps * plan.step_images,
                 initial=done * plan.step_images,
                 unit="img",
+                mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
                 disable=not (progress and accelerator.is_main_process),
             ) as bar:
                 Run(
