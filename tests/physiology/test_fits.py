@@ -138,16 +138,33 @@ def test_size_is_as_good_as_curve_fit_from_the_truth(truth):
 @pytest.mark.parametrize(
     ("fit_of", "stimuli"), [(naka_rushton_fit, CONTRASTS), (size_tuning_fit, DIAMETERS)]
 )
-def test_silent_constant_negative_and_nan_units_have_no_fit(fit_of, stimuli):
+def test_silent_negative_and_nan_units_have_no_fit(fit_of, stimuli):
     n = len(stimuli)
     rising = np.sqrt(stimuli)
     broken = np.where(np.arange(n) == 2, np.nan, rising)
-    hopeless = [np.zeros(n), np.full(n, 3.0), -1 - rising, broken]
+    hopeless = [np.zeros(n), -1 - rising, broken]
     fit = fit_of(stimuli, [*hopeless, rising])
     for name, values in vars(fit).items():
-        assert np.isnan(values[:4]).all(), name
-    assert fit.good.tolist() == [False] * 4 + [True]
-    assert np.isnan(fit.curve(stimuli)[:4]).all()
+        assert np.isnan(values[:3]).all(), name
+    assert fit.good.tolist() == [False] * 3 + [True]
+    assert np.isnan(fit.curve(stimuli)[:3]).all()
+
+
+def test_a_response_that_does_not_depend_on_contrast_has_no_fit():
+    fit = naka_rushton_fit(CONTRASTS, [np.full(len(CONTRASTS), 3.0)])
+    for name, values in vars(fit).items():
+        assert np.isnan(values).all(), name
+    assert not fit.good[0]
+
+
+def test_a_unit_that_sees_less_than_the_smallest_size_has_no_surround():
+    fit = size_tuning_fit(DIAMETERS, [np.full(len(DIAMETERS), 3.0)])
+    np.testing.assert_allclose(fit.curve(DIAMETERS)[0], 3.0, rtol=1e-6)
+    assert fit.suppression_index[0] == pytest.approx(0, abs=1e-6)
+    assert fit.strongly_suppressed[0] == 0
+    assert fit.summation_field_deg[0] == pytest.approx(DIAMETERS[0])
+    assert np.isnan(fit.surround_diameter_deg[0])
+    assert fit.good[0]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ from vonenet.physiology.scores import (
     ceiling,
     ks_similarity,
     score_properties,
-    score_rows,
     summary,
 )
-from vonenet.results import append_jsonl, read_jsonl
 
 EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
 SUPPRESSION = PUBLISHED["surround_suppression_index"]
@@ -172,45 +170,6 @@ def test_the_interval_covers_new_samples_of_the_same_size():
         similarity = 1 - np.abs(np.cumsum(counts / 190) - target).max()
         inside += score.ci_low <= similarity <= score.ci_high
     assert inside / 400 == pytest.approx(0.95, abs=0.03)
-
-
-def test_rows(tmp_path):
-    values = {name: cells(each, seed=1) for name, each in PUBLISHED.items()}
-    scores = score_properties(values | {"sf_bandwidth": cells(SF_BANDWIDTH)}, resamples=100)
-    rows = score_rows(
-        scores,
-        model="toy",
-        model_hash="0" * 16,
-        layer="vone_block",
-        degrees=8.0,
-        seed=0,
-        flags={"stochastic": True},
-        seconds=23.0,
-    )
-    assert len(rows) == 2 * 11 + 1
-    append_jsonl(tmp_path / "rows.jsonl", rows)
-    assert read_jsonl(tmp_path / "rows.jsonl") == rows
-    by_name = {(row.condition["property"], row.metric): row for row in rows}
-    raw, ceiled = (
-        by_name["surround_diameter", metric] for metric in ("ks_similarity", "ceiled_ks_similarity")
-    )
-    assert raw.condition == {"property": "surround_diameter", "layer": "vone_block", "degrees": 8.0}
-    assert (raw.experiment, raw.n, raw.data_size) == ("physiology", 190, 190)
-    assert raw.flags["undefined"] == 42
-    assert raw.flags["stochastic"] is True
-    assert raw.value == pytest.approx(ceiled.value * ceiled.flags["ceiling"])
-    assert raw.ci_low < raw.value < raw.ci_high
-    mean = by_name["mean", "ceiled_ks_similarity"]
-    ten = [by_name[name, "ceiled_ks_similarity"].value for name in PUBLISHED]
-    assert mean.value == pytest.approx(np.mean(ten))
-    assert mean.flags["properties"] == 10
-    assert sum(row.seconds for row in rows) == pytest.approx(23)
-
-
-def test_rows_of_a_property_beside_the_ten_have_no_mean():
-    scores = score_properties({"sf_bandwidth": [30.0, np.nan]})
-    rows = score_rows(scores, model="m", model_hash="h", layer="l", degrees=8, seed=0)
-    assert [row.metric for row in rows] == ["ks_similarity", "ceiled_ks_similarity"]
 
 
 @pytest.mark.parametrize("values", [3.0, np.zeros((2, 2)), [1.0, np.inf]])

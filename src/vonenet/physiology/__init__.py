@@ -8,10 +8,10 @@ population.values("bandwidth")                       # of the units that respond
 
 from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.experiments import EXPERIMENTS
-from vonenet.physiology.population import Curve, Population
 from vonenet.physiology.preparation import Preparation, prepare
 from vonenet.physiology.render import render
 from vonenet.physiology.subject import Subject
+from vonenet.recordings import Curve, Population
 
 __all__ = [
     "EXPERIMENTS",

@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vonenet.physiology.stimuli import Stimulus
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from vonenet.recordings import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from vonenet.physiology.canvas import Canvas
-from vonenet.physiology.design import Array, Design, crossed
+from vonenet.physiology.design import Design, crossed
 from vonenet.physiology.stimuli import Blank, Grating
 from vonenet.physiology.subject import Subject
+from vonenet.recordings import Array, ReceptiveFields
 
 POSITIONS = 21  # along each axis
 LARGEST_REACH_DEG = 2.5
@@ -23,26 +22,6 @@ THRESHOLD = 0.05
 # patches not one is above by chance
 NOISE_ERRORS = 4.0
 BLANKS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class ReceptiveFields:
-    """Where units respond.
-
-    Attributes:
-        x_deg: (n,) positions of the map's columns, rightwards.
-        y_deg: (n,) positions of its rows, upwards, in ascending order.
-        maps: (units, n, n), rows y and columns x: largest response above the blank to any patch
-            there, 0 or more, in the model's own unit.
-        centers_deg: (units, 2), x and y of the centroid; NaN for units that no patch excites.
-        diameters_deg: (units,) four standard deviations of the field about its centroid.
-    """
-
-    x_deg: Array
-    y_deg: Array
-    maps: Array
-    centers_deg: Array
-    diameters_deg: Array
 
 
 def patches(canvas: Canvas) -> Design:

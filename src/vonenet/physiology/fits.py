@@ -73,7 +73,8 @@ class SizeFit:
 
     The ratio of Gaussians of Cavanaugh et al. 2002. The properties are read off the fitted curve
     between the smallest and the largest diameter shown, whose response is the plateau. NaN
-    throughout for a unit that is silent, constant or has a NaN among its rates.
+    throughout for a unit that is silent or has a NaN among its rates. One that responds alike to
+    every size sees less than the smallest: it has no surround, and that summation field.
 
     Attributes:
         gain: of the centre, in the rates' unit.
@@ -126,12 +127,15 @@ class SizeFit:
         )
 
 
-def naka_rushton_fit(contrasts: npt.ArrayLike, rates: npt.ArrayLike) -> ContrastFit:
+def naka_rushton_fit(
+    contrasts: npt.ArrayLike, rates: npt.ArrayLike, *, progress: str | None = None
+) -> ContrastFit:
     """Fits the contrast response of every unit.
 
     Args:
         contrasts: (n,) at least 5, ascending, 0 to 1; 0 is the blank.
         rates: (units, n), spontaneous activity included.
+        progress: A bar's description; None shows no bar.
 
     Raises:
         InputError: If the shapes or contrasts are not as above.
@@ -142,17 +146,22 @@ def naka_rushton_fit(contrasts: npt.ArrayLike, rates: npt.ArrayLike) -> Contrast
     shapes = shape_of(*grid.candidates())
     start = grid.best(shapes - shapes.mean(axis=1, keepdims=True), curves)
     bounds = np.log(grid.low), np.log(grid.high)
-    (c50, exponent), r2 = _fit(shape_of, _gain_and_baseline, bounds, [start], curves, usable)
+    (c50, exponent), r2 = _fit(
+        shape_of, _gain_and_baseline, bounds, [start], curves, usable, progress
+    )
     r_max, baseline = _gain_and_baseline(_saturation(x, c50, exponent), curves)
     return ContrastFit(r_max, c50, exponent, baseline, r2)
 
 
-def size_tuning_fit(diameters_deg: npt.ArrayLike, rates: npt.ArrayLike) -> SizeFit:
+def size_tuning_fit(
+    diameters_deg: npt.ArrayLike, rates: npt.ArrayLike, *, progress: str | None = None
+) -> SizeFit:
     """Fits the size tuning of every unit.
 
     Args:
         diameters_deg: (n,) at least 5, ascending, above 0.
         rates: (units, n), above the response to the blank (the function has no baseline).
+        progress: A bar's description; None shows no bar.
 
     Raises:
         InputError: If the shapes or diameters are not as above.
@@ -167,7 +176,14 @@ def size_tuning_fit(diameters_deg: npt.ArrayLike, rates: npt.ArrayLike) -> SizeF
     ]
     starts = [grid.best(shape_of(*grid.candidates()), curves) for grid in grids]
     bounds = np.log(grids[0].low), np.log(grids[-1].high)
-    (center, ratio, strength), r2 = _fit(shape_of, _gain_alone, bounds, starts, curves, usable)
+    (center, ratio, strength), r2 = _fit(
+        shape_of, _gain_alone, bounds, starts, curves, usable, progress
+    )
+    alike = (curves.max(axis=1) > 0) & ~usable
+    center, ratio, strength = (
+        np.where(alike, known, found)
+        for known, found in ((grids[0].low[0], center), (1.0, ratio), (0.0, strength))
+    )
     gain, _ = _gain_alone(_ratio_of_gaussians(x, center, ratio, strength), curves)
     diameters = np.geomspace(x[0], x[-1], SIZE_STEPS)
     curve = _ratio_of_gaussians(diameters, center, ratio, strength)
@@ -182,10 +198,10 @@ def size_tuning_fit(diameters_deg: npt.ArrayLike, rates: npt.ArrayLike) -> SizeF
         center_deg=center,
         surround_deg=center * ratio,
         surround_gain=strength,
-        summation_field_deg=np.where(usable, field, np.nan),
+        summation_field_deg=np.where(usable | alike, field, np.nan),
         surround_diameter_deg=np.where(index >= STRONG_SUPPRESSION, end, np.nan),
         suppression_index=index,
-        r2=r2,
+        r2=np.where(alike, 1.0, r2),
     )
 
 
@@ -246,6 +262,7 @@ def _fit(
     starts: Sequence[Array],
     curves: Array,
     usable: BoolArray,
+    progress: str | None,
 ) -> tuple[Array, Array]:
     """Least squares over the logarithm of a shape's parameters, the best from several starts.
 
@@ -261,7 +278,7 @@ def _fit(
         return baseline + gain * shape - curve
 
     units = np.flatnonzero(usable)
-    for unit in tqdm(units, desc="fit tuning", unit="unit", delay=2, leave=False):
+    for unit in tqdm(units, desc=progress, unit="unit", leave=False, disable=progress is None):
         curve = curves[unit] / np.abs(curves[unit]).max()
         variation = ((curve - curve.mean()) ** 2).sum()
         for start in starts:

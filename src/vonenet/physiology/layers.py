@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from vonenet.data import PixelModel
+from vonenet.data import inner_model
 from vonenet.errors import InputError
 
 # Tokens that stand beside those of the image: none, a class token, with a distillation token, or
@@ -44,7 +44,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         InputError: No such layer, with near names.
     """
-    inner = model.model if isinstance(model, PixelModel) else model
+    inner = inner_model(model)
     layers = dict(model.named_modules()) | dict(inner.named_modules())
     layers.pop("", None)
     if name not in layers:

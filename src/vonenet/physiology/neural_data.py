@@ -3,6 +3,8 @@
 import importlib
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from vonenet.errors import InputError
 Array = npt.NDArray[np.float64]
 
 NAME = "responses"  # of the array in a file that holds several
+NAMES = "stimuli"  # of the array of the stimuli's names
 REPETITIONS = ("repetition", "repetitions", "repeat", "trial", "trials")
 STIMULI = ("presentation", "stimulus", "stimuli", "stimulus_id", "image", "image_id")
 UNITS = ("neuroid", "neuroid_id", "neuron", "neurons", "unit", "units", "cell")
 STIMULUS_IDS = ("stimulus_id", "image_id")
+# What numpy's and xarray's readers raise on damaged files
+UNREADABLE = (OSError, ValueError, EOFError, ImportError, zipfile.BadZipFile, zlib.error)
 ALLOWED = "allowed: .npy, .npz with an array 'responses' (or one array), .nc written by xarray"
 
 
@@ -42,6 +47,20 @@ def read_responses(path: Path | str) -> Array:
     if not path.is_file():
         raise InputError(f"responses {path} do not exist; {ALLOWED}")
     return checked_responses(readers[path.suffix](path))
+
+
+def read_stimulus_names(path: Path | str) -> list[str] | None:
+    """The stimuli's names in the order of a file's responses, if it holds them.
+
+    They are a .npz file's array "stimuli", or a .nc file's coordinate "stimulus_id" or "image_id".
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return _numpy_names(path)
+    return _netcdf_names(path) if path.suffix == ".nc" else None
 
 
 def checked_responses(responses: npt.ArrayLike) -> Array:
@@ -105,18 +124,19 @@ def arranged(array: Any) -> Array:
 
 
 def _read_numpy(path: Path) -> npt.NDArray[Any]:
-    try:
-        with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded
-            with loaded:
-                array: npt.NDArray[Any] = loaded[_chosen(list(loaded), path)]
-                return array
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"responses {path} cannot be read: {error}") from error
+    with _reading(path), path.open("rb") as stream:
+        loaded = np.load(stream, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            others = [name for name in loaded if name != NAMES]
+            array: npt.NDArray[Any] = loaded[_chosen(others, path)]
+            return array
+
+
+def _numpy_names(path: Path) -> list[str] | None:
+    with _reading(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as loaded:
+        return [str(name) for name in loaded[NAMES]] if NAMES in loaded else None
 
 
 def _chosen(names: list[str], path: Path) -> str:
@@ -128,17 +148,39 @@ def _chosen(names: list[str], path: Path) -> str:
 
 
 def _read_netcdf(path: Path) -> Array:
+    xarray = _xarray(path)
+    with _reading(path), xarray.open_dataset(path) as file:
+        return arranged(_array_of(file, path))
+
+
+def _netcdf_names(path: Path) -> list[str] | None:
+    xarray = _xarray(path)
+    with _reading(path), xarray.open_dataset(path) as file:
+        coordinates = _array_of(file, path).coords
+        found = [coordinates[name].values for name in STIMULUS_IDS if name in coordinates]
+    return [str(name) for name in found[0]] if found else None
+
+
+def _array_of(file: Any, path: Path) -> Any:
+    return file[_chosen([str(name) for name in file.data_vars], path)]
+
+
+def _xarray(path: Path) -> Any:
     try:
-        xarray: Any = importlib.import_module("xarray")
+        return importlib.import_module("xarray")
     except ImportError as error:
         raise InputError(
             f"{path} needs xarray, which is not installed: pip install 'vonenet[xarray]'"
         ) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Within: what is wrong with a file becomes one line."""
     try:
-        with xarray.open_dataset(path) as file:
-            return arranged(file[_chosen([str(name) for name in file.data_vars], path)])
+        yield
     except InputError:
         raise
-    except (OSError, ValueError, ImportError) as error:
-        message = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        message = str(error).partition("\n")[0]
         raise InputError(f"responses {path} cannot be read: {message}") from error

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from vonenet.errors import InputError
 from vonenet.physiology.canvas import Canvas
-from vonenet.physiology.design import Array, Design, Mask, crossed, f0, largest
-from vonenet.physiology.fields import ReceptiveFields, map_fields, spontaneous_response
-from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.design import Design, crossed, f0, largest
+from vonenet.physiology.fields import map_fields, spontaneous_response
 from vonenet.physiology.rates import RESPONSE_THRESHOLD, RateMap, fit_rates
 from vonenet.physiology.stimuli import Grating, evenly_spaced
 from vonenet.physiology.subject import Subject
+from vonenet.recordings import Array, Curve, Mask, Population, ReceptiveFields
 
 # Units whose receptive field is further from the stimuli are left out
 LARGEST_OFFSET_DEG = 0.15
@@ -59,8 +59,12 @@ class Preparation:
 
     def record(self, design: Design, name: str) -> Array:
         """Rates (units, *axes), spikes per second, averaged over trials."""
-        shown = self.subject.mean_response(design.stimuli, progress=name if self.progress else None)
+        shown = self.subject.mean_response(design.stimuli, progress=self.bar(name))
         return self.rate_map(design.shaped(shown))
+
+    def bar(self, name: str) -> str | None:
+        """A progress bar's description; None where none is shown."""
+        return name if self.progress else None
 
     def grating(
         self,

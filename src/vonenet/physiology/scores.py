@@ -12,19 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.physiology.published import (
-    PUBLISHED,
-    SF_BANDWIDTH,
-    Array,
-    Published,
-)
-from vonenet.results import Result, Value
+from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
+from vonenet.recordings import Array, Published
 
 RESAMPLES = 1000
 CEILING_RESAMPLES = 10_000
@@ -163,76 +158,6 @@ def summary(scores: Sequence[Score]) -> Summary:
     low, high = (float(end) for end in np.percentile(draws, INTERVAL))
     units = max(score.n_units for score in scores)
     return Summary(float(draws.mean()), low, high, len(scores), units)
-
-
-def score_rows(
-    scores: Sequence[Score],
-    *,
-    model: str,
-    model_hash: str,
-    layer: str,
-    degrees: float,
-    seed: int,
-    flags: Mapping[str, bool | Value] | None = None,
-    seconds: float = 0.0,
-) -> list[Result]:
-    """Result rows: two for each property, as measured and over the ceiling, and one for the mean.
-
-    Their `n` is the number of units, `data` the paper and `data_size` its cells. The mean is over
-    those of the scores that are among the ten of `PUBLISHED`; there is none if none are.
-
-    Args:
-        scores: of one layer of one model.
-        model: its name.
-        model_hash: `vonenet.results.model_hash` of it.
-        layer: name of the layer recorded.
-        degrees: degrees of visual angle of an image.
-        seed: of the measurement.
-        flags: for every row, e.g. `{"stochastic": True}`.
-        seconds: the measurement's time, divided among the rows.
-    """
-    ten = [score for score in scores if score.published.name in PUBLISHED]
-    row = partial(
-        Result,
-        experiment="physiology",
-        model=model,
-        model_hash=model_hash,
-        seed=seed,
-        seconds=seconds / max(1, 2 * len(scores) + bool(ten)),
-    )
-    where: dict[str, Value] = {"layer": layer, "degrees": degrees}
-    common = dict(flags or {})
-    rows = []
-    for score in scores:
-        for metric, over in (("ks_similarity", 1.0), ("ceiled_ks_similarity", score.ceiling)):
-            measured = row(
-                data=score.published.paper,
-                data_size=score.published.recorded,
-                condition={"property": score.published.name} | where,
-                metric=metric,
-                value=score.value / over,
-                ci_low=score.ci_low / over,
-                ci_high=score.ci_high / over,
-                n=score.n_units,
-                flags=common | {"ceiling": score.ceiling, "undefined": score.n_undefined},
-            )
-            rows.append(measured)
-    if ten:
-        mean = summary(ten)
-        rows.append(
-            row(
-                data="published V1",
-                data_size=sum(score.published.recorded for score in ten),
-                condition={"property": "mean"} | where,
-                metric="ceiled_ks_similarity",
-                value=mean.value,
-                ci_low=mean.ci_low,
-                ci_high=mean.ci_high,
-                n=mean.n_units,
-                flags=common | {"properties": mean.properties},
-            )
-        )
-    return rows
 
 
 def _similarities(

@@ -172,7 +172,11 @@ class Subject:
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
         with tqdm(
-            total=len(stimuli), desc=progress, unit="stimulus", disable=progress is None
+            total=len(stimuli),
+            desc=progress,
+            unit="stimulus",
+            leave=False,
+            disable=progress is None,
         ) as bar:
             for start in range(0, len(stimuli), self._batch_size):
                 batch = stimuli[start : start + self._batch_size]

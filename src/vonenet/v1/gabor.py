@@ -14,11 +14,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vonenet.errors import InputError
-from vonenet.v1.parameters import GaborParameters, IntArray
+from vonenet.v1.parameters import Array, GaborParameters, IntArray
 
 
 def gabor_kernels(
@@ -118,8 +119,7 @@ def sampling_report(
     """Count the filters that alias or are cut by the kernel window, and say what would mend it."""
     nyquist_cpd = pixels_per_degree / 2
     aliased = float(np.mean(parameters.frequency_cpd > nyquist_cpd))
-    widest_px = np.maximum(parameters.sigma_x_deg, parameters.sigma_y_deg) * pixels_per_degree
-    truncated = float(np.mean(widest_px > kernel_size // 2))
+    truncated = float(np.mean(cut_by_window(parameters, pixels_per_degree, kernel_size)))
     remedies = []
     if aliased > 0:
         remedies.append(
@@ -128,6 +128,7 @@ def sampling_report(
             f"to at most {nyquist_cpd:.3g}, or show fewer visual_degrees"
         )
     if truncated > TOLERATED_TRUNCATION:
+        widest_px = _widest_px(parameters, pixels_per_degree)
         fitting = np.quantile(widest_px, 1 - TOLERATED_TRUNCATION, method="higher")
         needed = 2 * math.ceil(fitting) + 1
         remedies.append(
@@ -135,6 +136,22 @@ def sampling_report(
             f"and are cut off; set kernel_size to {needed}, or show more visual_degrees"
         )
     return SamplingReport(nyquist_cpd, aliased, truncated, tuple(remedies))
+
+
+def cut_by_window(
+    parameters: GaborParameters, pixels_per_degree: float, kernel_size: int
+) -> npt.NDArray[np.bool_]:
+    """Which filters, (n,), have a standard deviation larger than half their kernel.
+
+    Such a filter is another one than its parameters say.
+    """
+    cut: npt.NDArray[np.bool_] = _widest_px(parameters, pixels_per_degree) > kernel_size // 2
+    return cut
+
+
+def _widest_px(parameters: GaborParameters, pixels_per_degree: float) -> Array:
+    widest_deg: Array = np.maximum(parameters.sigma_x_deg, parameters.sigma_y_deg)
+    return widest_deg * pixels_per_degree
 
 
 def _column(values: np.ndarray) -> Tensor:

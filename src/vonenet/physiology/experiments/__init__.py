@@ -15,8 +15,8 @@ from vonenet.physiology.experiments import (
     size,
     spatial_frequency,
 )
-from vonenet.physiology.population import Population
 from vonenet.physiology.preparation import Preparation
+from vonenet.recordings import Population
 
 Experiment: TypeAlias = Callable[[Preparation], Population]
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from vonenet.physiology.design import best_curve, crossed, f0
 from vonenet.physiology.fits import naka_rushton_fit
-from vonenet.physiology.population import Curve, Population
 from vonenet.physiology.preparation import Preparation
 from vonenet.physiology.stimuli import evenly_spaced
+from vonenet.recordings import Curve, Population
 
 NAME = "contrast"
 SOURCE = "Albrecht & Hamilton 1982, J Neurophysiol 48:217"
@@ -34,7 +34,11 @@ def run(prepared: Preparation) -> Population:
     curves = np.column_stack([prepared.spontaneous, best_curve(means, along=-1)])
     contrasts = np.array([0.0, *CONTRASTS])
     responsive = prepared.responsive(means)
-    fit = naka_rushton_fit(contrasts, np.where(responsive[:, None], curves, np.nan))
+    fit = naka_rushton_fit(
+        contrasts,
+        np.where(responsive[:, None], curves, np.nan),
+        progress=prepared.bar("fits of contrast"),
+    )
     return prepared.population(
         NAME,
         SOURCE,

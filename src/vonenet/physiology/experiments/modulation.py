@@ -6,8 +6,8 @@ Skottun et al. 1991 (Vision Research 31:1079) for F1/F0; Ringach et al. 2002 for
 from vonenet.physiology import tuning
 from vonenet.physiology.design import f0, largest
 from vonenet.physiology.experiments.phase import best_phase_curves
-from vonenet.physiology.population import Curve, Population
 from vonenet.physiology.preparation import Preparation
+from vonenet.recordings import Curve, Population
 
 NAME = "modulation"
 SOURCE = "Ringach, Shapley & Hawken 2002, J Neurosci 22:5639"

@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from vonenet.physiology.design import Array, crossed, f0
-from vonenet.physiology.population import Curve, Population
+from vonenet.physiology.design import crossed, f0
 from vonenet.physiology.preparation import Preparation
 from vonenet.physiology.stimuli import Blank, evenly_spaced
+from vonenet.recordings import Array, Curve, Population
 
 NAME = "noise"
 SOURCE = "Tolhurst, Movshon & Dean 1983, Vision Research 23:775"
@@ -31,20 +31,27 @@ def run(prepared: Preparation) -> Population:
     Properties: `fano_factor`, variance over mean of the spikes counted in 100 ms, 0 for a
     deterministic model (it depends on the rate map: a model has no spikes of its own);
     `noise_correlation`, a unit's mean correlation with all others, NaN for a deterministic model.
-    The curve `variance` is in the model's own unit.
+    The curves are in the model's own unit: `variance` against the mean of the trials, and, where
+    noise can be left out, `variance_before_noise` against the response before it.
     """
     gratings = crossed(
         partial(prepared.grating, diameter=DIAMETER_DEG),
         orientation=ORIENTATIONS_DEG,
         frequency=prepared.frequencies(),
     )
+    stimuli = [Blank(), *gratings.stimuli]
     responses = prepared.subject.respond(
-        [Blank(), *gratings.stimuli],
+        stimuli,
         trials=TRIALS,
-        progress="trials" if prepared.progress else None,
+        progress=prepared.bar("trials"),
     )
     rates = prepared.rate_map(responses)
     means, variances = mean_and_variance(responses)
+    curves = {"variance": Curve("mean response (model's unit)", means.T, variances.T)}
+    if prepared.subject.has_mean_response:
+        before = prepared.subject.mean_response(stimuli, before_noise=True).astype(np.float64)
+        axis = "response before noise (model's unit)"
+        curves["variance_before_noise"] = Curve(axis, before.T, variances.T)
     return prepared.population(
         NAME,
         SOURCE,
@@ -53,7 +60,7 @@ def run(prepared: Preparation) -> Population:
             "fano_factor": fano_factor(rates * COUNTING_SECONDS),
             "noise_correlation": noise_correlation(responses),
         },
-        curves={"variance": Curve("mean response (model's unit)", means.T, variances.T)},
+        curves=curves,
     )
 
 

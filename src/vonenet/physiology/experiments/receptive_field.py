@@ -3,8 +3,8 @@
 Mapped by `prepare`, which every experiment needs; here they become properties.
 """
 
-from vonenet.physiology.population import Population
 from vonenet.physiology.preparation import Preparation
+from vonenet.recordings import Population
 
 NAME = "receptive_field"
 SOURCE = "Marques, Schrimpf & DiCarlo 2021, bioRxiv 2021.03.01.433495"

@@ -4,9 +4,9 @@ import numpy as np
 
 from vonenet.physiology.design import best_curve, crossed, f0, larger_component
 from vonenet.physiology.fits import size_tuning_fit
-from vonenet.physiology.population import Curve, Population
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
 from vonenet.physiology.stimuli import evenly_spaced
+from vonenet.recordings import Curve, Population
 
 NAME = "size"
 SOURCE = "Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530"
@@ -34,7 +34,11 @@ def run(prepared: Preparation) -> Population:
     diameters = design.axis("diameter")
     curves = best_curve(larger_component(rates, prepared.spontaneous), along=2)
     responsive = prepared.responsive(f0(rates))
-    fit = size_tuning_fit(diameters, np.where(responsive[:, None], curves, np.nan))
+    fit = size_tuning_fit(
+        diameters,
+        np.where(responsive[:, None], curves, np.nan),
+        progress=prepared.bar("fits of size"),
+    )
     properties = {
         "surround_suppression_index": fit.suppression_index,
         "strongly_suppressed": fit.strongly_suppressed,

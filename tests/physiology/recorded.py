@@ -1,0 +1,63 @@
+"""Small recordings of planted units: what every experiment finds of them, and what they are."""
+
+import numpy as np
+
+from tests.physiology.planted import PlantedSubject, Unit
+from vonenet.physiology.experiments import EXPERIMENTS
+from vonenet.physiology.preparation import prepare
+from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
+from vonenet.recordings import Drawn, Recording
+
+SETTINGS = {
+    "degrees": 8.0,
+    "pixels": 224,
+    "units": 8,
+    "trials": 1,
+    "before_noise": True,
+    "seed": 0,
+}
+UNITS = [
+    Unit(
+        orientation_deg=22.0 * i,
+        frequency_cpd=1.0 + 0.4 * i,
+        suppression=0.2 * i,
+        simple=i % 2 == 0,
+    )
+    for i in range(8)
+]
+
+
+def drawn_of(units, **changes):
+    """What the units were built with."""
+    known = {
+        "orientation_deg": np.array([unit.orientation_deg for unit in units]),
+        "frequency_cpd": np.array([unit.frequency_cpd for unit in units]),
+        "whole": np.ones(len(units), bool),
+        "is_complex": np.array([not unit.simple for unit in units]),
+    }
+    return Drawn(**known | changes)
+
+
+def recorded(units=UNITS, model="planted", layer="v1", **changes):
+    """A recording of planted units, which have no noise."""
+    prepared = prepare(PlantedSubject(units))
+    n = len(units)
+    known = {
+        "model": model,
+        "model_hash": "0" * 16,
+        "layer": layer,
+        "settings": SETTINGS | {"units": n},
+        "units": np.stack([np.arange(n), np.full(n, 28), np.full(n, 28)], axis=1),
+        "map_shape": (n, 56, 56),
+        "is_stochastic": False,
+        "rate_slope": prepared.rate_map.slope,
+        "rate_offset": prepared.rate_map.offset,
+        "spontaneous": prepared.spontaneous,
+        "fields": prepared.fields,
+        "populations": {name: run(prepared) for name, run in EXPERIMENTS.items()},
+        "published": [*PUBLISHED.values(), SF_BANDWIDTH],
+        "drawn": drawn_of(units),
+        "versions": {"python": "3", "torch": "2", "vonenet": "0"},
+        "seconds": 47.0,
+    }
+    return Recording(**known | changes)

@@ -1,0 +1,81 @@
+"""Recordings on disk: what is written is read, whole or not at all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.physiology.recorded import recorded
+from vonenet.errors import InputError
+from vonenet.recordings import read_recording, save_recording
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return recorded(model="planted/<b>", layer="units")
+
+
+def assert_same(one, other, coarse=False):
+    """Equal down to every array; curves and maps as far as half their digits go."""
+    if dataclasses.is_dataclass(one):
+        one, other = vars(one), vars(other)
+    if isinstance(one, dict):
+        assert set(one) == set(other)
+        for key, value in one.items():
+            assert_same(value, other[key], coarse or key in ("curves", "maps"))
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for first, second in zip(one, other, strict=True):
+            assert_same(first, second, coarse)
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=1e-6 if coarse else 0, atol=0)
+    else:
+        assert one == other or (one != one and other != other)
+
+
+def test_what_is_written_is_read(recording, tmp_path):
+    path = tmp_path / "deep" / "recording.npz"
+    save_recording(recording, path)
+    assert_same(recording, read_recording(path))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_recording_without_drawn_parameters(recording, tmp_path):
+    path = tmp_path / "recording.npz"
+    save_recording(dataclasses.replace(recording, drawn=None), path)
+    assert read_recording(path).drawn is None
+
+
+def test_arrays_have_names_for_whoever_reads_them_with_numpy_alone(recording, tmp_path):
+    path = tmp_path / "recording.npz"
+    save_recording(recording, path)
+    with np.load(path) as arrays:
+        bandwidth = arrays["populations/orientation/properties/bandwidth"]
+        about = json.loads(str(arrays["about"]))
+    expected = recording.populations["orientation"].properties["bandwidth"]
+    np.testing.assert_array_equal(bandwidth, expected)
+    assert about["layer"] == "units"
+
+
+def test_files_that_are_no_recording_are_named(recording, tmp_path):
+    path = tmp_path / "recording.npz"
+    with pytest.raises(InputError, match=r"recording.npz cannot be read: No such file"):
+        read_recording(path)
+    save_recording(recording, path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="recording.npz is no recording"):
+        read_recording(path)
+    np.savez(path, units=np.zeros(3))
+    with pytest.raises(InputError, match="recording.npz is no recording: KeyError"):
+        read_recording(path)
+    np.savez(path, about=np.array(json.dumps({"format": 99})))
+    with pytest.raises(InputError, match="format 99; allowed: 1"):
+        read_recording(path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(recording, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_recording(recording, tmp_path / "file" / "recording.npz")
