@@ -30,6 +30,8 @@ TOP = {
     "contact_sheet",
     "evaluation",
     "loading",
+    "physiology_command",
+    "predictivity_command",
     "benchmarks",
     "cli",
     "commands",

@@ -78,6 +78,16 @@ def test_a_timm_name(monkeypatch):
     assert asked == [("resnet10t", True)]
 
 
+@pytest.mark.parametrize("address", ["untrained/voneresnet18", "untrained/timm/resnet10t"])
+def test_untrained_models_have_the_same_weights_each_time(address):
+    before = torch.get_rng_state()
+    one, other = load_model(address), load_model(address)
+    assert one.name == address
+    for key, tensor in one.model.state_dict().items():
+        torch.testing.assert_close(tensor, other.model.state_dict()[key], rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -89,6 +99,8 @@ def test_a_timm_name(monkeypatch):
         ("no_such_file.py:load", "no Python file no_such_file.py"),
         ("toy_models_of_a_test:absent", "toy_models_of_a_test has no function 'absent'"),
         ("toy_models_of_a_test:nothing", "returns a int; needed: a torch module"),
+        ("untrained/voneresnet5o", "unknown model 'voneresnet5o'; nearest: voneresnet50"),
+        ("untrained/timm/no_such", "timm has no model 'no_such' to give"),
         ("timm/no_such_network", "timm has no trained model 'no_such_network' to give"),
     ],
 )

@@ -7,12 +7,16 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import vonenet
+from tests.physiology.recorded import recorded
 from tests.published import write_published
-from vonenet import cli, demo, evaluation, runs
+from vonenet import cli, demo, evaluation, physiology_command, runs
 from vonenet.benchmarks import command
+from vonenet.physiology.rows import recording_rows
 from vonenet.results import Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
 
@@ -78,11 +82,31 @@ def short_log(recipe, data, out, **options):
     return TrainingLog(recipe, [EpochRecord(epoch, 1.0, 0.5, 0.1, 10.0, 1.0) for epoch in epochs])
 
 
+def planted_recording(models, config, out):
+    """What recording a model would give, of a few planted units."""
+    recording = recorded(model=models[0])
+    append_jsonl(out / "results.jsonl", recording_rows(recording))
+    return [recording]
+
+
+@pytest.fixture
+def neurons(user_folder):
+    """Stimuli, and responses to them."""
+    (user_folder / "stimuli").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(30):
+        levels = rng.integers(0, 256, (32, 32), dtype=np.uint8)
+        Image.fromarray(levels).save(user_folder / "stimuli" / f"{index:02}.png")
+    np.savez(user_folder / "neurons.npz", responses=rng.standard_normal((30, 4)))
+
+
+@pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
     monkeypatch.setattr(command, "bench_report", lambda **arguments: f"bench of {arguments}")
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
     monkeypatch.setattr(runs, "run_training", short_log)
+    monkeypatch.setattr(physiology_command, "run_physiology", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")
     assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out

@@ -100,6 +100,98 @@ def convert(old: Old, new: New) -> None:
     print(f"{old} -> {new}: {model.config.name}, {model.config.num_classes} classes")
 
 
+def physiology(
+    model: Model,
+    layer: str | None = None,
+    compare: tuple[str, ...] = (),
+    out: Path = Path("physiology"),
+    degrees: float | None = None,
+    trials: int | None = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Record from a layer as a physiologist would and compare it with V1: one page.
+
+    Gratings, spots and plaids in degrees of visual angle; receptive fields, orientation, spatial
+    frequency, size, contrast, phase, masking and noise of every unit at the image's centre; their
+    distributions beside published ones. What was recorded before is read from its file.
+
+    Args:
+        model: a name with published weights, a weights file, timm/NAME, untrained/NAME,
+            module:function or file.py:function; with @LAYER, that layer of it.
+        layer: the layer, by its name in the model; the V1 block if not given.
+        compare: further models to record and show beside it, each as MODEL or MODEL@LAYER.
+        out: folder for results.jsonl, the recordings and report.html.
+        degrees: visual angle of an image; what the model was made for, or 8, if not given.
+        trials: noise draws to average each response over; if not given, responses are taken
+            before noise, where it can be left out, or over 20 draws.
+        seed: seed of the noise.
+        device: where to compute; auto takes a GPU if there is one.
+    """
+    from vonenet.physiology_command import PhysiologyConfig, run_physiology
+    from vonenet.report.physiology import write_physiology_report
+
+    config = PhysiologyConfig(layer=layer, degrees=degrees, trials=trials, seed=seed, device=device)
+    recordings = run_physiology((model, *compare), config, out)
+    print(write_physiology_report(recordings, out / "results.jsonl", out / "report.html"))
+    print(f"\nreport: {(out / 'report.html').resolve()}")
+
+
+def predictivity(
+    model: Model,
+    responses: Path,
+    images: Path,
+    layers: tuple[str, ...] = (),
+    image_degrees: float | None = None,
+    degrees: float | None = None,
+    trials: int | None = None,
+    components: int = 25,
+    folds: int = 10,
+    out: Path = Path("predictivity"),
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Predict your own recorded neurons from a model's layers, as Brain-Score does.
+
+    Partial least squares from a layer's responses to the images; Pearson's r on images that were
+    held out, the median over neurons, over the ceiling if the responses have repetitions.
+
+    Args:
+        model: as in `vonenet physiology`.
+        responses: a .npy or .npz file, (stimuli, units) or (repetitions, stimuli, units), or a .nc
+            file of xarray's.
+        images: folder with an image for each stimulus, by the names that the file gives them, else
+            in the order of their names.
+        layers: names of layers; the V1 block if none is given.
+        image_degrees: visual angle of the images as the animal saw them; the model's if not given.
+        degrees: visual angle of the model's image; what it was made for, or 8, if not given.
+        trials: passes that a stochastic model's responses are averaged over; if not given, the
+            noise of V1 blocks is left out.
+        components: of the regression.
+        folds: parts that the images are held out in.
+        out: folder for results.jsonl.
+        seed: seed of the folds and the noise.
+        device: where to compute; auto takes a GPU if there is one.
+    """
+    from vonenet.predictivity_command import (
+        PredictivityConfig,
+        predictivity_table,
+        run_predictivity,
+    )
+
+    config = PredictivityConfig(
+        degrees=degrees,
+        image_degrees=image_degrees,
+        trials=trials,
+        components=components,
+        folds=folds,
+        seed=seed,
+        device=device,
+    )
+    print(predictivity_table(run_predictivity(model, responses, images, layers, config, out)))
+    print(f"\nrows: {(out / 'results.jsonl').resolve()}")
+
+
 def bench(
     quick: bool = False,
     out: Path | None = None,
@@ -180,12 +272,12 @@ def evaluate(
 
 
 def report(folders: Folders, out: Path = Path("report.html"), base: str | None = None) -> None:
-    """Make one page from what `vonenet evaluate` wrote.
+    """Make one page from what `vonenet evaluate` and `vonenet train` wrote.
 
     Args:
-        folders: folders with results.jsonl.
+        folders: those of evaluations (results.jsonl), of training runs (log.jsonl), or both.
         out: the page.
-        base: model that the others are compared with; the first one if not given.
+        base: evaluated model that the others are compared with; the first one if not given.
     """
     from vonenet.report.evaluation import write_evaluation_report
 
@@ -229,6 +321,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "report": report,
+    "physiology": physiology,
+    "predictivity": predictivity,
     "data": data,
     "bench": bench,
 }

@@ -6,22 +6,31 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vonenet.data import PixelModel
+from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
+from vonenet.model import VOneNet
 from vonenet.training.run_folder import BEST, MODEL, RECIPE
 from vonenet.zoo.base_checkpoints import is_base_checkpoint, load_base_checkpoint
 from vonenet.zoo.checkpoints import load_checkpoint
 from vonenet.zoo.registry import create_model, list_models
 
 TIMM = "timm/"
+UNTRAINED = "untrained/"
 WEIGHTS_SUFFIXES = (".safetensors", ".tar", ".pth", ".pt")
 DEFAULT_IMAGE_PX = 224
+V1_BLOCK = "vone_block"
+# Brain-Score's field of view for models that do not say theirs
+DEFAULT_DEGREES = 8.0
+LAYERS_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,11 @@ def load_model(address: str) -> LoadedModel:
     Args:
         address: a registered name with published weights (`voneresnet50`); a weights file; the
             folder of a finished training, whose last weights are taken; `timm/` and a name of timm
-            with weights (`timm/resnet18.a1_in1k`), which are downloaded; or `module:function` or
-            `file.py:function`, a function without arguments that returns a
-            torch module. A module that is no `PixelModel` and has no `pretrained_cfg` with mean and
-            std is taken to want pixels in [0, 1].
+            with weights (`timm/resnet18.a1_in1k`), which are downloaded; `untrained/` and a
+            registered name or `timm/NAME`, with fresh weights; or `module:function` or
+            `file.py:function`, a function without arguments that returns a torch module. A module
+            that is no `PixelModel` and has no `pretrained_cfg` with mean and std is taken to want
+            pixels in [0, 1]. Fresh weights, a function's too, are the same ones each time.
 
     Raises:
         InputError: nothing is there, or what is there is no model.
@@ -60,7 +70,10 @@ def load_model(address: str) -> LoadedModel:
     if Path(address).is_file():
         return _described(Path(address).stem, _weights(Path(address)))
     if address.startswith(TIMM):
-        return _described(address.removeprefix(TIMM), _timm_model(address.removeprefix(TIMM)))
+        name = address.removeprefix(TIMM)
+        return _described(name, _timm_model(name, pretrained=True))
+    if address.startswith(UNTRAINED):
+        return _described(address, _untrained(address.removeprefix(UNTRAINED)))
     if ":" in address:
         return _described(address.rsplit(":", 1)[1], _called(address))
     if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
@@ -68,9 +81,32 @@ def load_model(address: str) -> LoadedModel:
     if address not in list_models():
         raise InputError(
             f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
-            "the folder of a training, timm/NAME, module:function, file.py:function"
+            "the folder of a training, timm/NAME, untrained/NAME, module:function, "
+            "file.py:function"
         )
     return _described(address, create_model(address, pretrained=True))
+
+
+def visual_degrees_of(loaded: LoadedModel) -> float:
+    """Visual angle of the images that a model was made for; 8 for models that do not say theirs."""
+    if isinstance(loaded.model.model, VOneNet):
+        return loaded.model.model.vone_block.config.resolved_visual_degrees
+    return DEFAULT_DEGREES
+
+
+def v1_block_of(loaded: LoadedModel) -> str:
+    """The name of a model's V1 block, the layer that is recorded where none is named.
+
+    Raises:
+        InputError: the model has none.
+    """
+    names = [name for name, _ in loaded.model.model.named_modules() if name]
+    if V1_BLOCK not in names:
+        raise InputError(
+            f"{loaded.name} has no {V1_BLOCK}: say which layer, as --layer NAME; the first ones "
+            f"are {', '.join(names[:LAYERS_SHOWN])}"
+        )
+    return V1_BLOCK
 
 
 def _weights(path: Path) -> nn.Module:
@@ -97,15 +133,29 @@ def _described(name: str, module: nn.Module) -> LoadedModel:
     return LoadedModel(name, module.eval(), max(height, width), channels)
 
 
-def _timm_model(name: str) -> nn.Module:
+def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
     import timm
 
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained)
     except (RuntimeError, ValueError, OSError) as error:
+        kind = "trained model" if pretrained else "model"
         reason = str(error).splitlines()[0]
-        raise InputError(f"timm has no trained model {name!r} to give: {reason}") from error
+        raise InputError(f"timm has no {kind} {name!r} to give: {reason}") from error
     return model
+
+
+def _untrained(name: str) -> nn.Module:
+    """A registered model, or one of timm's, with fresh weights."""
+    with _same_draws():
+        if name.startswith(TIMM):
+            return _timm_model(name.removeprefix(TIMM), pretrained=False)
+        return create_model(name)
+
+
+def _same_draws() -> AbstractContextManager[None]:
+    """Within: fresh weights are the same ones each time."""
+    return seeded(0, torch.device("cpu"))
 
 
 def _called(address: str) -> nn.Module:
@@ -115,7 +165,8 @@ def _called(address: str) -> nn.Module:
     function: Callable[[], Any] | None = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{source} has no function {name!r}")
-    result = function()
+    with _same_draws():
+        result = function()
     if not isinstance(result, nn.Module):
         kind = type(result).__name__
         raise InputError(f"{address} returns a {kind}; needed: a torch module")

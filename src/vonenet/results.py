@@ -81,6 +81,15 @@ def append_jsonl(path: Path | str, rows: Iterable[Result]) -> None:
     append_lines(Path(path), lines)
 
 
+def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
+    """Appends those rows of which the file holds none with the same columns but the numbers."""
+    path = Path(path)
+    there = {_key(row) for row in read_jsonl(path)} if path.is_file() else set()
+    missing = [row for row in rows if _key(row) not in there]
+    if missing:
+        append_jsonl(path, missing)
+
+
 def append_lines(path: Path, lines: str) -> None:
     """Appends whole lines to a text file, on disk when this returns.
 
@@ -150,6 +159,12 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     low = 0.0 if successes == 0 else centre - half_width
     high = 1.0 if successes == n else centre + half_width
     return low, high
+
+
+def _key(row: Result) -> str:
+    """What is measured, without what was found."""
+    what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
+    return json.dumps([*what, dict(row.condition)], sort_keys=True)
 
 
 def _parse(line: bytes, path: Path | str, number: int) -> Result:

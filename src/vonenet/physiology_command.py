@@ -1,0 +1,137 @@
+"""`vonenet physiology`: models by address, one layer each, recorded, compared with V1, one page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vonenet.data.devices import chosen_device
+from vonenet.loading import LoadedModel, load_model, v1_block_of, visual_degrees_of
+from vonenet.physiology import Canvas, Subject
+from vonenet.physiology.examination import examine, identity_of
+from vonenet.physiology.rows import recording_rows
+from vonenet.recordings import Drawn, Recording, read_recording, save_recording
+from vonenet.results import Value, append_missing
+from vonenet.v1.block import VOneBlock
+from vonenet.v1.gabor import cut_by_window
+from vonenet.v1.noise import VARIANCE_FLOOR
+
+RESULTS = "results.jsonl"
+# Of a model whose noise cannot be left out
+DEFAULT_TRIALS = 20
+
+
+@dataclass(frozen=True)
+class PhysiologyConfig:
+    """How models are recorded.
+
+    Attributes:
+        layer: name of the layer, for models that are not given as MODEL@LAYER; None: the V1 block.
+        degrees: visual angle of an image; None: what the model was made for, or 8.
+        trials: noise draws that every response is averaged over; None: the response before noise,
+            or 20 draws of a model whose noise cannot be left out.
+        seed: of the noise and of the resampled units.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    layer: str | None = None
+    degrees: float | None = None
+    trials: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+def run_physiology(
+    models: Sequence[str], config: PhysiologyConfig, out: Path, *, progress: bool = True
+) -> list[Recording]:
+    """Record models; each one's recording and rows are in `out` before the next begins.
+
+    What was recorded before in the same way is read from its file.
+
+    Args:
+        models: addresses, as `vonenet.loading.load_model` takes them, or ADDRESS@LAYER.
+        config: how they are recorded.
+        out: folder for results.jsonl and a file for each recording.
+        progress: show progress bars.
+
+    Returns:
+        Different recordings, in the order given.
+
+    Raises:
+        InputError: a model, layer or setting that cannot be used.
+    """
+    found = {}
+    for address in models:
+        path, recording = _recorded(address, config, out, progress)
+        found[path] = recording
+        append_missing(out / RESULTS, recording_rows(recording))
+    return list(found.values())
+
+
+def _recorded(
+    address: str, config: PhysiologyConfig, out: Path, progress: bool
+) -> tuple[Path, Recording]:
+    """A model's recording and its file, made or found."""
+    address, layer = _split(address, config.layer)
+    loaded = load_model(address)
+    loaded.model.to(chosen_device(config.device))
+    subject = _subject(loaded, layer, config)
+    path = out / _file_name(identity_of(subject, loaded.name))
+    if not path.is_file():
+        recording = examine(subject, loaded.name, drawn=_drawn(subject), progress=progress)
+        save_recording(recording, path)
+    return path, read_recording(path)
+
+
+def _split(address: str, layer: str | None) -> tuple[str, str | None]:
+    """Address and layer of ADDRESS@LAYER."""
+    model, at, named = address.rpartition("@")
+    return (model, named) if at else (address, layer)
+
+
+def _subject(loaded: LoadedModel, layer: str | None, config: PhysiologyConfig) -> Subject:
+    degrees = visual_degrees_of(loaded) if config.degrees is None else config.degrees
+    return Subject(
+        loaded.model,
+        v1_block_of(loaded) if layer is None else layer,
+        Canvas(degrees, loaded.image_size, loaded.in_chans),
+        trials=DEFAULT_TRIALS if config.trials is None else config.trials,
+        mean_response=config.trials is None,
+        seed=config.seed,
+    )
+
+
+def _drawn(subject: Subject) -> Drawn | None:
+    """What the units of a V1 block were built with; None where that is not known."""
+    block = subject.layer
+    if not isinstance(block, VOneBlock) or block.gabor_parameters is None:
+        return None
+    parameters, noise = block.gabor_parameters, block.noise
+    cells = subject.units[:, 0]
+    kernel_px = block.simple_conv_q0.weight.shape[-1]
+    cut = cut_by_window(parameters, block.config.pixels_per_degree, kernel_px)
+    slope, offset = math.nan, math.nan
+    if noise.mode == "neuronal":
+        slope, offset = 1 / noise.scale, (noise.level + VARIANCE_FLOOR) / noise.scale**2
+    elif noise.mode == "gaussian":
+        slope, offset = 0.0, noise.scale**2
+    return Drawn(
+        orientation_deg=parameters.orientation_deg[cells],
+        frequency_cpd=parameters.frequency_cpd[cells],
+        whole=~cut[cells],
+        is_complex=cells >= block.config.simple_channels,
+        noise_slope=slope,
+        noise_offset=offset,
+    )
+
+
+def _file_name(identity: Mapping[str, Value]) -> str:
+    """Such as `voneresnet50_vone_block_1f3a90c2.npz`: one for each way to record a layer."""
+    words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{identity['model']} {identity['layer']}")
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return f"{words}_{digest[:8]}.npz"

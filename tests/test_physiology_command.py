@@ -1,0 +1,190 @@
+"""vonenet physiology: recordings and rows by address, found again, and one line for mistakes."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.test_cli import run as run_cli
+from vonenet import physiology_command
+from vonenet.errors import InputError
+from vonenet.physiology_command import RESULTS, PhysiologyConfig, run_physiology
+from vonenet.results import read_jsonl
+
+TOY = """
+import torch
+from torch import nn
+import vonenet
+from vonenet.data import PixelModel
+
+SMALL = dict(image_size=64, in_chans=1, simple_channels=12, complex_channels=12, num_classes=3)
+
+def network(**settings):
+    return vonenet.create_model("voneresnet_small", **(SMALL | settings))
+
+def plain():
+    torch.manual_seed(torch.randint(1000, ()).item())
+    model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    model(torch.zeros(1, 1, 64, 64))
+    model.pretrained_cfg = {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,)}
+    return model
+
+def silent():
+    return network(noise=None)
+
+def gaussian():
+    return network(noise="gaussian")
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toy") / "toy.py"
+    path.write_text(TOY)
+    return f"{path}:network"
+
+
+def record(addresses, out, **settings):
+    return run_physiology(addresses, PhysiologyConfig(**settings), out, progress=False)
+
+
+@pytest.fixture(scope="module")
+def first(toy, tmp_path_factory):
+    out = tmp_path_factory.mktemp("first")
+    [recording] = record([toy], out)
+    return recording, out
+
+
+@pytest.fixture
+def once(first, tmp_path):
+    """A recording, which tmp_path / "out" holds."""
+    recording, out = first
+    shutil.copytree(out, tmp_path / "out")
+    return recording
+
+
+def test_a_block_is_recorded_with_what_it_was_built_with(once):
+    assert (once.label, once.map_shape) == ("network vone_block", (24, 32, 32))
+    assert once.settings == {
+        "degrees": 2.0,
+        "pixels": 64,
+        "units": 24,
+        "trials": 1,
+        "before_noise": True,
+        "seed": 0,
+    }
+    assert once.is_stochastic
+    assert once.drawn.is_complex.tolist() == [False] * 12 + [True] * 12
+    assert once.drawn.noise_slope == pytest.approx(1 / 0.35)
+    assert once.drawn.noise_offset == pytest.approx((0.07 + 1e-4) / 0.35**2)
+    whole = once.drawn.whole
+    measured = once.populations["orientation"].properties["preferred_orientation"]
+    off = (measured - once.drawn.orientation_deg + 90) % 180 - 90
+    assert np.nanmedian(np.abs(off[whole])) < 3
+
+
+def test_what_was_recorded_is_not_recorded_again(once, toy, tmp_path, monkeypatch):
+    rows = read_jsonl(tmp_path / "out" / RESULTS)
+    monkeypatch.setattr(physiology_command, "examine", None)
+    [again] = record([toy, toy], tmp_path / "out")
+    assert again.seconds == once.seconds
+    assert read_jsonl(tmp_path / "out" / RESULTS) == rows
+
+
+def test_rows_that_a_kill_kept_away_come_with_the_next_start(once, toy, tmp_path):
+    path = tmp_path / "out" / RESULTS
+    rows = read_jsonl(path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:10]) + lines[10][:30])
+    with pytest.warns(UserWarning, match="unfinished"):
+        record([toy], tmp_path / "out")
+    assert read_jsonl(path) == rows
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_rows(once, toy, tmp_path):
+    def numbers(folder):
+        return [dataclasses.replace(row, seconds=0) for row in read_jsonl(folder / RESULTS)]
+
+    record([toy], tmp_path / "other")
+    assert numbers(tmp_path / "out") == numbers(tmp_path / "other")
+    record([toy], tmp_path / "third", seed=1)
+    assert numbers(tmp_path / "out") != numbers(tmp_path / "third")
+
+
+@pytest.mark.slow
+def test_other_ways_to_record_stand_beside(once, toy, tmp_path):
+    before = len(read_jsonl(tmp_path / "out" / RESULTS))
+    [trials] = record([toy], tmp_path / "out", trials=3)
+    [wider] = record([toy], tmp_path / "out", degrees=3.0)
+    assert (trials.settings["before_noise"], trials.settings["trials"]) == (False, 3)
+    assert wider.settings["degrees"] == 3
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 3
+    assert len(read_jsonl(tmp_path / "out" / RESULTS)) > 2.5 * before
+
+
+def test_layers_by_address_and_by_option(toy, tmp_path):
+    plain = toy.replace("network", "plain")
+    by_address, by_option = record([f"{plain}@0", toy], tmp_path, layer="bottleneck")
+    assert (by_address.label, by_option.label) == ("plain 0", "network bottleneck")
+    assert by_address.drawn is by_option.drawn is None
+    assert not by_address.is_stochastic
+    assert by_address.settings["degrees"] == 8
+
+
+@pytest.mark.slow
+def test_a_models_own_fresh_weights_are_the_same_each_time(toy, tmp_path):
+    address = toy.replace("network", "plain") + "@0"
+    one, other = (record([address], tmp_path / name)[0] for name in "ab")
+    assert one.model_hash == other.model_hash
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "offset"), [("silent", np.nan, np.nan), ("gaussian", 0.0, 0.35**2)]
+)
+def test_other_noise(toy, tmp_path, function, slope, offset):
+    [recording] = record([toy.replace("network", function)], tmp_path)
+    drawn = recording.drawn
+    np.testing.assert_allclose([drawn.noise_slope, drawn.noise_offset], [slope, offset])
+    assert recording.is_stochastic == (function == "gaussian")
+    metrics = {row.metric for row in read_jsonl(tmp_path / RESULTS)}
+    assert ("ratio" in metrics) == recording.is_stochastic
+
+
+@pytest.mark.parametrize(
+    ("function", "settings", "message"),
+    [
+        ("plain", {}, r"plain has no vone_block: .*--layer NAME; .* 0, 1, 2, 3"),
+        ("network@vone_blok", {}, "no layer 'vone_blok'; near names: vone_block"),
+        ("network@model.fc", {}, "'model.fc' has no spatial extent"),
+        ("network", {"degrees": 0.0}, "degrees must be above 0, got 0"),
+        ("network", {"trials": 0}, "trials must be 1 or more, got 0"),
+        ("network@", {}, "no layer ''"),
+    ],
+)
+def test_mistakes_get_one_line(toy, tmp_path, function, settings, message):
+    with pytest.raises(InputError, match=message) as error:
+        record([toy.replace("network", function)], tmp_path, **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_recording_is_named(once, toy, tmp_path):
+    [path] = (tmp_path / "out").glob("*.npz")
+    path.write_bytes(b"no zip")
+    with pytest.raises(InputError, match=rf"{path.name} is no recording"):
+        record([toy], tmp_path / "out")
+
+
+def test_the_command_prints_scores_and_writes_a_page(capsys, toy, tmp_path):
+    plain = toy.replace("network", "plain")
+    out = tmp_path / "page"
+    status, printed, error = run_cli(
+        capsys, "physiology", toy, "--compare", f"{plain}@0", "--out", out
+    )
+    assert status == 0, error
+    assert "preferred orientation" in printed
+    assert str(out / "report.html") in printed
+    page = (out / "report.html").read_text()
+    assert "network vone_block" in page
+    assert "plain 0" in page

@@ -1,0 +1,181 @@
+"""vonenet predictivity: planted neurons are found in the layer that they were made from."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_cli import run as run_cli
+from vonenet.errors import InputError
+from vonenet.loading import load_model
+from vonenet.physiology import Canvas
+from vonenet.physiology.features import image_files, layer_features, on_canvas, read_stimuli
+from vonenet.predictivity_command import PredictivityConfig, run_predictivity
+from vonenet.results import read_jsonl
+
+TOY = """
+import vonenet
+
+def network():
+    small = dict(image_size=32, in_chans=1, simple_channels=8, complex_channels=8, num_classes=3)
+    return vonenet.create_model("voneresnet_small", **small)
+"""
+STIMULI, UNITS, REPETITIONS = 60, 12, 8
+CANVAS = Canvas(2.0, 32, 1)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toy") / "toy.py"
+    path.write_text(TOY)
+    return f"{path}:network"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of smooth noise, named so that their order is not that of their numbers."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for index in range(STIMULI):
+        levels = np.kron(rng.integers(0, 256, (12, 12)), np.ones((4, 4))).astype(np.uint8)
+        Image.fromarray(levels).save(folder / f"s{(7 * index) % STIMULI:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(toy, folder):
+    """(repetitions, stimuli, units): mixtures of the V1 block's features, with noise."""
+    model = load_model(toy).model
+    features = layer_features(model, "vone_block", read_stimuli(image_files(folder), CANVAS, 2.0))
+    rng = np.random.default_rng(1)
+    few = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)[0][:, :6]
+    signal = few @ rng.standard_normal((6, UNITS))
+    signal /= signal.std(axis=0)
+    return signal + 0.5 * rng.standard_normal((REPETITIONS, STIMULI, UNITS))
+
+
+def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
+    capsys, toy, folder, planted, tmp_path
+):
+    np.save(tmp_path / "neurons.npy", planted)
+    arguments = ["--responses", tmp_path / "neurons.npy", "--images", folder, "--components", 6]
+    layers = ["--layers", "vone_block", "model.fc"]
+    status, printed, error = run_cli(
+        capsys, "predictivity", toy, *arguments, *layers, "--out", tmp_path
+    )
+    assert status == 0, error
+    assert "vone_block" in printed
+    block, head = read_jsonl(tmp_path / "results.jsonl")
+    assert block.metric == "ceiled_pearson_r"
+    assert block.value > 0.9
+    assert head.value < block.value - 0.2
+    assert (block.n, block.data_size, block.data) == (UNITS, STIMULI, "neurons.npy")
+    assert block.condition["image_degrees"] == block.condition["degrees"] == 2
+    assert f"{block.flags['pearson_r']:.3f}" in printed
+    assert f"{block.value:.3f}" in printed
+    run_cli(capsys, "predictivity", toy, *arguments, *layers, "--out", tmp_path)
+    assert len(read_jsonl(tmp_path / "results.jsonl")) == 2
+
+
+def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_path):
+    shuffled = np.random.default_rng(2).permutation(STIMULI)
+    names = np.array([path.stem for path in image_files(folder)])[shuffled]
+    wrong, right = tmp_path / "wrong.npz", tmp_path / "right.npz"
+    np.savez(wrong, responses=planted.mean(axis=0)[shuffled])
+    np.savez(right, responses=planted.mean(axis=0)[shuffled], stimuli=names)
+    config = PredictivityConfig(components=6)
+    found = [
+        run_predictivity(toy, path, folder, (), config, tmp_path, progress=False)["vone_block"]
+        for path in (wrong, right)
+    ]
+    assert found[0].median < 0.3
+    assert found[1].median > 0.85
+    assert found[1].ceiled is None
+
+
+def test_an_xarray_file_names_its_stimuli(folder, planted, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    from vonenet.physiology.neural_data import read_responses, read_stimulus_names
+
+    names = [path.stem for path in image_files(folder)][::-1]
+    array = xarray.DataArray(
+        planted.mean(axis=0),
+        dims=("presentation", "neuroid"),
+        coords={"stimulus_id": ("presentation", names)},
+    )
+    array.to_netcdf(tmp_path / "neurons.nc")
+    assert read_stimulus_names(tmp_path / "neurons.nc") == names
+    assert image_files(folder, names)[0].stem == names[0]
+    np.testing.assert_array_equal(read_responses(tmp_path / "neurons.nc"), planted.mean(axis=0))
+
+
+def test_an_image_takes_the_place_of_its_degrees():
+    """A white square of 1 degree on a canvas of 2: the middle quarter of its area."""
+    white = Image.new("L", (100, 100), 255)
+    shown = on_canvas(white, CANVAS, 1.0)[0]
+    expected = torch.full((32, 32), 128 / 255)
+    expected[8:24, 8:24] = 1
+    torch.testing.assert_close(shown, expected)
+
+
+def test_an_image_larger_than_the_canvas_is_cut():
+    half = Image.new("L", (64, 64), 0)
+    half.paste(255, (16, 16, 48, 48))  # the middle half of each side
+    shown = on_canvas(half, CANVAS, 4.0)[0]
+    assert shown.shape == (32, 32)
+    assert shown.min() > 0.9
+
+
+def test_the_middle_of_a_wide_image_is_shown():
+    wide = Image.new("RGB", (90, 30), (255, 0, 0))
+    wide.paste((0, 255, 0), (30, 0, 60, 30))
+    shown = on_canvas(wide, Canvas(2.0, 32, 3), 2.0)
+    assert shown[1].min() == 1
+    assert shown[0].max() == 0
+
+
+def test_features_over_trials_scatter_about_those_of_many(toy, folder):
+    model = load_model(toy).model
+    images = list(read_stimuli(image_files(folder)[:6], CANVAS, 2.0))
+    one, again, many = (
+        layer_features(model, "bottleneck", images, trials=n, seed=s, batch_size=4)
+        for n, s in ((1, 0), (1, 0), (64, 1))
+    )
+    np.testing.assert_array_equal(one, again)
+    few = layer_features(model, "bottleneck", images, trials=8, seed=2)
+    assert np.abs(few - many).mean() < 0.6 * np.abs(one - many).mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": (59, UNITS)}, "holds 60 images, but .*neurons.npz has 59 stimuli"),
+        ({"stimuli": ["s000"] * 59 + ["lost"]}, "1 of 60 stimuli have no image .* is 'lost'"),
+        ({"layers": ("vone_blok",)}, "no layer 'vone_blok'"),
+        ({"config": {"trials": 0}}, "trials must be 1 or more, got 0"),
+        ({"config": {"image_degrees": 0.0}}, "smaller than a pixel"),
+        ({"folder": "empty"}, "holds no image; allowed: .png"),
+        ({"folder": "missing"}, "are no folder"),
+        ({"nan": True}, "1 responses of 1 units are not finite"),
+    ],
+)
+def test_mistakes_get_one_line(toy, folder, tmp_path, change, message):
+    values = np.random.default_rng(0).standard_normal(change.get("shape", (STIMULI, UNITS)))
+    if change.get("nan"):
+        values[3, 4] = np.nan
+    named = {"stimuli": np.array(change["stimuli"])} if "stimuli" in change else {}
+    np.savez(tmp_path / "neurons.npz", responses=values, **named)
+    (tmp_path / "empty").mkdir()
+    images = tmp_path / change["folder"] if "folder" in change else folder
+    config = PredictivityConfig(**change.get("config", {}))
+    with pytest.raises(InputError, match=message) as error:
+        run_predictivity(
+            toy,
+            tmp_path / "neurons.npz",
+            images,
+            change.get("layers", ()),
+            config,
+            tmp_path,
+            progress=False,
+        )
+    assert "\n" not in str(error.value)
