@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BRAINSCORE_VENV ?= .venv-brainscore
+BRAINSCORE_PYTHON := $(BRAINSCORE_VENV)/bin/python
+BRAINSCORE_READY := $(BRAINSCORE_VENV)/.ready
 
-.PHONY: help demo bench test slow lint types setup clean
+.PHONY: help demo bench test slow lint types brainscore setup clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## Make .venv with the package and its development tools
 
@@ -41,5 +44,27 @@ lint: setup  ## Check style and format
 types: setup  ## Check types
 	$(BIN)/mypy
 
-clean:  ## Remove the environment and what the demo wrote
-	rm -rf $(VENV) demo
+brainscore: $(BRAINSCORE_READY)  ## Record V1 through Brain-Score, in an environment of its own
+	plugin=$$($(BRAINSCORE_PYTHON) -c "$$FIND_PLUGIN") && \
+		OMP_NUM_THREADS=1 $(BRAINSCORE_PYTHON) -m pytest -c pyproject.toml \
+		-W ignore::FutureWarning -W "ignore:Pandas doesn't allow columns:UserWarning" \
+		$$plugin/test.py $$plugin/test_plugin.py
+
+define FIND_PLUGIN
+import importlib.util, pathlib
+print(pathlib.Path(importlib.util.find_spec("brainscore_vision").origin).parent / "models" / "vonenet")
+endef
+export FIND_PLUGIN
+
+$(BRAINSCORE_READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "Brain-Score needs numpy below 2, which Python 3.11 and 3.12 have; $(PYTHON) is $$($(PYTHON) -V). Try: make brainscore PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(BRAINSCORE_VENV)
+	$(BRAINSCORE_PYTHON) -m pip install --quiet --upgrade pip
+	@echo "installing PyTorch and Brain-Score: a few minutes, about 7 GB"
+	$(BRAINSCORE_PYTHON) -m pip install --quiet --progress-bar on -e '.[brainscore]' pytest
+	ln -sfn $(CURDIR)/integrations/brainscore $$($(BRAINSCORE_PYTHON) -c "$$FIND_PLUGIN")
+	@touch $(BRAINSCORE_READY)
+
+clean:  ## Remove the environments and what the demo wrote
+	rm -rf $(VENV) $(BRAINSCORE_VENV) demo
