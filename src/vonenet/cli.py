@@ -112,7 +112,7 @@ def physiology(
 ) -> None:
     """Record from a layer as a physiologist would and compare it with V1: one page.
 
-    Gratings, spots and plaids in degrees of visual angle; receptive fields, orientation, spatial
+    Gratings, patches and plaids in degrees of visual angle; receptive fields, orientation, spatial
     frequency, size, contrast, phase, masking and noise of every unit at the image's centre; their
     distributions beside published ones. What was recorded before is read from its file.
 

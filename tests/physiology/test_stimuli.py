@@ -228,6 +228,7 @@ GRATING = {"orientation_deg": 0, "frequency_cpd": 1}
     ("make", "message"),
     [
         (lambda: Canvas(0, 224), "degrees must be above 0, got 0"),
+        (lambda: Canvas(float("inf"), 224), "degrees must be above 0, got inf"),
         (lambda: Canvas(8, 1), "pixels must be 2 or more, got 1"),
         (lambda: Canvas(8, 224, 2), "in_chans must be 3"),
         (lambda: Grating(**GRATING, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),

@@ -17,6 +17,7 @@ Conventions of the whole room, stated here and nowhere else:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class Canvas:
     in_chans: int = 3
 
     def __post_init__(self) -> None:
-        if not self.degrees > 0:
+        if not 0 < self.degrees < inf:
             raise InputError(f"degrees must be above 0, got {self.degrees}")
         if self.pixels < 2:
             raise InputError(f"pixels must be 2 or more, got {self.pixels}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from vonenet.errors import InputError
 from vonenet.report.differences import Estimate, mean_estimate
-from vonenet.report.folders import RESULTS
+from vonenet.report.folders import ALLOWED, RESULTS
 from vonenet.report.setting import Setting
 from vonenet.results import Result, read_jsonl
 
@@ -188,7 +188,7 @@ def _thoroughness(row: Result) -> tuple[float, int]:
 def _rows(path: Path) -> list[Result]:
     rows = [row for row in read_jsonl(path) if row.metric == METRIC]
     if not rows:
-        raise InputError(f"{path} holds no row of {METRIC}")
+        raise InputError(f"{path} holds no row of {METRIC}; {ALLOWED}")
     for row in rows:
         _check(row, path)
     return rows
