@@ -48,7 +48,7 @@ brainscore: $(BRAINSCORE_READY)  ## Record V1 through Brain-Score, in an environ
 	plugin=$$($(BRAINSCORE_PYTHON) -c "$$FIND_PLUGIN") && \
 		OMP_NUM_THREADS=1 $(BRAINSCORE_PYTHON) -m pytest -c pyproject.toml \
 		-W ignore::FutureWarning -W "ignore:Pandas doesn't allow columns:UserWarning" \
-		$$plugin/test.py $$plugin/test_plugin.py
+		$$plugin/test*.py
 
 define FIND_PLUGIN
 import importlib.util, pathlib
