@@ -156,6 +156,9 @@ def placed(
         # Unless told, FSDP leaves the outermost unit whole after a forward pass, and would then
         # not see weights that are put in between passes, such as averaged ones.
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
+        if accelerator.device.type == "cpu" and isinstance(network, FSDPModule):
+            # Asked for an average, torch 2.8's gloo gives the sum: gradients twice as large
+            network.set_force_sum_reduction_for_comms(True)
         if isinstance(network, TwoStageNetwork):  # the stages need whole weights, too
             register_fsdp_forward_method(network, "mean_response")
             register_fsdp_forward_method(network, "forward_from_mean_response")
