@@ -34,9 +34,16 @@ def start(*words: str, **settings: Any) -> subprocess.Popen[str]:
 
 
 def run(*words: str) -> str:
-    """What it said. A process group may abort at its end with its work done: judge by results."""
-    process = start(*words)
-    return process.communicate(timeout=150)[0]
+    """What it said. A process group may abort or hang at its end, its work done: judge by results.
+
+    torch 2.8's gloo hangs in about one run of six, after `train` has returned.
+    """
+    process = start(*words, start_new_session=True)
+    try:
+        return process.communicate(timeout=150)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
