@@ -187,6 +187,15 @@ def test_a_wrong_recipe_gets_one_line(text, message, folder, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_field_overridden_with_an_impossible_value_gets_one_line(folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ["--data", folder, "--out", out, "--learning-rate", "-1"]
+    assert command(RECIPES[0].with_name("demo.toml"), *words) == 1
+    message = "vonenet: optimization.learning_rate=-1.0 is impossible; allowed: above 0\n"
+    assert capsys.readouterr().err == message
+    assert not out.exists()
+
+
 def test_a_recipe_must_be_a_toml_file(folder, tmp_path, capsys):
     assert command(tmp_path / "recipe.txt", "--data", folder) == 1
     assert "must be a .toml file" in capsys.readouterr().err

@@ -11,10 +11,22 @@ import tyro
 
 from vonenet.errors import InputError
 from vonenet.training import TrainingLog, TrainingRecipe
+from vonenet.training.recipe import (
+    AdversarialRecipe,
+    AugmentationRecipe,
+    DataRecipe,
+    ModelRecipe,
+    OptimizationRecipe,
+)
 
 SUFFIX = ".toml"
 Recipe = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-Fields = Annotated[TrainingRecipe, tyro.conf.OmitArgPrefixes]
+# The tables of a recipe, whose fields are options; the recipe is made, and checked, of them later
+Model = Annotated[ModelRecipe, tyro.conf.OmitArgPrefixes]
+Data = Annotated[DataRecipe, tyro.conf.OmitArgPrefixes]
+Optimization = Annotated[OptimizationRecipe, tyro.conf.OmitArgPrefixes]
+Augmentation = Annotated[AugmentationRecipe, tyro.conf.OmitArgPrefixes]
+Adversarial = Annotated[AdversarialRecipe, tyro.conf.OmitArgPrefixes]
 
 
 def train_command(arguments: Sequence[str]) -> Callable[..., None]:
@@ -34,7 +46,11 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
         shard: bool = False,
         track: tuple[Literal["tensorboard", "wandb"], ...] = (),
         checkpoint_minutes: float = 10.0,
-        recipe: Fields = defaults,
+        model: Model = defaults.model,
+        images: Data = defaults.data,
+        optimization: Optimization = defaults.optimization,
+        augmentation: Augmentation = defaults.augmentation,
+        adversarial: Adversarial = defaults.adversarial,
     ) -> None:
         """Train a network by a recipe; started again, go on where it was stopped.
 
@@ -50,12 +66,23 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
             track: also tell TensorBoard or Weights & Biases.
             checkpoint_minutes: minutes between checkpoints within an epoch; there is one after
                 each epoch.
-            recipe: fields of the recipe, to override what the file says.
+            model: The network. Like all that follows, these override what the recipe says.
+            images: The images.
+            optimization: The descent.
+            augmentation: What is done to training images.
+            adversarial: Whether and how training images are attacked.
         """
         from vonenet.runs import run_training
 
         if not recipes or str(path) != recipes[0]:
             raise InputError(f"recipe {path} must be a {SUFFIX} file")
+        recipe = TrainingRecipe(
+            model=model,
+            data=images,
+            optimization=optimization,
+            augmentation=augmentation,
+            adversarial=adversarial,
+        )
         folder = out or Path("runs", path.stem)
         log = run_training(
             recipe,
