@@ -85,6 +85,7 @@ def _recorded(
     if not path.is_file():
         recording = examine(subject, loaded.name, drawn=_drawn(subject), progress=progress)
         save_recording(recording, path)
+    # Read back, too: rows are the same whether a recording was made or found
     return path, read_recording(path)
 
 

@@ -86,15 +86,13 @@ def axial_correlation(drawn: Array, measured: Array) -> float:
 
 
 def _orientations(recording: Recording, drawn: Drawn) -> Agreement | None:
-    measured = _property(recording, "orientation", "preferred_orientation")
+    measured = _property(recording, "preferred_orientation")
     if measured is None:
         return None
-    # An angle just past 180 is near one just above 0: the measured one is taken beside the drawn
-    beside = drawn.orientation_deg + (measured - drawn.orientation_deg + 90) % 180 - 90
     return _agreement(
         "preferred_orientation",
         "correlation",
-        (drawn.orientation_deg, beside),
+        (drawn.orientation_deg, drawn.beside(measured)),
         drawn.whole & np.isfinite(measured),
         axial_correlation,
         largest_offset=LARGEST_OFFSET_DEG,
@@ -102,7 +100,7 @@ def _orientations(recording: Recording, drawn: Drawn) -> Agreement | None:
 
 
 def _frequencies(recording: Recording, drawn: Drawn) -> Agreement | None:
-    measured = _property(recording, "spatial_frequency", "peak_spatial_frequency")
+    measured = _property(recording, "peak_spatial_frequency")
     if measured is None:
         return None
     return _agreement(
@@ -117,7 +115,7 @@ def _frequencies(recording: Recording, drawn: Drawn) -> Agreement | None:
 
 def _cell_types(recording: Recording, drawn: Drawn) -> Agreement | None:
     """The share of units whose F1/F0 is on the side of 1 that their cell type is."""
-    ratio = _property(recording, "modulation", "modulation_ratio")
+    ratio = _property(recording, "modulation_ratio")
     if ratio is None:
         return None
     types = drawn.is_complex.astype(np.float64), (ratio < 1).astype(np.float64)
@@ -147,8 +145,8 @@ def _noise(recording: Recording, drawn: Drawn) -> Agreement | None:
     )
 
 
-def _property(recording: Recording, experiment: str, name: str) -> Array | None:
-    population = recording.populations.get(experiment)
+def _property(recording: Recording, name: str) -> Array | None:
+    population = recording.experiment_of(name)
     return None if population is None else population.properties[name]
 
 

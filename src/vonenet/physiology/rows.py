@@ -45,8 +45,7 @@ def recording_rows(recording: Recording) -> list[Result]:
 
 def scores_of(recording: Recording) -> list[Score]:
     """Similarities with the published distributions of what was measured."""
-    measured = {name for each in recording.populations.values() for name in each.properties}
-    names = [each.name for each in recording.published if each.name in measured]
+    names = [each.name for each in recording.published if recording.experiment_of(each.name)]
     seed = int(recording.settings["seed"])
     return score_properties({name: recording.values(name) for name in names}, seed=seed)
 

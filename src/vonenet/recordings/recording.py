@@ -66,7 +66,12 @@ class Recording:
         Raises:
             KeyError: No experiment measures it.
         """
-        for population in self.populations.values():
-            if name in population.properties:
-                return population.values(name)
-        raise KeyError(name)
+        population = self.experiment_of(name)
+        if population is None:
+            raise KeyError(name)
+        return population.values(name)
+
+    def experiment_of(self, name: str) -> Population | None:
+        """The findings that a property is among; None where no experiment measured it."""
+        found = (each for each in self.populations.values() if name in each.properties)
+        return next(found, None)

@@ -105,6 +105,14 @@ class Drawn:
     noise_slope: float = float("nan")
     noise_offset: float = float("nan")
 
+    def beside(self, measured_deg: Array) -> Array:
+        """Measured orientations, (units,), each put beside the drawn one.
+
+        An angle just past 180 is near one just above 0.
+        """
+        off: Array = (measured_deg - self.orientation_deg + 90) % 180 - 90
+        return self.orientation_deg + off
+
     def rectified(self, response: Array) -> tuple[Array, Array]:
         """Mean and variance, over trials, of a response plus noise that is set to 0 below 0.
 

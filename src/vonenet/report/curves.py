@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite, log
+from math import isfinite
 
 from markupsafe import Markup
 
@@ -16,6 +16,7 @@ from vonenet.report.svg import (
     element,
     joined,
     line,
+    log_scale,
     log_ticks,
     marker,
     round_ticks,
@@ -93,8 +94,7 @@ class Axis:
         """From values to pixels."""
         if not self.logarithmic:
             return Scale(self.ticks[0], self.ticks[-1], BOTTOM, TOP)
-        logarithms = Scale(log(self.ticks[0]), log(self.ticks[-1]), BOTTOM, TOP)
-        return lambda value: logarithms(log(value))
+        return log_scale(self.ticks[0], self.ticks[-1], BOTTOM, TOP)
 
 
 def factor_spanned(curves: Sequence[Curve]) -> float:

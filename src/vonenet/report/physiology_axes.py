@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from vonenet.report.svg import Scale, element, joined, line, log_ticks, round_ticks, spaced, text
+from vonenet.report.svg import (
+    Scale,
+    element,
+    joined,
+    line,
+    log_scale,
+    log_ticks,
+    round_ticks,
+    spaced,
+    text,
+)
 
 Place = Callable[[float], float]
 DIGIT_PX = 6.6  # width of a character of a tick's label
@@ -67,8 +76,7 @@ class Axis:
         """From numbers to pixels, from `start` to `end`."""
         if not self.logarithmic:
             return Scale(self.low, self.high, start, end)
-        logarithms = Scale(log(self.low), log(self.high), start, end)
-        return lambda number: logarithms(log(number))
+        return log_scale(self.low, self.high, start, end)
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ def _panels(layer: Recorded, drawn: Drawn) -> Iterator[Panel]:
     populations, rows = layer.recording.populations, layer.agreements
     if row := rows.get("preferred_orientation"):
         measured = populations["orientation"].properties["preferred_orientation"]
-        # An angle just past 180 is near one just above 0: the measured one is put beside it
-        off = (measured - drawn.orientation_deg + 90) % 180 - 90
-        beside = drawn.orientation_deg + off
+        beside = drawn.beside(measured)
         yield _scatter_panel(
             "Preferred orientation",
             row,

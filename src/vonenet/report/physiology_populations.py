@@ -206,10 +206,10 @@ def _other_panel(distribution: Distribution, layers: Sequence[Recorded]) -> Pane
 
 def _values(distribution: Distribution, layer: Recorded) -> Array:
     """Nothing where it was not measured, or is about noise and there is none."""
-    measured = any(distribution.name in p.properties for p in layer.recording.populations.values())
-    if not measured or (distribution.of_noise and not layer.recording.is_stochastic):
+    population = layer.recording.experiment_of(distribution.name)
+    if population is None or (distribution.of_noise and not layer.recording.is_stochastic):
         return np.array([])
-    return layer.recording.values(distribution.name)
+    return population.values(distribution.name)
 
 
 def _other_row(

@@ -97,10 +97,10 @@ def _is_simple(recording: Recording) -> Mask:
 
 def _property(recording: Recording, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Of all units, NaN where it was not measured."""
-    for population in recording.populations.values():
-        if name in population.properties:
-            return population.properties[name]
-    return np.full(len(recording.units), np.nan)
+    population = recording.experiment_of(name)
+    return (
+        np.full(len(recording.units), np.nan) if population is None else population.properties[name]
+    )
 
 
 def _rule(recording: Recording, candidates: Sequence[int], shown: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import ceil, floor, log10
+from math import ceil, floor, log, log10
 
 from markupsafe import Markup, escape
 
@@ -28,6 +28,12 @@ class Scale:
         """Where a number stands, pixels."""
         share = (number - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
+
+
+def log_scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """A map from numbers above 0 to pixels in which equal factors are equal steps."""
+    logarithms = Scale(log(low), log(high), start, end)
+    return lambda number: logarithms(log(number))
 
 
 def element(name: str, content: str = "", /, **attributes: object) -> Markup:
