@@ -93,6 +93,18 @@ def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_pa
     assert found[1].ceiled is None
 
 
+def test_other_responses_under_the_same_name_have_rows_of_their_own(toy, folder, planted, tmp_path):
+    """A row that is there must not stand in for responses that were changed since."""
+    path = tmp_path / "neurons.npy"
+    config = PredictivityConfig(components=6)
+    for responses in (planted.mean(axis=0), planted[0], planted.mean(axis=0)):
+        np.save(path, responses)
+        run_predictivity(toy, path, folder, (), config, tmp_path, progress=False)
+    first, second = read_jsonl(tmp_path / "results.jsonl")
+    assert first.value != second.value
+    assert first.condition["data_hash"] != second.condition["data_hash"]
+
+
 def test_an_xarray_file_names_its_stimuli(folder, planted, tmp_path):
     xarray = pytest.importorskip("xarray")
     from vonenet.physiology.neural_data import read_responses, read_stimulus_names

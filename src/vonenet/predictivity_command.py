@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from vonenet.physiology import Canvas
 from vonenet.physiology.features import image_files, layer_features, read_stimuli
 from vonenet.physiology.neural_data import read_responses, read_stimulus_names
 from vonenet.physiology.predictivity import COMPONENTS, FOLDS, Predictivity, predictivity
-from vonenet.results import Result, append_missing, model_hash
+from vonenet.results import HASH_LENGTH, Result, append_missing, model_hash
 
 RESULTS = "results.jsonl"
 EXPERIMENT = "predictivity"
@@ -83,60 +84,83 @@ def run_predictivity(
         )
     loaded = load_model(address)
     loaded.model.to(chosen_device(config.device))
-    config = _completed(config, visual_degrees_of(loaded))
+    degrees = visual_degrees_of(loaded) if config.degrees is None else config.degrees
+    image_degrees = degrees if config.image_degrees is None else config.image_degrees
+    canvas = Canvas(degrees, loaded.image_size, loaded.in_chans)
+    data = Data(responses.name, recorded.shape[-2], _digest(recorded, paths), image_degrees)
     found = {}
     bar = tqdm(layers or [v1_block_of(loaded)], unit="layer", leave=False, disable=not progress)
     for layer in bar:
         bar.set_description(layer)
         begun = time.perf_counter()
-        features = _features(loaded, layer, paths, config)
+        stimuli = read_stimuli(paths, canvas, image_degrees)
+        features = layer_features(
+            loaded.model, layer, stimuli, trials=config.trials, seed=config.seed
+        )
         found[layer] = predictivity(
             features, recorded, components=config.components, folds=config.folds, seed=config.seed
         )
-        row = _row(found[layer], loaded, layer, recorded.shape[-2], responses.name, config)
         seconds = time.perf_counter() - begun
-        append_missing(out / RESULTS, [replace(row, seconds=seconds)])
+        row = _row(found[layer], loaded, layer, canvas, data, config, seconds)
+        append_missing(out / RESULTS, [row])
     return found
 
 
-def _completed(config: PredictivityConfig, own_degrees: float) -> PredictivityConfig:
-    """The configuration with its visual angles filled in."""
-    degrees = own_degrees if config.degrees is None else config.degrees
-    image_degrees = degrees if config.image_degrees is None else config.image_degrees
-    return replace(config, degrees=degrees, image_degrees=image_degrees)
+@dataclass(frozen=True)
+class Data:
+    """Responses and stimuli, as rows tell them apart.
+
+    Attributes:
+        name: of the file of responses.
+        stimuli: how many.
+        digest: of responses and images.
+        image_degrees: visual angle of the images.
+    """
+
+    name: str
+    stimuli: int
+    digest: str
+    image_degrees: float
 
 
-def _features(
-    loaded: LoadedModel, layer: str, paths: Sequence[Path], config: PredictivityConfig
-) -> npt.NDArray[np.float32]:
-    assert config.degrees is not None
-    assert config.image_degrees is not None
-    canvas = Canvas(config.degrees, loaded.image_size, loaded.in_chans)
-    stimuli = read_stimuli(paths, canvas, config.image_degrees)
-    return layer_features(loaded.model, layer, stimuli, trials=config.trials, seed=config.seed)
+def _digest(recorded: npt.NDArray[np.float64], paths: Sequence[Path]) -> str:
+    """A short hash of responses and images, so that others of the same name have other rows."""
+    digest = hashlib.sha256(f"{recorded.shape}\n".encode())
+    digest.update(recorded.tobytes())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:HASH_LENGTH]
 
 
 def _row(
     found: Predictivity,
     loaded: LoadedModel,
     layer: str,
-    stimuli: int,
-    data: str,
+    canvas: Canvas,
+    data: Data,
     config: PredictivityConfig,
+    seconds: float,
 ) -> Result:
     """Over the ceiling where the responses have repetitions, else the correlation itself."""
-    ceiled = found.ceiled is not None
     low, high = found.ceiled_interval or found.interval
-    settings = {k: v for k, v in asdict(config).items() if k not in ("seed", "device", "trials")}
-    noise = {"before_noise": config.trials is None, "trials": config.trials or 1}
     return Result(
         experiment=EXPERIMENT,
         model=loaded.name,
         model_hash=model_hash(loaded.model.model),
-        data=data,
-        data_size=stimuli,
-        condition={"layer": layer, "pixels": loaded.image_size, **settings, **noise},
-        metric="ceiled_pearson_r" if ceiled else "pearson_r",
+        data=data.name,
+        data_size=data.stimuli,
+        condition={
+            "layer": layer,
+            "data_hash": data.digest,
+            "image_degrees": data.image_degrees,
+            "degrees": canvas.degrees,
+            "pixels": canvas.pixels,
+            "before_noise": config.trials is None,
+            "trials": config.trials or 1,
+            "components": config.components,
+            "folds": config.folds,
+        },
+        metric="pearson_r" if found.ceiled is None else "ceiled_pearson_r",
         value=found.median if found.ceiled is None else found.ceiled,
         ci_low=low,
         ci_high=high,
@@ -144,6 +168,7 @@ def _row(
         seed=config.seed,
         flags={"pearson_r": found.median, "undefined": found.n_undefined}
         | ({} if found.ceiling is None else {"ceiling": found.ceiling}),
+        seconds=seconds,
     )
 
 
