@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 # From glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -39,26 +39,36 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in settings.items())
 
 
-# Blocks above this size are mapped for one tensor alone (glibc's largest threshold).
-_MAPPED_BYTES = 2**25
+# Smaller blocks have few pages to fault.
+_WORTH_BYTES = 2**22
 _HUGE_PAGE_BYTES = 2**21
 
 
-def advise_huge_pages(tensor: Tensor) -> Tensor:
-    """Ask Linux to back a big new tensor on the CPU with pages of 2 MB: 500 times fewer faults.
+def empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `empty`, of a tensor's shape and memory layout, which has no gaps."""
+    return _in_huge_pages(torch.empty_like(tensor, dtype=dtype))
 
-    Only advice about this one block of memory; does nothing on other systems or small tensors.
 
-    Returns:
-        The tensor.
-    """
-    size_bytes = tensor.numel() * tensor.element_size()
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """`torch.empty`, and for big tensors on the CPU the advice to Linux to use pages of 2 MB."""
+    return _in_huge_pages(torch.empty(shape, dtype=dtype, device=device))
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """A view of one dimension of a tensor without gaps, whatever its layout."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _in_huge_pages(tensor: Tensor) -> Tensor:
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if advice is None or size_bytes <= _MAPPED_BYTES or tensor.device.type != "cpu":
+    if advice is None or tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return tensor
+    size_bytes = tensor.numel() * tensor.element_size()
+    if size_bytes < _WORTH_BYTES:
         return tensor
     start = -(-tensor.data_ptr() // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
     end = (tensor.data_ptr() + size_bytes) // _HUGE_PAGE_BYTES * _HUGE_PAGE_BYTES
     madvise = getattr(ctypes.CDLL(None), "madvise", None)
-    if madvise is not None:
+    if madvise is not None and end > start:
         madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(advice))
     return tensor

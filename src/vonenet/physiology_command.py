@@ -18,8 +18,8 @@ from vonenet.physiology.rows import recording_rows
 from vonenet.recordings import Drawn, Recording, read_recording, save_recording
 from vonenet.results import Value, append_missing
 from vonenet.v1.block import VOneBlock
+from vonenet.v1.fast_noise import VARIANCE_FLOOR
 from vonenet.v1.gabor import cut_by_window
-from vonenet.v1.noise import VARIANCE_FLOOR
 
 RESULTS = "results.jsonl"
 # Of a model whose noise cannot be left out

@@ -178,7 +178,7 @@ def test_noise_differs_between_micro_batches_and_steps() -> None:
             self.drawn: list[Tensor] = []
 
         def forward(self, pixels: Tensor) -> Tensor:
-            noisy = self.noise(pixels.flatten(1))
+            noisy = self.noise(pixels.flatten(1) + 100)  # far from rectification
             self.drawn.append(noisy.detach())
             return self.readout(noisy)
 

@@ -42,7 +42,7 @@ def test_image_gradients_are_right(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("picture", ["grey", "black", "white", "grey square in noise", "tiny"])
 def test_image_gradients_are_finite_everywhere(mode, picture):
-    """field-notes 1 and 2: the original raises, and gives NaN on uniform regions."""
+    """The published code raises an error, and gives NaN on uniform regions."""
     block = VOneBlock(image_size=64, noise=mode)
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     if picture == "grey square in noise":
@@ -71,7 +71,7 @@ def test_gradients_under_vmap_are_those_of_the_batch():
 
 
 def test_hooks_return_what_their_names_say():
-    """field-notes 6: in the original, the noise overwrites what earlier hooks returned."""
+    """In the published code the noise overwrites what earlier hooks returned."""
     block, seen = VOneBlock(**SMALL), {}
     names = ["simple_conv_q0", "simple_conv_q1", "simple", "complex", "gabors", "noise", "output"]
     for name in names:
@@ -81,13 +81,15 @@ def test_hooks_return_what_their_names_say():
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     output = block(images)
     assert list(seen) == names
-    q0, q1 = block.linear_response(images)
+    q0, q1 = block.simple_conv_q0(images), block.simple_conv_q1(images)
     mean = block.mean_response(images)
+    torch.testing.assert_close(seen["simple_conv_q0"], q0)
+    torch.testing.assert_close(seen["simple_conv_q1"], q1)
     torch.testing.assert_close(seen["simple"], q0[:, :4].relu())
     torch.testing.assert_close(seen["complex"], (q0[:, 4:] ** 2 + q1**2).sqrt() / 2**0.5)
     torch.testing.assert_close(seen["gabors"], mean)
     assert torch.equal(seen["output"], output)
-    assert torch.equal(seen["noise"].relu(), output)
+    assert torch.equal(seen["noise"], output)
     torch.testing.assert_close(mean, 25 * torch.cat([seen["simple"], seen["complex"]], 1))
 
 
@@ -145,7 +147,7 @@ def test_rectangular_images_measure_degrees_on_the_shorter_side():
 
 
 def test_one_seed_one_block_whatever_torch_has_drawn():
-    """field-notes 3 to 5: colours came from torch's global state, numpy's was reseeded."""
+    """In the published code colours come from torch's global state, and numpy's is reseeded."""
     first = VOneBlock(**SMALL)
     torch.rand(10)
     second = VOneBlock(**SMALL)

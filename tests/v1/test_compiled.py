@@ -5,7 +5,6 @@ import torch
 
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.noise import fixed_noise
-from vonenet.v1.strategies import STRATEGIES
 
 SMALL = {"simple_channels": 6, "complex_channels": 5, "image_size": 32}
 
@@ -15,10 +14,10 @@ def fresh_compiler():
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
-def test_it_compiles_in_one_graph(strategy):
+@pytest.mark.parametrize("way", [None, "convolution", "space_to_depth"])
+def test_it_compiles_in_one_graph(way):
     block = VOneBlock(**SMALL, noise=None)
-    block.filter_bank.strategy = strategy
+    block.way = way
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     ours_in, eager_in = images.clone().requires_grad_(), images.clone().requires_grad_()
@@ -62,13 +61,13 @@ def test_fixed_noise_compiles():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_on_cuda_all_strategies_agree_with_the_cpu(strategy):
+@pytest.mark.parametrize("way", [None, "convolution", "space_to_depth"])
+def test_on_cuda_all_ways_agree_with_the_cpu(way):
     block = VOneBlock(**SMALL, noise=None).double()
     images = torch.rand(2, 3, 33, 31, dtype=torch.float64) * 2 - 1
     ours_in, cpu_in = images.clone().cuda().requires_grad_(), images.clone().requires_grad_()
     on_gpu = VOneBlock(**SMALL, noise=None).double().cuda()
-    on_gpu.filter_bank.strategy = strategy
+    on_gpu.way = way
     ours, cpu = on_gpu(ours_in), block(cpu_in)
     torch.testing.assert_close(ours.cpu(), cpu)
     ours.sum().backward()
@@ -89,3 +88,27 @@ def test_on_cuda_in_bfloat16_and_channels_last():
     assert float((ours.cpu().float() - mean).abs().max() / mean.max()) < 1.2e-2
     noisy.float().sum().backward()
     assert images.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("noise", ["neuronal", "gaussian", None])
+def test_symbolic_tracing_sees_the_definition(noise):
+    block = VOneBlock(**SMALL, noise=noise)
+    traced = torch.fx.symbolic_trace(block)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    names = [node.name for node in traced.graph.nodes if node.op == "call_function"]
+    assert "filter_images" in names
+    for seed in (0, 1):
+        responses = []
+        for module in (block, traced):
+            torch.manual_seed(seed)
+            responses.append(module(images))
+        torch.testing.assert_close(*responses)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_tracing_gives_plain_operations():
+    block = VOneBlock(**SMALL, noise=None)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    traced = torch.jit.trace(block, images)
+    torch.testing.assert_close(traced(images), block(images), rtol=1e-4, atol=1e-5)

@@ -3,10 +3,12 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 
 import vonenet
 from vonenet.errors import InputError
+from vonenet.v1 import fast_noise
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.noise import Noise, fixed_noise, no_noise, noise_generator
 
@@ -23,7 +25,7 @@ def images():
     return torch.rand(5, 3, 32, 32) * 2 - 1
 
 
-@pytest.mark.parametrize("mean", [0.0, 0.5, 2.0, 30.0])
+@pytest.mark.parametrize("mean", [100.0, 300.0])
 def test_neuronal_variance_grows_with_the_mean(mean):
     """In spikes: variance = mean (Fano factor 1), the floor of 1e-4 aside."""
     n = 400_000
@@ -35,9 +37,23 @@ def test_neuronal_variance_grows_with_the_mean(mean):
     assert float(spikes.var()) == pytest.approx(expected + 1e-4, rel=5 * standard_error)
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.5, 2.0, 30.0])
+@pytest.mark.parametrize("mode", ["neuronal", "gaussian"])
+def test_noisy_responses_are_a_rectified_normal_variable(mode, mean):
+    n = 400_000
+    noise = Noise(mode, scale=0.35, level=0.07)
+    sd = 0.35 if mode == "gaussian" else ((0.35 * mean + 0.07) + 1e-4) ** 0.5 / 0.35
+    assert float(torch.as_tensor(noise.standard_deviation(torch.tensor(mean)))) == pytest.approx(sd)
+    noisy = noise(torch.full((n,), mean)).double()
+    normal = scipy.stats.norm(mean, sd)
+    assert float((noisy == 0).double().mean()) == pytest.approx(normal.cdf(0), abs=5 / n**0.5)
+    above = mean * normal.sf(0) + sd**2 * normal.pdf(0)  # the mean of max(x, 0)
+    assert float(noisy.mean()) == pytest.approx(above, abs=5 * sd / n**0.5)
+
+
 def test_gaussian_standard_deviation_is_the_scale_everywhere():
     noise = Noise("gaussian", scale=0.2, level=3.0)
-    for mean in (0.0, 10.0):
+    for mean in (3.0, 10.0):
         noisy = noise(torch.full((200_000,), mean))
         assert float(noisy.std()) == pytest.approx(0.2, rel=0.01)
         assert float(noisy.mean()) == pytest.approx(mean, abs=0.003)
@@ -49,24 +65,57 @@ def test_noise_is_on_in_training_and_in_evaluation(block, images):
 
 
 @pytest.mark.parametrize("level", [0.07, 0.0])
-def test_gradient_of_the_noise_is_right_on_both_sides_of_silence(level):
-    noise = Noise("neuronal", scale=0.35, level=level)
-    mean = torch.tensor([-3.0, -0.21, 0.01, 1.0, 20.0], dtype=torch.float64, requires_grad=True)
-    draw = torch.tensor([1.0, -2.0, 0.5, -0.3, 2.0], dtype=torch.float64)
+@pytest.mark.parametrize("mode", ["neuronal", "gaussian", None])
+def test_the_gradient_of_the_noise_is_right_on_both_sides_of_silence(mode, level):
+    noise = Noise(mode, scale=0.35, level=level)
+    mean = torch.tensor([-3.0, -0.21, 0.02, 1.0, 20.0, 4.0], dtype=torch.float64).view(2, 3)
+    draw = torch.tensor([9.0, 9.0, 0.5, -0.3, 2.0, -9.0], dtype=torch.float64).view(2, 3)
+    mean.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: noise(x, draw), mean)
-    broadcast = mean.detach().expand(3, 5).clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: noise(x, draw[None]), broadcast)
+    assert torch.autograd.gradgradcheck(lambda x: noise(x, draw), mean)
+    assert torch.autograd.gradcheck(lambda x: noise(x, draw[:1]), mean)
+    assert torch.autograd.gradcheck(  # the definition, which other devices use
+        lambda x: torch.relu(x + draw * noise.standard_deviation(x)), mean
+    )
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_fast_noise_is_the_definition(layout, monkeypatch):
+    monkeypatch.setattr(fast_noise, "CHUNK", 1000)
+    noise = Noise("neuronal", scale=0.35, level=0.07)
+    mean = (torch.rand(3, 5, 16, 17) * 4).to(memory_format=layout).requires_grad_()
+    for draw in (torch.randn(3, 5, 16, 17), torch.randn(1, 5, 16, 17)):
+        ours = noise(mean, draw)
+        definition = torch.relu(mean + draw * noise.standard_deviation(mean.detach().clone()))
+        torch.testing.assert_close(ours, definition.detach())
+        assert ours.stride() == mean.stride()
+
+
+def test_draws_depend_on_the_seed_alone(block, images):
+    def responses(seed):
+        torch.manual_seed(seed)
+        return block(images)
+
+    assert torch.equal(responses(0), responses(0))
+    assert not torch.equal(responses(0), responses(1))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = responses(0)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(responses(0), alone, rtol=1e-5, atol=1e-5)
 
 
 def test_elements_and_images_draw_independently(block, images):
-    draws = block.noise(torch.zeros(2000, 4, 3, 3)).flatten(1)
+    draws = block.noise(torch.full((2000, 4, 3, 3), 100.0)).flatten(1)
     correlation = torch.corrcoef(draws.T) - torch.eye(36)
     assert correlation.abs().max() < 5 / math.sqrt(2000)
 
 
 def test_responses_are_rectified_after_the_noise(block, images):
     assert block(images).min() == 0
-    assert block.noise(block.mean_response(images)).min() < 0
+    assert block.noise(block.mean_response(images)).min() == 0
 
 
 @pytest.mark.parametrize("mode", ["neuronal", "gaussian"])
@@ -89,7 +138,7 @@ def test_switches_end_after_an_error_too(block):
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_fixed_noise_depends_on_neither_place_nor_batch(block, images, seed):
-    """field-notes 16-19: any batch size, odd sizes, seed 0, the same draw for every image."""
+    """Any batch size, odd sizes, seed 0, and the same draw for every image."""
     same = images[:1].expand(4, -1, -1, -1)
     with fixed_noise(block, seed):
         together, alone, again = block(same), block(same[:1]), block(images[[3]])
@@ -126,7 +175,7 @@ def test_a_generator_can_be_handed_in(block, images):
 
 
 def test_k_draws_cost_one_pass_and_scatter_around_the_mean(block, images):
-    mean = block.mean_response(images[:1])
+    mean = block.mean_response(images[:1]) + 50  # far from rectification
     draws = block.noise(mean.expand(4000, -1, -1, -1))
     standard_error = block.noise.standard_deviation(mean[0]) / math.sqrt(4000)
     assert ((draws.mean(dim=0) - mean[0]) / standard_error).abs().max() < 5.5

@@ -1,7 +1,7 @@
-"""The V1 block: filter bank -> simple and complex cells -> gain -> neuronal noise -> rectification.
+"""The V1 block: filter -> rectify or magnitude -> gain -> noise -> rectify. The idea is all here.
 
-Written from science.md 1.1 and 1.3. Children carry the published names, so that published weights
-load and published layer names can be hooked.
+After Dapello, Marques et al. 2020 (NeurIPS 33), section 3, and the published code. Children carry
+the published names, so that published weights load and published layer names can be hooked.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.v1 import fast
 from vonenet.v1.config import VOneBlockConfig
-from vonenet.v1.filterbank import FilterBank, PhaseWeights
-from vonenet.v1.gabor import SamplingReport, colored, gabor_kernels, sampling_report
+from vonenet.v1.filterbank import FilterBank, filter_images
+from vonenet.v1.gabor import SamplingReport, quadrature_weights, sampling_report
 from vonenet.v1.noise import Noise
 from vonenet.v1.parameters import GaborParameters, draw_parameters
+
+torch.fx.wrap("filter_images")
 
 
 class SimpleCells(nn.Module):
@@ -33,8 +33,20 @@ class SimpleCells(nn.Module):
         return F.relu(q0)
 
 
+class ComplexCells(nn.Module):
+    """Magnitude of a quadrature pair, over sqrt(2), so that both cell types have one scale."""
+
+    def forward(self, q0: Tensor, q1: Tensor) -> Tensor:
+        """Responses of the shape of `q0`; the gradient at silence (both phases 0) is 0."""
+        return magnitude(q0, q1) * math.sqrt(0.5)
+
+
 class Magnitude(torch.autograd.Function):
-    """sqrt(q0^2 + q1^2), with gradient 0 where both are 0: there the root has none."""
+    """sqrt(q0^2 + q1^2), with gradient 0 where both are 0: there the root has none.
+
+    Written out because PyTorch's own with this gradient, `linalg.vector_norm`, takes a hundred
+    times as long on the CPU where channels come last.
+    """
 
     generate_vmap_rule = True
 
@@ -51,31 +63,25 @@ class Magnitude(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient times the pair's direction."""
-        q0, q1, magnitude = ctx.saved_tensors
-        length = magnitude.masked_fill(magnitude == 0, torch.inf)
-        return gradient * (q0 / length), gradient * (q1 / length)
+        q0, q1, length = ctx.saved_tensors
+        scaled = gradient / length.masked_fill(length == 0, torch.inf)
+        return scaled * q0, scaled * q1
 
 
-class ComplexCells(nn.Module):
-    """Magnitude of a quadrature pair, over sqrt(2), so that both cell types have one scale."""
-
-    def forward(self, q0: Tensor, q1: Tensor) -> Tensor:
-        """Responses of the shape of `q0`; the gradient at silence (both phases 0) is 0."""
-        magnitude: Tensor = Magnitude.apply(q0, q1)
-        return magnitude * math.sqrt(0.5)
+@torch.fx.wrap
+def magnitude(q0: Tensor, q1: Tensor) -> Tensor:
+    """Length of the pair (q0, q1)."""
+    length: Tensor = Magnitude.apply(q0, q1)
+    return length
 
 
-# Children that `fast.py` stands in for, unless somebody replaced or hooked one of them.
-CHILD_TYPES: dict[str, type[nn.Module]] = {
-    "simple_conv_q0": PhaseWeights,
-    "simple_conv_q1": PhaseWeights,
-    "filter_bank": FilterBank,
-    "simple": SimpleCells,
-    "complex": ComplexCells,
-    "gabors": nn.Identity,
-    "noise": Noise,
-    "output": nn.ReLU,
-}
+@torch.fx.wrap
+def check_images(images: Tensor, in_chans: int) -> None:
+    """Raise InputError unless images are a batch with this number of channels."""
+    if images.dim() != 4 or images.shape[1] != in_chans:
+        raise InputError(
+            f"images must have shape (batch, {in_chans}, height, width), got {tuple(images.shape)}"
+        )
 
 
 class VOneBlock(nn.Module):
@@ -89,6 +95,7 @@ class VOneBlock(nn.Module):
     Attributes:
         config: the settings with every default filled in.
         gabor_parameters: what the filters were made from; None where only weights are known.
+        way: how filters are applied, `fourier` or a name in `filterbank.WAYS`; None: the fastest.
 
     Raises:
         InputError: a setting that cannot be used.
@@ -106,27 +113,24 @@ class VOneBlock(nn.Module):
         **settings: Any,
     ) -> None:
         super().__init__()
-        config = dataclasses.replace(config or VOneBlockConfig(), **settings)
+        c = dataclasses.replace(config or VOneBlockConfig(), **settings)
         if gabor_parameters is not None:
-            config = dataclasses.replace(config, filters="given")
-        self.config = config = config.resolved()
-        self.gabor_parameters = gabor_parameters or _drawn(config)
-        weight_q0, weight_q1 = self._weights()
-        self.simple_conv_q0 = PhaseWeights(weight_q0)
-        self.simple_conv_q1 = PhaseWeights(weight_q1)
-        self.filter_bank = FilterBank(config.simple_channels, config.stride or 1)
+            c = dataclasses.replace(c, filters="given")
+        self.config = c = c.resolved()
+        self.gabor_parameters = gabor_parameters or _drawn(c)
+        weight_q0, weight_q1 = _weights(self.gabor_parameters, c)
+        assert c.stride is not None
+        self.simple_conv_q0 = FilterBank(weight_q0, c.stride)
+        self.simple_conv_q1 = FilterBank(weight_q1, c.stride, first=c.simple_channels)
         self.simple = SimpleCells()
         self.complex = ComplexCells()
         self.gabors = nn.Identity()
-        self.noise = Noise(config.noise, config.noise_scale, config.noise_level)
-        self.output = nn.ReLU()
-        self.filter_bank.follow(weight_q0, weight_q1)
-        self._warn_of_broken_filters()
-
-    @property
-    def out_channels(self) -> int:
-        """Number of cells at each position, simple ones first."""
-        return self.config.out_channels
+        self.noise = Noise(c.noise, c.noise_scale, c.noise_level)
+        self.output = nn.Identity()
+        self.way: str | None = None
+        report = self.sampling_report()
+        for remedy in report.remedies if report else ():
+            warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Noisy, rectified responses to normalised images.
@@ -137,23 +141,25 @@ class VOneBlock(nn.Module):
         Returns:
             Responses >= 0, shape (B, simple + complex, ceil(H / stride), ceil(W / stride)).
         """
-        needs_gradient = torch.is_grad_enabled() and images.requires_grad
-        if needs_gradient or not self._is_fast_from(images):
-            return self.respond(self.mean_response(images))
-        images = _as_autocast(images)
-        return fast.noisy_response(images, self.filter_bank, self.config.k_exc, self.noise)
+        return self.respond(self.mean_response(images))
 
     def mean_response(self, images: Tensor) -> Tensor:
-        """Responses before noise: what the noisy responses scatter around. Shapes as `forward`."""
-        if not self._is_fast_from(images):
-            return self._mean_response_by_definition(images)
-        responses: Tensor = fast.MeanResponse.apply(
-            _as_autocast(images),
-            self.filter_bank,
-            self.config.k_exc,
-            self._mean_response_by_definition,
-        )
-        return responses
+        """Responses before noise: what the noisy responses scatter around. Shapes as `forward`.
+
+        Raises:
+            InputError: images that are not a batch with the block's number of channels.
+        """
+        check_images(images, self.config.in_chans)
+        phases, n_simple = (self.simple_conv_q0, self.simple_conv_q1), self.config.simple_channels
+        w0, w1 = (phase.weight for phase in phases)
+        q0, q1 = filter_images(images, w0, w1, phases[0].stride, n_simple, self.way)
+        q0 = self.simple_conv_q0(images, q0)  # phase 0 of all cells
+        q1 = self.simple_conv_q1(images, q1)  # phase 90 of complex cells
+        of_simple, of_complex = q0.split([n_simple, self.config.complex_channels], dim=1)
+        simple = self.simple(of_simple)
+        complex_ = self.complex(of_complex, q1)
+        cells: Tensor = self.gabors(torch.cat([simple, complex_], dim=1).mul_(self.config.k_exc))
+        return cells
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """One draw of noise on a mean response, rectified: k draws cost one pass of the filters.
@@ -162,46 +168,13 @@ class VOneBlock(nn.Module):
             mean_response: B, C, H, W from `mean_response`, repeated as often as wanted.
             standard_normal: the draw to use, broadcast to the responses, instead of a new one.
         """
-        if self._is_fast(mean_response):
-            responses: Tensor = fast.RectifiedNoise.apply(
-                mean_response, self.noise, standard_normal
-            )
-        else:
-            responses = self.output(self.noise(mean_response, standard_normal))
+        responses: Tensor = self.output(self.noise(mean_response, standard_normal))
         return responses
 
-    def _mean_response_by_definition(self, images: Tensor) -> Tensor:
-        q0, q1 = self.linear_response(images)
-        n_simple = self.config.simple_channels
-        simple = self.simple(q0[:, :n_simple])
-        complex_ = self.complex(q0[:, n_simple:], q1)
-        cells: Tensor = self.gabors(self.config.k_exc * torch.cat([simple, complex_], dim=1))
-        return cells
-
-    def _is_fast_from(self, images: Tensor) -> bool:
-        """Whether `fast.py` may take the images, which are checked, as are the weights."""
-        self._check_images(images)
-        if not torch.compiler.is_compiling():
-            self.filter_bank.follow(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
-        return self.filter_bank.is_fast(images) and self._is_fast(images)
-
-    def _is_fast(self, tensor: Tensor) -> bool:
-        """Whether the children are ours and unwatched, so that `fast.py` may do their work."""
-        children = [getattr(self, name) for name in CHILD_TYPES]
-        known = all(type(c) is t for c, t in zip(children, CHILD_TYPES.values(), strict=True))
-        return known and fast.applies(tensor, children)
-
-    def linear_response(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Filter outputs: phase 0 of all cells, and phase 90 of the complex cells.
-
-        Raises:
-            InputError: images that are not a batch with the block's number of channels.
-        """
-        self._check_images(images)
-        if not torch.compiler.is_compiling():
-            self.filter_bank.follow(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
-        q0, q1 = self.filter_bank(images)
-        return self.simple_conv_q0(q0), self.simple_conv_q1(q1)
+    @property
+    def out_channels(self) -> int:
+        """Number of cells at each position, simple ones first."""
+        return self.config.out_channels
 
     def set_noise_mode(
         self,
@@ -233,53 +206,6 @@ class VOneBlock(nn.Module):
             f"{c.pixels_per_degree:.3g} px/degree, {c.kernel_size} px kernels, stride {c.stride}"
         )
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast: the derived kernels go along, and need not be derived anew."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.filter_bank.follows(self.simple_conv_q0.weight, self.simple_conv_q1.weight)
-        return self
-
-    def _check_images(self, images: Tensor) -> None:
-        if images.dim() != 4 or images.shape[1] != self.config.in_chans:
-            raise InputError(
-                f"images must have shape (batch, {self.config.in_chans}, height, width), "
-                f"got {tuple(images.shape)}"
-            )
-
-    def _weights(self) -> tuple[Tensor, Tensor]:
-        """Dense weights of both phases, float32; zeros until weights from elsewhere are loaded."""
-        c, parameters = self.config, self.gabor_parameters
-        assert c.kernel_size is not None
-        if parameters is None:
-            shape = (c.out_channels, c.in_chans, c.kernel_size, c.kernel_size)
-            return torch.zeros(shape), torch.zeros(shape)
-        if len(parameters) != c.out_channels:
-            raise InputError(
-                f"simple_channels + complex_channels = {c.out_channels} cells need as many Gabor "
-                f"parameters, got {len(parameters)}"
-            )
-        q0, q1 = (
-            gabor_kernels(parameters, c.pixels_per_degree, c.kernel_size, phase_shift_deg=shift)
-            for shift in (0.0, 90.0)
-        )
-        return (
-            colored(q0, parameters.color_channel, c.in_chans).float(),
-            colored(q1, parameters.color_channel_q1, c.in_chans).float(),
-        )
-
-    def _warn_of_broken_filters(self) -> None:
-        report = self.sampling_report()
-        for remedy in report.remedies if report else ():
-            warnings.warn(remedy, VOneNetWarning, stacklevel=3)
-
-
-def _as_autocast(images: Tensor) -> Tensor:
-    """The images in the precision that autocast asks for, if it does."""
-    device = images.device.type
-    return (
-        images.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else images
-    )
-
 
 def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
     if config.filters == "given":
@@ -295,3 +221,18 @@ def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
         sf_corr=config.sf_corr,
         in_chans=config.in_chans,
     )
+
+
+def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tuple[Tensor, Tensor]:
+    """Both phases, float32; not a number until the weights that are to come are loaded."""
+    n, k = config.out_channels, config.kernel_size
+    assert k is not None
+    if parameters is None:
+        q0, q1 = torch.full((2, n, config.in_chans, k, k), torch.nan)
+        return q0, q1
+    if len(parameters) != n:
+        raise InputError(
+            f"simple_channels + complex_channels = {n} cells need as many Gabor parameters, got "
+            f"{len(parameters)}"
+        )
+    return quadrature_weights(parameters, config.pixels_per_degree, k, config.in_chans)

@@ -81,6 +81,20 @@ def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
     return weights
 
 
+def quadrature_weights(
+    parameters: GaborParameters, pixels_per_degree: float, kernel_size: int, in_chans: int
+) -> tuple[Tensor, Tensor]:
+    """Dense float32 weights of both phases of quadrature pairs, (n, in_chans, k, k) each."""
+    q0, q1 = (
+        gabor_kernels(parameters, pixels_per_degree, kernel_size, phase_shift_deg=shift)
+        for shift in (0.0, 90.0)
+    )
+    return (
+        colored(q0, parameters.color_channel, in_chans).float(),
+        colored(q1, parameters.color_channel_q1, in_chans).float(),
+    )
+
+
 def check_kernel_size(kernel_size: int) -> None:
     """Raise InputError unless the kernel has a central pixel."""
     if kernel_size < 1 or kernel_size % 2 == 0:

@@ -12,37 +12,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vonenet.errors import InputError
-from vonenet.v1.eager import is_plain_on_cpu
-from vonenet.v1.random import fill_normal
+from vonenet.v1.fast_noise import NeuronalResponse, is_recorded, neuronal_deviation
 
 NOISE_MODES = ("neuronal", "gaussian", None)
-# Keeps the standard deviation's gradient finite at silence. "10e-5" in the original's source.
-VARIANCE_FLOOR = 1e-4
-
 StandardNormal = Callable[[Tensor], Tensor]  # a draw that broadcasts to the given responses
 
 
 class Noise(nn.Module):
-    """Adds noise to mean responses.
+    """Adds noise to mean responses and rectifies them.
 
     Attributes:
         mode: `neuronal`, `gaussian`, or None (no noise).
         scale: neuronal: spikes per unit of response; gaussian: standard deviation.
         level: neuronal: spontaneous spikes.
+        draw: where the standard normal numbers come from; None: torch's generator.
     """
 
     def __init__(self, mode: str | None, scale: float, level: float) -> None:
         super().__init__()
         check_noise(mode, scale, level)
         self.mode, self.scale, self.level = mode, scale, level
-        self.draw: StandardNormal = fresh
+        self.draw: StandardNormal | None = None
 
     def set(self, mode: str | None, scale: float | None = None, level: float | None = None) -> None:
         """Switch the mode, and the scale and level where they are given.
@@ -56,78 +53,40 @@ class Noise(nn.Module):
         self.mode, self.scale, self.level = mode, scale, level
 
     def standard_deviation(self, mean_response: Tensor) -> Tensor | float:
-        """Standard deviation of the response at each mean response (any shape)."""
+        """Standard deviation of the response, before rectification, at each mean (any shape)."""
         if self.mode == "neuronal":
             return neuronal_deviation(mean_response, self.scale, self.level)
         return self.scale if self.mode == "gaussian" else 0.0
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
-        """Noisy responses (not rectified), of the shape of `mean_response`.
+        """Noisy responses >= 0, of the shape of `mean_response`.
 
         Args:
             mean_response: any shape; B, C, H, W for images.
             standard_normal: the draw to use instead of a new one, broadcast to the responses.
         """
         if self.mode is None:
-            return mean_response
-        if standard_normal is None:
+            return F.relu(mean_response)
+        if standard_normal is None and self.draw is not None:
             standard_normal = self.draw(mean_response)
-        if self.mode == "gaussian":
-            return torch.add(mean_response, standard_normal, alpha=self.scale)
-        noisy: Tensor = NeuronalNoise.apply(mean_response, standard_normal, self.scale, self.level)
-        return noisy
+        return add_noise(mean_response, standard_normal, self.mode, self.scale, self.level)
 
     def extra_repr(self) -> str:
         """Settings, for the printed model."""
         return f"{self.mode}, scale={self.scale}, level={self.level}"
 
 
-def neuronal_deviation(mean_response: Tensor, scale: float, level: float) -> Tensor:
-    """sqrt(max(s x + l, 0) + floor) / s, arranged for few passes over memory."""
-    silent = mean_response.new_tensor((level + VARIANCE_FLOOR) / scale**2)
-    variance = torch.add(silent, mean_response, alpha=1 / scale)
-    return variance.clamp_min_(VARIANCE_FLOOR / scale**2).sqrt_()
-
-
-def neuronal_slope(mean_response: Tensor, deviation: Tensor, scale: float, level: float) -> Tensor:
-    """Derivative of the noisy response with respect to the mean, the standard normal draw z given.
-
-    It is 1 + z sd'(x) = 1 + d / (2 (x + (l + floor) / s)), with d = z sd(x) how far the noisy
-    response is from the mean; and 1 below 0 spikes, where the deviation no longer changes.
-    """
-    twice = mean_response.new_tensor(2 * (level + VARIANCE_FLOOR) / scale)
-    divisor = torch.add(twice, mean_response, alpha=2)
-    below = divisor < 2 * VARIANCE_FLOOR / scale
-    return deviation.div(divisor).masked_fill(below, 0.0).add(1.0)
-
-
-class NeuronalNoise(torch.autograd.Function):
-    """x + z sd(x), and its gradient with respect to x, the draw z being given.
-
-    Written out because autograd's own would pass over memory twice as often.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(mean: Tensor, standard_normal: Tensor, scale: float, level: float) -> Tensor:
-        """Noisy responses."""
-        return torch.addcmul(mean, standard_normal, neuronal_deviation(mean, scale, level))
-
-    @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor
-    ) -> None:
-        """Keep what the gradient is made of."""
-        mean, standard_normal, ctx.scale, ctx.level = inputs
-        ctx.save_for_backward(mean, standard_normal)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient with respect to the mean response."""
-        mean, standard_normal = ctx.saved_tensors
-        deviation = standard_normal * neuronal_deviation(mean, ctx.scale, ctx.level)
-        return gradient * neuronal_slope(mean, deviation, ctx.scale, ctx.level), None, None, None
+@torch.fx.wrap
+def add_noise(
+    mean: Tensor, standard_normal: Tensor | None, mode: str, scale: float, level: float
+) -> Tensor:
+    """max(x + z sd(x), 0) for a mean response x and a draw z, new if there is none."""
+    if mode == "neuronal" and mean.device.type == "cpu" and not is_recorded():
+        noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, scale, level)
+        return noisy
+    z = torch.randn_like(mean) if standard_normal is None else standard_normal
+    deviation = scale if mode == "gaussian" else neuronal_deviation(mean, scale, level)
+    return F.relu(mean + z * deviation)
 
 
 def check_noise(mode: str | None, scale: float, level: float) -> None:
@@ -138,17 +97,6 @@ def check_noise(mode: str | None, scale: float, level: float) -> None:
         raise InputError(f"noise_scale must be positive (noise=None is silence), got {scale}")
     if not level >= 0:
         raise InputError(f"noise_level must be 0 or more, got {level}")
-
-
-def fresh(like: Tensor) -> Tensor:
-    """A new draw for every element, set by torch's own generator of the responses' device.
-
-    On the CPU the draw is made on all cores, and is the one that `fast.py` makes.
-    """
-    if not is_plain_on_cpu(like):
-        return torch.randn_like(like)
-    wide = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32))
-    return fill_normal(wide).to(like.dtype)
 
 
 class Repeated:
