@@ -26,10 +26,10 @@ $(READY): pyproject.toml
 demo: setup  ## Train a base network and its VOneNet, measure both, write demo/report.html
 	$(BIN)/vonenet demo --out demo
 
-bench: setup  ## Measure speed and memory, write docs/performance.md
+bench: setup  ## Measure speed and memory of this machine, write docs/performance.md
 	$(BIN)/python -m pip install --quiet foolbox adversarial-robustness-toolbox
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks  # it pins an old requests
-	$(BIN)/vonenet bench --out docs/performance.md
+	$(BIN)/python -m benchmarks
 
 test: setup  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

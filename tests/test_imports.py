@@ -32,7 +32,6 @@ TOP = {
     "loading",
     "physiology_command",
     "predictivity_command",
-    "benchmarks",
     "cli",
     "commands",
     "demo",

@@ -15,7 +15,6 @@ import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
 from vonenet import cli, demo, evaluation, physiology_command, runs
-from vonenet.benchmarks import command
 from vonenet.physiology.rows import recording_rows
 from vonenet.results import Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
@@ -103,7 +102,6 @@ def neurons(user_folder):
 @pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
-    monkeypatch.setattr(command, "bench_report", lambda **arguments: f"bench of {arguments}")
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
     monkeypatch.setattr(runs, "run_training", short_log)
     monkeypatch.setattr(physiology_command, "run_physiology", planted_recording)

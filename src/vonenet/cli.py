@@ -192,27 +192,6 @@ def predictivity(
     print(f"\nrows: {(out / 'results.jsonl').resolve()}")
 
 
-def bench(
-    quick: bool = False,
-    out: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    threads: int | None = None,
-    records: Path = Path("results/bench"),
-) -> None:
-    """Measure speed and memory beside the published formula, torchvision and the machine's limits.
-
-    Args:
-        quick: a few cases in about a minute; nothing is recorded.
-        out: page to write, with pictures in images/ beside it: docs/performance.md unless quick.
-        device: where to measure; auto takes a GPU if there is one.
-        threads: threads to compute with; as many as torch takes by itself if not given.
-        records: folder for the raw numbers, a JSON file for each machine.
-    """
-    from vonenet.benchmarks.command import bench_report
-
-    print(bench_report(device=device, quick=quick, threads=threads, out=out, records=records))
-
-
 def evaluate(
     models: Models,
     data: str,
@@ -324,7 +303,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "physiology": physiology,
     "predictivity": predictivity,
     "data": data,
-    "bench": bench,
 }
 
 

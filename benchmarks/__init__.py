@@ -1,0 +1,1 @@
+"""Speed and memory of vonenet beside the published formula, torchvision and a lower bound."""

@@ -1,1 +1,0 @@
-"""Speed and memory, side by side: the published formula, this package, torchvision, the floor."""

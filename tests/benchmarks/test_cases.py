@@ -1,0 +1,72 @@
+"""Every case runs, and its lower bound counts what other ways of counting give."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import cases
+from benchmarks.cases import CASES, GOALS, OURS, PUBLISHED, Size, back_end_operations
+from vonenet import VOneBlock, create_model
+
+SIZE = Size(image_px=33, batch=2, cells=16)
+
+
+def operations(call):
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("settings", [{}, {"simple_channels": 3}, {"complex_channels": 0}])
+def test_filters_count_each_weight_on_its_colour_once_per_position(settings):
+    block, x = VOneBlock(**{**SIZE.geometry, **settings}), torch.zeros(2, 3, 33, 33)
+    q0, q1 = (
+        bank.weight.flatten(2).any(2) for bank in (block.simple_conv_q0, block.simple_conv_q1)
+    )
+    planes = q0.sum() + q1[block.config.simple_channels :].sum()
+    positions, kernel = block(x)[:, 0].numel(), block.config.kernel_size
+    assert cases.filter_operations(block, SIZE) == 2 * planes * kernel**2 * positions
+    if not settings:
+        dense = operations(lambda: cases.PublishedBlock(block).mean_response(x))
+        assert cases.filter_operations(block, SIZE) == dense / 4
+
+
+def test_back_propagation_costs_twice_the_forward_pass():
+    model = create_model("voneresnet18", **SIZE.geometry).eval()
+    responses = model.vone_block(2 * SIZE.pixels() - 1)
+    forward = operations(lambda: model.model(model.bottleneck(responses)))
+    bottleneck = operations(lambda: model.bottleneck(responses))
+    assert back_end_operations(model, SIZE) == forward
+    # The bottleneck's input needs no gradient in training, and no weight does in an attack.
+    assert back_end_operations(model, SIZE, "weights") == 3 * forward - bottleneck
+    assert back_end_operations(model, SIZE, "responses") == 2 * forward
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_noise_samples_share_the_filters_and_move_their_responses():
+    one, four = cases.block(SIZE), cases.block(Size(33, 2, 16, samples=4))
+    images, responses = 4 * 2 * 3 * 33**2, 4 * 2 * 16 * 17**2
+    assert four.operations == one.operations
+    assert (one.moved_bytes, four.moved_bytes) == (images + responses, images + 4 * responses)
+    assert (four.counted[PUBLISHED], four.counted.get(OURS, 1)) == (4, 1)
+    gradient = cases.block(SIZE, gradient=True)
+    assert gradient.operations == 2 * one.operations
+    assert gradient.moved_bytes == 2 * one.moved_bytes
+
+
+@pytest.mark.filterwarnings("ignore")  # of other libraries, on import
+@pytest.mark.parametrize("key", CASES)
+def test_every_implementation_runs(key):
+    size = cases.sizes_of(CASES[key], torch.device("cpu"), quick=True)[0]
+    work = CASES[key].prepare(size)
+    assert OURS in work.calls
+    for call in work.calls.values():
+        call()
+
+
+def test_goals_are_of_cases_and_judged_from_the_right_side():
+    assert {goal.case for goal in GOALS} <= set(CASES)
+    faster = next(goal for goal in GOALS if goal.case == "block-noise")
+    slower = next(goal for goal in GOALS if goal.case == "inference")
+    assert [faster.verdict(r) for r in (8, 5, 4.9)] == ["reached", "at least", "missed"]
+    assert [slower.verdict(r) for r in (1.15, 1.3, 1.31)] == ["reached", "at least", "missed"]
