@@ -17,6 +17,7 @@ from vonenet.commands import predict_images, sample_probabilities
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8}
 CHELSEA = files("vonenet.data") / "files" / "chelsea.jpg"
+PUBLISHED = {"simple_channels": 8, "complex_channels": 8, "filters": "legacy"}
 
 
 def run(capsys, *arguments):
@@ -82,7 +83,7 @@ def test_predictions_repeat_and_have_probabilities_of_their_own(weights):
 
 def test_predict_by_published_name(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("VONENET_HOME", str(tmp_path))
-    model = vonenet.create_model("vonealexnet", simple_channels=8, complex_channels=8)
+    model = vonenet.create_model("vonealexnet", **PUBLISHED)
     write_published(tmp_path / "vonealexnet_e70.pth.tar", model)
     status, out, _ = run(capsys, "predict", "vonealexnet", CHELSEA, "--samples", 2)
     assert status == 0
@@ -99,7 +100,7 @@ def test_grey_and_odd_images_are_taken(capsys, weights, tmp_path):
 
 
 def test_convert_makes_one_of_our_files(capsys, tmp_path):
-    model = vonenet.create_model("voneresnet18", simple_channels=8, complex_channels=8)
+    model = vonenet.create_model("voneresnet18", **PUBLISHED)
     old = write_published(tmp_path / "old.pth.tar", model)
     status, out, _ = run(capsys, "convert", old, tmp_path / "new.safetensors")
     assert status == 0

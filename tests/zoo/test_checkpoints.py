@@ -82,7 +82,7 @@ def test_filters_and_noise_come_from_the_file(tmp_path, published_model):
 
 
 def test_gabor_parameters_of_published_filters_are_recovered_or_left_out(tmp_path, published_model):
-    """field-notes 24: the original's metadata described other filters than the loaded ones."""
+    """The original's metadata described other filters than the loaded ones."""
     path = write_published(tmp_path / "p.pth.tar", published_model)
     recovered = vonenet.load_checkpoint(path).vone_block.gabor_parameters
     assert recovered is not None
@@ -91,7 +91,45 @@ def test_gabor_parameters_of_published_filters_are_recovered_or_left_out(tmp_pat
     assert np.array_equal(recovered.color_channel_q1, expected.color_channel_q1)
     other = vonenet.create_model("voneresnet18", simple_channels=8, complex_channels=8, seed=5)
     path = write_published(tmp_path / "o.pth.tar", other)
-    assert vonenet.load_checkpoint(path).vone_block.gabor_parameters is None
+    with pytest.warns(
+        vonenet.VOneNetWarning, match="image_size=224, visual_degrees=8.0 is assumed"
+    ):
+        assert vonenet.load_checkpoint(path).vone_block.gabor_parameters is None
+    block = vonenet.load_checkpoint(path, image_size=64, visual_degrees=2.0).vone_block
+    assert block.config.pixels_per_degree == 32
+
+
+def rewritten(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def test_what_a_published_file_does_not_say_is_asked_for(tmp_path, published_model):
+    path = write_published(tmp_path / "p.pth.tar", published_model)
+    rewritten(path, lambda content: content.pop("flags"))
+    with pytest.raises(
+        vonenet.CheckpointError, match="does not say stride, k_exc, noise, image_size, visual_deg"
+    ):
+        vonenet.load_checkpoint(path)
+    settings = {"stride": 4, "k_exc": 25.0, "image_size": 224, "visual_degrees": 8.0}
+    with pytest.raises(vonenet.CheckpointError, match="does not say noise_scale, noise_level"):
+        vonenet.load_checkpoint(path, noise="neuronal", **settings)
+    model = vonenet.load_checkpoint(path, noise=None, **settings)
+    images = torch.rand(1, 3, 64, 64)
+    with vonenet.no_noise(published_model):
+        assert torch.equal(model.eval()(images), published_model.eval()(images))
+
+
+def test_degrees_without_a_size_are_no_geometry(tmp_path, published_model):
+    """A fork's 2 degrees are those of its 64 px, not of the original's 224."""
+    flags = {"visual_degrees": 2}
+    path = write_published(tmp_path / "p.pth.tar", published_model, flags=flags)
+    with pytest.raises(vonenet.CheckpointError, match="does not say image_size, which"):
+        vonenet.load_checkpoint(path)
+    v1 = vonenet.load_checkpoint(path, image_size=64).config.v1
+    assert (v1.pixels_per_degree, v1.image_size) == (32, (64, 64))
 
 
 def test_published_weights_convert_to_ours(tmp_path, published_model):
@@ -105,7 +143,7 @@ def test_published_weights_convert_to_ours(tmp_path, published_model):
 
 
 def test_every_keyword_counts_with_trained_weights(tmp_path, published_model):
-    """field-notes 26: the original drops them in silence."""
+    """The original drops them in silence."""
     path = write_published(tmp_path / "p.pth.tar", published_model)
     with pytest.warns(vonenet.VOneNetWarning, match="head for 10 is new and untrained"):
         ten = vonenet.load_checkpoint(path, num_classes=10, noise=None, image_size=96)
@@ -162,7 +200,7 @@ def test_wrong_keys_are_named(tmp_path, published_model):
 
 
 def test_flags_of_old_training_scripts_are_read(tmp_path, published_model):
-    """field-notes 23 and 25: namespaces and numpy scalars, `model_arch` for `arch`."""
+    """Namespaces and numpy scalars, `model_arch` for `arch`."""
     path = write_published(tmp_path / "p.pth.tar", published_model)
     content = torch.load(path, weights_only=True)
     flags = {**content["flags"], "noise_scale": np.float64(0.3), "model_arch": "resnet18"}

@@ -33,10 +33,14 @@ from vonenet.zoo.weights import is_safetensors, read_torch_file
 FORMAT = "vonenet-1"
 CLASSES = "classes"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
-# Left over in the published resnet50_at file from other code than its model's (science.md 1.6).
+# Left over in the published resnet50_at file from other code than its model's.
 STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight")
 # What trained weights leave open; anything else is a property of the weights.
 OPEN_SETTINGS = ("noise", "noise_scale", "noise_level", "k_exc", "stride")
+# The published networks: their kernels' side in pixels, and what their images show, which their
+# files do not say.
+PUBLISHED_KERNEL_PX = 25
+PUBLISHED_GEOMETRY = {"image_size": 224, "visual_degrees": 8.0}
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,16 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
         name: registered name to give the model; the file's own by default.
         **settings: `num_classes` (another number gives a new head, with a warning), `in_chans=1`
             (colours are summed: a grey image gives what its colour copy gave), `image_size`
-            (pixels per degree stay), `noise`, `noise_scale`, `noise_level`, `k_exc`, `stride`.
+            (pixels per degree stay), `noise`, `noise_scale`, `noise_level`, `k_exc`, `stride`; and
+            whatever a file of the original package, or of one of its copies, does not say.
 
     Raises:
-        CheckpointError: the file is damaged, or its weights do not make a VOneNet.
+        CheckpointError: the file is damaged, its weights do not make a VOneNet, or it does not say
+            all that its responses depend on.
         InputError: a setting that contradicts the weights.
     """
     path = Path(path)
-    stored = read_checkpoint(path)
+    stored = read_checkpoint(path, settings)
     config = _with_settings(stored.config, settings)
     if name is not None:
         config = dataclasses.replace(config, name=name)
@@ -137,11 +143,16 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
     return model
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """What a weights file says, checked, without building the model."""
+def read_checkpoint(path: Path, given: Mapping[str, Any] | None = None) -> Checkpoint:
+    """What a weights file says, checked, without building the model.
+
+    Args:
+        path: the file.
+        given: settings of the V1 block for a published file that does not say them.
+    """
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
-    return _read_safetensors(path) if is_safetensors(path) else _read_published(path)
+    return _read_safetensors(path) if is_safetensors(path) else _read_published(path, given or {})
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -165,7 +176,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(config, tensors, parameters)
 
 
-def _read_published(path: Path) -> Checkpoint:
+def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
     content = read_torch_file(path)
     flags = content.get("flags")
     flags = dict(vars(flags) if hasattr(flags, "__dict__") else flags or {})
@@ -174,21 +185,22 @@ def _read_published(path: Path) -> Checkpoint:
     if Q0 not in weights or Q1 not in weights:
         raise CheckpointError(f"{path} holds no VOneNet: it has no {Q0} and {Q1}")
     n_cells, in_chans, kernel_size, _ = weights[Q0].shape
-    image_size = int(flags.get("image_size", 224))
+    said = _said(flags, given, kernel_size, path)
+    n_simple = int(flags.get("simple_channels", given.get("simple_channels", n_cells // 2)))
     v1 = VOneBlockConfig(
-        simple_channels=int(flags.get("simple_channels", n_cells // 2)),
-        complex_channels=n_cells - int(flags.get("simple_channels", n_cells // 2)),
+        simple_channels=n_simple,
+        complex_channels=n_cells - n_simple,
         in_chans=in_chans,
-        image_size=image_size,
-        visual_degrees=float(flags.get("visual_degrees", 8)),
+        image_size=said["image_size"],
+        visual_degrees=float(said["visual_degrees"]),
         kernel_size=kernel_size,
-        stride=int(flags.get("stride", 4)),
+        stride=int(said["stride"]),
         sf_min=float(flags.get("sf_min", 0.0)),
         sf_max=float(flags.get("sf_max", 9.0)),
-        k_exc=float(flags.get("k_exc", 25.0)),
-        noise=flags.get("noise_mode", "neuronal") or None,
-        noise_scale=float(flags.get("noise_scale", 0.35)),
-        noise_level=float(flags.get("noise_level", 0.07)),
+        k_exc=float(said["k_exc"]),
+        noise=said["noise"] or None,
+        noise_scale=float(said.get("noise_scale", 0.35)),
+        noise_level=float(said.get("noise_level", 0.07)),
         filters="given",
         seed=int(flags.get("gabor_seed", 0)),
     )
@@ -199,7 +211,43 @@ def _read_published(path: Path) -> Checkpoint:
         num_classes=_last_weight(weights).shape[0],
         v1=v1,
     )
-    return Checkpoint(config, weights, recover_parameters(weights[Q0], weights[Q1], v1))
+    parameters = recover_parameters(weights[Q0], weights[Q1], v1)
+    if parameters is None and "assumed" in said:
+        geometry = ", ".join(f"{key}={value}" for key, value in PUBLISHED_GEOMETRY.items())
+        warnings.warn(
+            f"{path.name} does not say what its filters were made for: {geometry} is assumed, as "
+            f"in the published networks; if it is not so, give both",
+            VOneNetWarning,
+            stacklevel=4,
+        )
+    return Checkpoint(config, weights, parameters)
+
+
+def _said(
+    flags: Mapping[str, Any], given: Mapping[str, Any], kernel_size: int, path: Path
+) -> dict[str, Any]:
+    """The settings that responses depend on, by a file's flags or else as given by the user.
+
+    Raises:
+        CheckpointError: a setting that neither says.
+    """
+    flag_of = {key: key for key in (*OPEN_SETTINGS, *PUBLISHED_GEOMETRY)} | {"noise": "noise_mode"}
+    said = {key: given[key] for key in flag_of if key in given}
+    said |= {key: flags[flag] for key, flag in flag_of.items() if flag in flags}
+    needed = ["stride", "k_exc", "noise", *PUBLISHED_GEOMETRY]
+    if said.get("noise"):
+        needed += ["noise_scale"] + ["noise_level"] * (said["noise"] == "neuronal")
+    unsaid = not flags.keys() & PUBLISHED_GEOMETRY.keys()
+    chosen = given.keys() >= PUBLISHED_GEOMETRY.keys()
+    if flags and unsaid and not chosen and kernel_size == PUBLISHED_KERNEL_PX:
+        said |= {**PUBLISHED_GEOMETRY, "assumed": True}
+    missing = [key for key in needed if key not in said]
+    if missing:
+        raise CheckpointError(
+            f"{path} does not say {', '.join(missing)}, which its responses depend on: give "
+            f"load_checkpoint {'=..., '.join(missing)}=..."
+        )
+    return said
 
 
 def _backbone_of(weights: dict[str, Tensor], path: Path) -> str:

@@ -1,6 +1,6 @@
 """Published VOneNet weights: where they are, fetching them once, and reading them safely.
 
-Addresses and file names are from science.md 1.6 (the original package's `__init__.py`); the one
+Addresses and file names are those of the original package's `__init__.py`; the one
 known SHA-1 is the one that Brain-Score's voneresnet-50-non_stochastic plug-in pins.
 """
 
