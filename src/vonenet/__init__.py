@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         VOneNetError,
         VOneNetWarning,
     )
+    from vonenet.memory import keep_freed_memory
     from vonenet.model import VOneNet, VOneNetConfig
     from vonenet.v1.block import VOneBlock
     from vonenet.v1.config import VOneBlockConfig
@@ -35,6 +36,7 @@ _HOME = {
         "VOneNetError",
         "VOneNetWarning",
     ],
+    "vonenet.memory": ["keep_freed_memory"],
     "vonenet.model": ["VOneNet", "VOneNetConfig"],
     "vonenet.v1.block": ["VOneBlock"],
     "vonenet.v1.config": ["VOneBlockConfig"],
@@ -61,6 +63,7 @@ __all__ = [
     "draw_parameters",
     "fixed_noise",
     "get_model",
+    "keep_freed_memory",
     "list_models",
     "load_checkpoint",
     "no_noise",

@@ -22,9 +22,14 @@ _GROW_BYTES = 2**26
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep what is freed; True if there is a glibc and it agreed.
+    """Ask the C library (glibc) to keep memory that is freed, for the next big tensors.
 
-    For the process that a command owns: a library must not decide this for its user.
+    Call it once at the start of a program, as every command of `vonenet` does. The package does
+    not do so when it is imported: this holds for the whole process, which then keeps the most
+    memory that it ever used.
+
+    Returns:
+        Whether there is a glibc and it agreed.
     """
     if not sys.platform.startswith("linux"):
         return False
