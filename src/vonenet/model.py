@@ -22,7 +22,7 @@ from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.v1.parameters import GaborParameters
 
-# Grey is 0: a uniform grey image drives no cell (science.md 1.1).
+# Grey is 0: a uniform grey image drives no cell.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
 

@@ -12,7 +12,7 @@ from vonenet.v1.parameters import draw_parameters
 
 
 def one_gabor(parameters, i, pixels_per_degree, kernel_size, shift_deg=0.0):
-    """science.md 1.1, pixel by pixel with Python's own mathematics, in degrees of visual angle."""
+    """The published formula, pixel by pixel with Python's mathematics, in visual degrees."""
     theta = math.radians(parameters.orientation_deg[i])
     f, nx, ny = (getattr(parameters, k)[i] for k in ("frequency_cpd", "nx_cycles", "ny_cycles"))
     phase = math.radians(parameters.phase_deg[i] + shift_deg)
@@ -85,7 +85,7 @@ def test_colored_puts_each_kernel_in_its_channel():
 
 
 def test_aliasing_is_counted_and_the_remedy_cures_it():
-    """field-notes 10: 32 px with the default 8 degrees aliases 72 % of the filters."""
+    """32 px with the default 8 degrees aliases 72 % of the filters."""
     report = sampling_report(draw_parameters(5000, filters="legacy", sf_max=9), 32 / 8, 25)
     assert report.nyquist_cpd == 2.0
     assert report.aliased == pytest.approx(0.72, abs=0.03)

@@ -104,7 +104,7 @@ def test_biological_draws_follow_the_published_histograms():
 
 
 def test_sampled_statistics_match_the_measured_ones():
-    """science.md 1.2: percentiles 5/50/95 of 20,000 draws of the original with sf_max 9."""
+    """Percentiles 5/50/95 of 20,000 draws of the original with sf_max 9."""
     drawn = draw_parameters(20_000, filters="legacy", sf_max=9)
     percentiles = [5, 50, 95]
     np.testing.assert_allclose(

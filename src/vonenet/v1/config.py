@@ -14,12 +14,12 @@ from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
 
 T = TypeVar("T")
 
-# The published geometry, 224 px over 8 degrees (science.md 1.1), carried to other sizes: the same
-# kernel in degrees, and frequencies up to the Nyquist limit of oblique gratings.
+# The published geometry, 224 px over 8 degrees (Dapello, Marques et al. 2020), carried to other
+# sizes: the same kernel in degrees, and frequencies up to the Nyquist limit of oblique gratings.
 PUBLISHED_KERNEL_DEG = 25 / 28
 PUBLISHED_SF_MAX_CPD = 9.0
 # Smaller images show less of the world, so that a degree keeps enough pixels for the filters.
-# 2 degrees at 64 px are those of Baidya et al. 2021 and Barbulescu et al. 2023 (science.md 6).
+# 2 degrees at 64 px are those of Baidya et al. 2021 and Barbulescu et al. 2023.
 DEGREES_BY_SIZE_PX = ((128, 8.0), (80, 4.0), (0, 2.0))
 STRIDE_BY_SIZE_PX = ((128, 4), (0, 2))
 

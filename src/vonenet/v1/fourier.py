@@ -390,11 +390,12 @@ def _bank(
     weights = weight_q0, weight_q1[first:]
     dtype = torch.promote_types(dtype, torch.float32)
     key = (weight_q0.data_ptr(), weight_q1.data_ptr(), stride, first, size, dtype)
-    bank = _BANKS.pop(key, None)
+    bank = _BANKS.get(key)
     if bank is None or not all(map(_equal, bank.weights, weights)):
         with torch.inference_mode(False), torch.no_grad():
             bank = Bank(weights, stride, size, dtype)
     _BANKS[key] = bank
+    _BANKS.move_to_end(key)
     while len(_BANKS) > _BANKS_KEPT:
         _BANKS.popitem(last=False)
     return bank

@@ -1,6 +1,6 @@
 """From Gabor parameters to convolution kernels, and what a pixel grid does to them. Pure functions.
 
-Written from the formula in science.md 1.1:
+After Dapello, Marques et al. 2020 and the published code:
 
     g(x, y) = exp(-(x'^2 / sx^2 + y'^2 / sy^2) / 2) / (2 pi sx sy) * cos(2 pi f x' + phase)
 

@@ -1,7 +1,8 @@
 """Neuronal stochasticity: noise on the V1 cells' mean responses, fresh, repeated, or off.
 
-Written from science.md 1.3. A response x is read as s x + l spikes in a 25 ms window; spike counts
-vary like a Poisson process (variance = mean, Fano factor 1), approximated by a Gaussian:
+After Dapello, Marques et al. 2020. A response x is read as s x + l spikes in a window of 25 ms;
+spike counts vary like a Poisson process (variance = mean, Fano factor 1), approximated by a
+Gaussian:
 
     x' = x + N(0, 1) sqrt(max(s x + l, 0) + 1e-4) / s
 

@@ -1,6 +1,6 @@
 """What each V1 filter looks like, and the published measurements that these numbers are drawn from.
 
-Written from the parameter tables of Dapello, Marques et al. 2020 (science.md 1.2). One sampler
+Written from the parameter tables of Dapello, Marques et al. 2020. One sampler
 serves every prior: they differ in their histograms, and one seed gives the same phases in all.
 """
 
