@@ -18,6 +18,7 @@ from benchmarks.page import SIZES, kept_notes, write_page
 from vonenet.data.devices import chosen_device
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
+from vonenet.memory import keep_freed_memory
 
 SEED, BUDGET_S, QUICK = 0, 4.0, Path("build/bench")
 
@@ -98,6 +99,7 @@ def _rows(key: str, size: Size, run: dict[str, Any], quick: bool) -> Iterator[me
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the commands of the package do
     try:
         tyro.cli(bench, prog="python -m benchmarks")
     except (InputError, OSError) as error:
