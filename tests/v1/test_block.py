@@ -178,6 +178,109 @@ def test_export_and_compile():
         torch.testing.assert_close(compiled(images), block(images))
 
 
+def test_second_derivatives_are_right():
+    block = VOneBlock(**SMALL).double()
+    images = torch.rand(1, 3, 6, 7, dtype=torch.float64, requires_grad=True)
+    for way in (None, "convolution"):
+        block.way = way
+        assert torch.autograd.gradgradcheck(block.mean_response, images)
+        with fixed_noise(block, 0):
+            assert torch.autograd.gradgradcheck(block, images)
+
+
+def test_images_that_need_no_gradient_cost_none():
+    responses = VOneBlock(**SMALL)(torch.rand(2, 3, 32, 32))
+    assert responses.grad_fn is None
+    assert not responses.requires_grad
+
+
+def test_an_empty_batch_gives_an_empty_response():
+    assert VOneBlock(**SMALL)(torch.empty(0, 3, 32, 32)).shape == (0, 8, 16, 16)
+
+
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
+@pytest.mark.parametrize("cells", [(0, 5), (5, 0), (1, 1)])
+def test_one_kind_of_cells_is_enough(cells):
+    block = VOneBlock(simple_channels=cells[0], complex_channels=cells[1], image_size=32)
+    images = torch.rand(2, 3, 32, 32, requires_grad=True)
+    block(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_any_memory_layout_gives_the_same(layout):
+    block = VOneBlock(**SMALL)
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    expected = block.mean_response(images)
+    block.to(memory_format=layout)
+    assert torch.equal(block.mean_response(images.to(memory_format=layout)), expected)
+
+
+# Of the largest response, against float64. bfloat16 keeps 8 bits and float16 keeps 11.
+REDUCED = {torch.bfloat16: 1.2e-2, torch.float16: 1.5e-3}
+
+
+@pytest.mark.parametrize("dtype", REDUCED)
+@pytest.mark.parametrize("precision", ["autocast", "cast"])
+@pytest.mark.parametrize("way", [None, "convolution"])
+def test_reduced_precision_stays_sound(dtype, precision, way):
+    block = VOneBlock(**SMALL)
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    images[0, :, 4:28, 4:28] = 0  # grey, where complex cells are silent
+    oracle = copy.deepcopy(block).double().mean_response(images.double())
+    block.way = way
+    if precision == "cast":
+        block, images = block.to(dtype), images.to(dtype)
+    images.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype, enabled=precision == "autocast"):
+        mean, noisy = block.mean_response(images), block(images)
+    assert mean.dtype == noisy.dtype == dtype
+    assert float((mean.detach().double() - oracle).abs().max() / oracle.max()) < REDUCED[dtype]
+    assert noisy.isfinite().all()
+    (gradient,) = torch.autograd.grad(noisy.float().sum(), images)
+    assert gradient.dtype == images.dtype
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", REDUCED)
+def test_noise_in_reduced_precision_has_the_right_deviation(dtype):
+    block = VOneBlock(**SMALL)
+    for mean in (200.0, 400.0):  # far from rectification
+        noisy = block.respond(torch.full((20, 2, 50, 50), mean, dtype=dtype)).double()
+        expected = (0.35 * mean + 0.07) ** 0.5 / 0.35
+        assert float(noisy.std()) == pytest.approx(expected, rel=0.02)
+        assert float(noisy.mean()) == pytest.approx(mean, abs=5 * expected / 50_000**0.5 + 0.02)
+
+
+def test_little_is_kept_for_the_backward_pass():
+    """Both phases' responses, the pairs' lengths, mean and noisy responses: no temporary ones."""
+    total = 0
+
+    def keep(tensor):
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    block = VOneBlock(**SMALL)
+    images = torch.rand(3, 3, 32, 32, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        block(images)
+    weights = 2 * block.simple_conv_q0.weight.numel()
+    simple, pairs, lengths, mean_and_noisy = 4, 2 * 4, 4, 2 * 8
+    maps = simple + pairs + lengths + mean_and_noisy
+    assert total == 4 * (weights + 3 * 16 * 16 * maps)
+
+
+def test_a_used_block_can_be_saved(tmp_path):
+    block = VOneBlock(**SMALL)
+    images = torch.rand(1, 3, 32, 32)
+    block(images)
+    torch.save(block, tmp_path / "block.pt")
+    assert (tmp_path / "block.pt").stat().st_size < 3 * 4 * 2 * block.simple_conv_q0.weight.numel()
+    again = torch.load(tmp_path / "block.pt", weights_only=False)
+    assert torch.equal(again.mean_response(images), block.mean_response(images))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

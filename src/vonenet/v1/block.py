@@ -64,8 +64,8 @@ class Magnitude(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient times the pair's direction."""
         q0, q1, length = ctx.saved_tensors
-        scaled = gradient / length.masked_fill(length == 0, torch.inf)
-        return scaled * q0, scaled * q1
+        length = length.masked_fill(length == 0, torch.inf)
+        return gradient * (q0 / length), gradient * (q1 / length)
 
 
 @torch.fx.wrap

@@ -32,9 +32,6 @@ class FilterBank(nn.Module):
             one.
         stride: distance between responses, pixels.
         first: the responses begin with this cell; those of the cells before are never used.
-
-    Attributes:
-        way: `fourier` or a name in `WAYS`; None: the one that `fastest_way` chooses.
     """
 
     weight: Tensor
@@ -43,7 +40,6 @@ class FilterBank(nn.Module):
         super().__init__()
         self.register_buffer("weight", weight)
         self.stride, self.first = stride, first
-        self.way: str | None = None
 
     def forward(self, images: Tensor, responses: Tensor | None = None) -> Tensor:
         """Responses (B, cells - first, ceil(H / stride), ceil(W / stride)) to (B, C, H, W).
@@ -54,7 +50,7 @@ class FilterBank(nn.Module):
         """
         if responses is None:
             n, weight = len(self.weight), self.weight
-            responses, _ = filter_images(images, weight, weight, self.stride, n, self.way)
+            responses, _ = filter_images(images, weight, weight, self.stride, n)
             responses = responses[:, self.first :]
         return responses
 
