@@ -58,16 +58,24 @@ def test_image_gradients_are_finite_everywhere(mode, picture):
     assert functional.isfinite().all()
 
 
-def test_gradients_under_vmap_are_those_of_the_batch():
-    block = VOneBlock(**SMALL)
+@pytest.mark.parametrize("mode", ["neuronal", "gaussian"])
+def test_gradients_under_vmap_are_those_of_the_batch(mode):
+    block = VOneBlock(**SMALL, noise=mode)
     images = torch.rand(3, 3, 32, 32)
     with fixed_noise(block, 0):
         each = vmap(grad(lambda x: block(x[None]).square().sum()))(images)
         images.requires_grad_()
         block(images).square().sum().backward()
     torch.testing.assert_close(each, images.grad, rtol=1e-4, atol=1e-4)
-    fresh = vmap(grad(lambda x: block(x[None]).sum()), randomness="different")(images.detach())
+    images = images.detach()
+    fresh = vmap(grad(lambda x: block(x[None]).sum()), randomness="different")(images)
     assert fresh.isfinite().all()
+    same = images[:1].expand(3, -1, -1, -1)
+    for randomness, draws in (("different", 3), ("same", 1)):
+        responses = vmap(lambda x: block(x[None]), randomness=randomness)(same)
+        assert len(responses.flatten(1).unique(dim=0)) == draws
+    with pytest.raises(RuntimeError, match="randomness"):
+        vmap(lambda x: block(x[None]))(images)
 
 
 def test_hooks_return_what_their_names_say():

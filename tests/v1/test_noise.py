@@ -91,7 +91,10 @@ def test_the_fast_noise_is_the_definition(layout, monkeypatch):
         assert ours.stride() == mean.stride()
 
 
-def test_draws_depend_on_the_seed_alone(block, images):
+@pytest.mark.parametrize("mode", ["neuronal", "gaussian"])
+def test_draws_depend_on_the_seed_alone(block, images, mode):
+    block.set_noise_mode(mode)
+
     def responses(seed):
         torch.manual_seed(seed)
         return block(images)
