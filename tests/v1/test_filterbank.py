@@ -50,9 +50,11 @@ def test_every_way_gives_the_published_numbers_and_gradients(way, filters, in_ch
     ours = block.mean_response(images)
     assert relative_error(ours, expected) < 1e-5
     direction = torch.randn_like(ours)
+    # Where a phase or a magnitude is 0 in one precision and not in the other, the gradient jumps.
+    direction[expected < 1e-6] = 0
     gradient = torch.autograd.grad(ours, images, direction)[0]
     oracle = torch.autograd.grad(expected, images, direction.double())[0]
-    assert relative_error(gradient, oracle) < 1e-4
+    assert relative_error(gradient, oracle) < 1e-5
 
 
 def test_an_unknown_way_is_named():
