@@ -109,14 +109,10 @@ def convolution(images: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 def space_to_depth(images: Tensor, weight: Tensor, stride: int) -> Tensor:
     """A convolution at stride 1, each of the stride^2 pixel phases of each colour a channel."""
-    height, width = (-(-size // stride) for size in images.shape[-2:])
     before, taps = weight.shape[-1] // 2, -(-weight.shape[-1] // stride)
-    below, right = (
-        stride * (out + taps - 1) - before - size
-        for out, size in zip((height, width), images.shape[-2:], strict=True)
-    )
+    seen = [stride * (-(-side // stride) + taps - 1) for side in images.shape[-2:]]
     missing = stride * taps - weight.shape[-1]
-    phases = F.pixel_unshuffle(F.pad(images, (before, right, before, below)), stride)
+    phases = F.pixel_unshuffle(fourier.framed(images, before, seen), stride)
     kernels = F.pad(without_tails(weight), (0, missing, 0, missing))
     return F.conv2d(phases, F.pixel_unshuffle(kernels, stride))
 

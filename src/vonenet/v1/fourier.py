@@ -303,7 +303,7 @@ class Bank:
         tiles = (len(out), tiling.rows, tiling.columns)
         n_tiles = math.prod(tiles)
         whole = (tiling.rows * height, tiling.columns * width)
-        lines = _framed(responses.to(self.dtype), 0, whole).permute(0, 2, 3, 1)
+        lines = framed(responses.to(self.dtype), 0, whole).permute(0, 2, 3, 1)
         by_tile = lines.reshape(*tiles[:2], height, tiling.columns, width, -1).transpose(2, 3)
         shape = (size**2, n_tiles, out.shape[1], self.stride**2)
         spectra = torch.zeros(shape, dtype=self.complex)
@@ -330,12 +330,12 @@ class Bank:
                 top, left = row * height, column * width
                 phases[..., top : top + size, left : left + size] += pixels[:, :, row, column]
         pixels = F.pixel_shuffle(phases, self.stride)
-        out.copy_(_framed(pixels, -(self.kernel_size // 2), out.shape[-2:]))
+        out.copy_(framed(pixels, -(self.kernel_size // 2), out.shape[-2:]))
 
     def _spectra(self, images: Tensor, tiling: Tiling, memory: Memory) -> Tensor:
         """Spectra of the images' tiles, (C, frequencies, tiles, phases)."""
         size = [side * self.stride for side in tiling.extent]
-        phases = F.pixel_unshuffle(_framed(images, self.kernel_size // 2, size), self.stride)
+        phases = F.pixel_unshuffle(framed(images, self.kernel_size // 2, size), self.stride)
         tiles = phases.unfold(2, tiling.size, tiling.height).unfold(3, tiling.size, tiling.width)
         pixels = memory("pixels", tiles.shape, self.complex).copy_(tiles)
         spectra = torch.fft.fft2(pixels, out=memory("spectra", tiles.shape, self.complex))
@@ -356,7 +356,7 @@ def _transform(matrix: Tensor, lines: Tensor, out: Tensor) -> None:
     torch.bmm(matrix.expand(lines.shape[1], -1, -1), lines.transpose(0, 1), out=out)
 
 
-def _framed(images: Tensor, before: int, size: Sequence[int]) -> Tensor:
+def framed(images: Tensor, before: int, size: Sequence[int]) -> Tensor:
     """`before` zeros above and left of images, and zeros or a cut on the other sides, to `size`."""
     below, right = (new - old - before for new, old in zip(size, images.shape[-2:], strict=True))
     return F.pad(images, (before, right, before, below))
