@@ -12,7 +12,14 @@ from torch import nn
 
 import vonenet
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
+from vonenet.results import (
+    AuditRow,
+    Result,
+    append_jsonl,
+    model_hash,
+    read_jsonl,
+    wilson_interval,
+)
 
 
 def row(value: float = 0.1 + 0.2, **changes: object) -> Result:
@@ -71,6 +78,21 @@ def test_another_broken_line_is_an_error(tmp_path: Path, line: str) -> None:
         read_jsonl(path)
 
 
+def test_other_records_come_back_too(tmp_path: Path) -> None:
+    check = AuditRow(
+        model="net",
+        model_hash="01",
+        settings={"seed": 0},
+        check="restarts",
+        passed=True,
+        value=0.1,
+        expected="at most 0.2",
+        explanation="Do restarts help?",
+    )
+    append_jsonl(tmp_path / "audit.jsonl", [check])
+    assert read_jsonl(tmp_path / "audit.jsonl", AuditRow) == [check]
+
+
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_jsonl(tmp_path / "results.jsonl")
@@ -101,6 +123,28 @@ def test_hash_tells_names_and_shapes_apart() -> None:
     tall, wide = nn.Linear(1, 4, bias=False), nn.Linear(4, 1, bias=False)
     wide.weight.data = tall.weight.detach().T.clone()
     assert len({model_hash(each) for each in (tall, wide, nn.Sequential(tall))}) == 3
+
+
+def test_hash_sees_settings_but_not_the_printed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(1, 1, 3, stride=2), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.LeakyReLU(0.1)),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.LeakyReLU(0.2)),
+        nn.TransformerEncoderLayer(1, 1, activation=nn.functional.relu),
+        nn.TransformerEncoderLayer(1, 1, activation=nn.functional.gelu),
+        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9),
+        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9, noise=None),
+        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9, k_exc=20.0),
+    ]
+    with torch.no_grad():
+        for model in models:
+            for parameter in model.parameters():
+                parameter.zero_()
+    found = [model_hash(model) for model in models]
+    assert len(set(found)) == len(models)
+    monkeypatch.setattr(nn.Conv2d, "extra_repr", lambda self: "printed in another way")
+    assert [model_hash(model.eval()) for model in models] == found
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 2), (180, 250), (1990, 2000)])

@@ -1,4 +1,8 @@
-"""The Result record: what was measured, one row per condition, as JSON lines on disk."""
+"""The records that packages share, and how they are kept: one JSON object per line.
+
+`Result` is one measured number, `AuditRow` one check of an attack audit, `EpochRecord` one epoch of
+a training. Who measures writes them, `vonenet.report` reads them, and neither knows the other.
+"""
 
 import hashlib
 import json
@@ -6,30 +10,38 @@ import os
 import platform
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
+from importlib.metadata import version
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, TypeAlias, TypeVar, overload
 
 import torch
 from torch import nn
 
-import vonenet
 from vonenet.errors import InputError, VOneNetWarning
 
 Value: TypeAlias = str | int | float
+Record = TypeVar("Record")
 HASH_LENGTH = 16  # hexadecimal digits: 64 bits tell any two sets of weights apart
+
+# Files in the folder of an evaluation
+RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
+# Files in the folder of a training
+RECIPE, RUN, LOG = "recipe.toml", "run.json", "log.jsonl"
+BEST, MODEL = "best.safetensors", "model.safetensors"
 
 
 @cache
 def current_versions() -> dict[str, str]:
-    """The versions that a number depends on."""
+    """Return the versions that a number depends on."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "vonenet": vonenet.__version__,
+        "vonenet": version("vonenet"),
     }
 
 
@@ -72,8 +84,57 @@ class Result:
     seconds: float = 0.0
 
 
-def append_jsonl(path: Path | str, rows: Iterable[Result]) -> None:
-    """Appends rows to a JSON-lines file, on disk when this returns.
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """One check of an audit: a question that a sound attack measurement answers with yes.
+
+    Attributes:
+        model: Name of the model, as in its results.
+        model_hash: `model_hash` of the model.
+        settings: Everything else that the answer depends on: images, norm, steps, seed, ...
+        check: Name of the check.
+        passed: Whether the answer is yes.
+        value: What was found.
+        expected: What a sound measurement would have found.
+        explanation: The question, and what a failure means.
+    """
+
+    model: str
+    model_hash: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    check: str
+    passed: bool
+    value: float
+    expected: str
+    explanation: str
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of a training.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        loss: Mean training loss.
+        accuracy: Training accuracy, on augmented images, while the weights moved; with mixup, of
+            the class that has the larger share.
+        learning_rate: Learning rate of the epoch's last step.
+        images_per_second: Training throughput, all processes together.
+        seconds: Training time without validation and checkpoints.
+        validation_accuracy: Accuracy on validation images after the epoch; None without any.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    validation_accuracy: float | None = None
+
+
+def append_jsonl(path: Path | str, rows: Iterable[Result | AuditRow]) -> None:
+    """Append rows to a JSON-lines file, on disk when this returns.
 
     A last line that an earlier, killed run left unfinished is removed first.
     """
@@ -82,7 +143,7 @@ def append_jsonl(path: Path | str, rows: Iterable[Result]) -> None:
 
 
 def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
-    """Appends those rows of which the file holds none with the same columns but the numbers."""
+    """Append those rows of which the file holds none with the same columns but the numbers."""
     path = Path(path)
     there = {_key(row) for row in read_jsonl(path)} if path.is_file() else set()
     missing = [row for row in rows if _key(row) not in there]
@@ -91,7 +152,7 @@ def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
 
 
 def append_lines(path: Path, lines: str) -> None:
-    """Appends whole lines to a text file, on disk when this returns.
+    """Append whole lines to a text file, on disk when this returns.
 
     Raises:
         InputError: If the file cannot be written (a full disk, a folder that may not be changed).
@@ -109,10 +170,18 @@ def append_lines(path: Path, lines: str) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def read_jsonl(path: Path | str) -> list[Result]:
-    """Reads the rows of a JSON-lines file.
+@overload
+def read_jsonl(path: Path | str) -> list[Result]: ...
+@overload
+def read_jsonl(path: Path | str, record: type[Record]) -> list[Record]: ...
+def read_jsonl(path: Path | str, record: type[Any] = Result) -> list[Any]:
+    """Read the rows of a JSON-lines file.
 
     A last line cut short by a kill is left out with a `VOneNetWarning`.
+
+    Args:
+        path: The file.
+        record: Class of its rows.
 
     Raises:
         InputError: If the file cannot be read, or another line is not a row.
@@ -121,19 +190,30 @@ def read_jsonl(path: Path | str) -> list[Result]:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"results {path} cannot be read: {error.strerror}") from error
-    rows = [_parse(line, path, number) for number, line in enumerate(lines[:-1], start=1) if line]
     if lines[-1]:
         message = f"last line of {path} is unfinished and left out: {lines[-1][:40]!r}..."
         warnings.warn(message, VOneNetWarning, stacklevel=2)
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            rows += [record(**json.loads(line))] if line else []
+        except (ValueError, TypeError) as error:
+            names = ", ".join(column.name for column in fields(record))
+            raise InputError(f"line {number} of {path} is not a row of {names}: {error}") from error
     return rows
 
 
 def model_hash(module: nn.Module) -> str:
-    """A short hash of a module: sha256 over its printed form and its weights.
+    """Return a short sha256 hash of a module: what it is built of, its settings and its weights.
 
-    The printed form holds settings that are not weights, such as the strength of the noise.
+    Of each submodule its name, its class and its public settings count (plain values, functions and
+    configurations), such as the strength of the noise or the slope of an activation; of each tensor
+    of the state dict its name, type, shape and values. The module's printed form does not count,
+    which another version of torch or timm may print in another way.
     """
-    digest = hashlib.sha256(f"{module}\n".encode())
+    digest = hashlib.sha256()
+    for name, child in module.named_modules():
+        digest.update(f"{name} {type(child).__name__} {_settings(child)}\n".encode())
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
@@ -141,8 +221,30 @@ def model_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:HASH_LENGTH]
 
 
+def _settings(module: nn.Module) -> str:
+    """Public attributes of a module that are plain values, but not whether it is training."""
+    found = {
+        name: _plain(value)
+        for name, value in vars(module).items()
+        if name != "training" and not name.startswith("_")
+    }
+    return json.dumps({name: value for name, value in found.items() if value != ""}, sort_keys=True)
+
+
+def _plain(value: object) -> str:
+    """A plain value, or a collection or dataclass of them, as text; "" for anything else."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = tuple(vars(value).items())
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return value.__qualname__
+    if isinstance(value, tuple | list):
+        parts = [_plain(each) for each in value]
+        return "" if "" in parts else f"({', '.join(parts)})"
+    return repr(value) if value is None or isinstance(value, str | int | float) else ""
+
+
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927, JASA 22:209).
+    """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209).
 
     Raises:
         InputError: If not 0 <= successes <= n with n at least 1, or confidence is not in (0, 1).
@@ -165,12 +267,3 @@ def _key(row: Result) -> str:
     """What is measured, without what was found."""
     what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
     return json.dumps([*what, dict(row.condition)], sort_keys=True)
-
-
-def _parse(line: bytes, path: Path | str, number: int) -> Result:
-    try:
-        columns: dict[str, Any] = json.loads(line)
-        return Result(**columns)
-    except (ValueError, TypeError) as error:
-        names = ", ".join(column.name for column in fields(Result))
-        raise InputError(f"line {number} of {path} is not a row of {names}: {error}") from error
