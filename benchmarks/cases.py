@@ -227,16 +227,18 @@ def corruptions(size: Size) -> Work:
     """Prepare all corruptions of all images."""
     pixels = size.pixels()
     levels = (255 * pixels).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    # The library also brings the textures of frost.
+    names = list(CORRUPTIONS)
+    if not find_spec("imagecorruptions"):
+        names[names.index("frost")] = "frost_procedural"
 
     def theirs() -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba and others, on import
             library = import_module("imagecorruptions")
-            return [library.corrupt(x, SEVERITY, name) for name in CORRUPTIONS for x in levels]
+            return [library.corrupt(x, SEVERITY, name) for name in names for x in levels]
 
-    calls: dict[str, Call] = {
-        OURS: lambda: [corrupt(pixels, each, SEVERITY) for each in CORRUPTIONS]
-    }
+    calls: dict[str, Call] = {OURS: lambda: [corrupt(pixels, each, SEVERITY) for each in names]}
     return Work({**calls, IMAUG: theirs} if find_spec("imagecorruptions") else calls)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from tests.robustness.photographs import at_published_size
 from vonenet.errors import InputError
 from vonenet.robustness import CORRUPTIONS, Corruption, corrupt
-from vonenet.robustness.corruption import blur, digital, extra, filters, frost, splash, weather
-from vonenet.robustness.corruption.fractal import plasma_fractal
+from vonenet.robustness.corruptions import blur, digital, weather
+from vonenet.robustness.corruptions.weather import plasma_fractal
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -162,7 +162,7 @@ def test_line_blur_is_a_sum_of_shifted_images(angle_deg: float) -> None:
         down = math.ceil(step * math.sin(math.radians(angle_deg)) - 0.5)
         right = math.ceil(step * math.cos(math.radians(angle_deg)) - 0.5)
         expected += weight * padded[:, 20 + down : 70 + down, 20 + right : 84 + right]
-    ours = filters.line_blur(image, radius, sigma, torch.tensor([angle_deg]))
+    ours = blur.line_blur(image, radius, sigma, torch.tensor([angle_deg]))
     np.testing.assert_allclose(ours[0], expected, atol=2e-6)
 
 
@@ -190,14 +190,14 @@ def test_centre_zoom_agrees_with_scipy(factor: float, shape: tuple[int, int]) ->
     zoomed = ndimage.zoom(part, (1, factor, factor), order=1)
     top, left = (zoomed.shape[1] - height) // 2, (zoomed.shape[2] - width) // 2
     expected = zoomed[:, top : top + height, left : left + width]
-    np.testing.assert_allclose(filters.centre_zoom(image, factor)[0], expected, atol=5e-5)
+    np.testing.assert_allclose(blur.centre_zoom(image, factor)[0], expected, atol=5e-5)
 
 
 @pytest.mark.parametrize(("severity", "zooms"), [(1, 12), (2, 16), (3, 11), (4, 13), (5, 11)])
 def test_zoom_blur_is_the_mean_of_as_many_zooms_as_published(severity: int, zooms: int) -> None:
     image = at_published_size(224)[:1, :1]
     step = CORRUPTIONS["zoom_blur"].constants[224][severity - 1][1]
-    layers = [image] + [filters.centre_zoom(image, 1 + step * k) for k in range(zooms)]
+    layers = [image] + [blur.centre_zoom(image, 1 + step * k) for k in range(zooms)]
     ours = corrupt(image, "zoom_blur", severity)
     torch.testing.assert_close(ours, torch.stack(layers).mean(dim=0), atol=2e-6, rtol=0)
 
@@ -262,7 +262,7 @@ def test_snow_is_the_definition() -> None:
     angle_deg = -135 + 90 * torch.rand((), generator=draws)
     layer = ndimage.zoom(noise[0, 16:48, 16:48].double().numpy(), zoom, order=1)
     layer = torch.from_numpy(np.where(layer < threshold, 0, layer).clip(0, 1))[None, None]
-    streaks = filters.line_blur(layer, radius, sigma, angle_deg[None])[0, 0].numpy()
+    streaks = blur.line_blur(layer, radius, sigma, angle_deg[None])[0, 0].numpy()
     scene = channels_last(image[0])
     luma = (scene @ [0.299, 0.587, 0.114])[..., None]
     scene = weight * scene + (1 - weight) * np.maximum(scene, 1.5 * luma + 0.5)
@@ -274,7 +274,7 @@ def test_snow_is_the_definition() -> None:
 @pytest.fixture
 def frost_folder(tmp_path: Path) -> Path:
     """Five textures whose every pixel says which it is, and where."""
-    for index, name in enumerate(frost.FILES):
+    for index, name in enumerate(weather.FROST_FILES):
         y, x = np.mgrid[:60, :70]
         levels = np.stack([np.full_like(x, 40 * index), 3 * y, 3 * x], axis=-1)
         picture = Image.fromarray(levels.astype(np.uint8))
@@ -283,7 +283,7 @@ def frost_folder(tmp_path: Path) -> Path:
 
 
 def test_frost_adds_crops_of_all_textures(frost_folder: Path) -> None:
-    textures = frost.frost_textures(frost_folder)
+    textures = weather.frost_textures(frost_folder)
     black = torch.zeros(60, 3, 32, 40)
     seeds = [generator(seed) for seed in range(60)]
     crops = weather.frost(black, (1, 0.5, 1.0), seeds, textures=textures) * 255 * 2
@@ -302,30 +302,52 @@ def test_frost_adds_crops_of_all_textures(frost_folder: Path) -> None:
 def test_frost_scales_textures_to_cover_the_image(
     scale: float, size: tuple[int, int], frost_folder: Path
 ) -> None:
-    textures = frost.frost_textures(frost_folder)
-    crops = frost.frost_crops(textures, scale, size, [generator(seed) for seed in range(8)])
+    textures = weather.frost_textures(frost_folder)
+    black, seeds = torch.zeros(8, 3, *size), [generator(seed) for seed in range(8)]
+    crops = weather.frost(black, (1, 1, scale), seeds, textures=textures)
     assert crops.shape == (8, 3, *size)
     scale = max(scale, size[0] / 60, size[1] / 70)
     slope = float(crops[:, 2, 4:-4, 4:-4].diff(dim=2).mean()) * 255 / 3
     assert slope == pytest.approx(1 / scale, rel=0.05)
 
 
-def test_frost_rows_say_which_textures(frost_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frost_rows_say_which_textures(frost_folder: Path) -> None:
     image = at_published_size(64)
     from_folder = Corruption("frost", 3, frost_folder)
     assert from_folder.columns((64, 64))["textures"] == f"folder {frost_folder}"
     shown = from_folder.perturb(torch.nn.Identity(), image, torch.zeros(2), seed=0, first_index=0)
     assert torch.equal(shown, corrupt(image, "frost", 3, frost_folder=frost_folder))
-    monkeypatch.setattr(frost.importlib.util, "find_spec", lambda name: None)
-    assert Corruption("frost", 3).columns((64, 64))["textures"] == "procedural"
-    assert not torch.equal(shown, corrupt(image, "frost", 3))
     assert "textures" not in Corruption("fog", 3).columns((64, 64))
 
 
+def test_frost_without_its_textures_is_refused(
+    frost_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the remedy, and before anything is measured or trained; a folder will do."""
+    monkeypatch.setattr(weather.importlib.util, "find_spec", lambda name: None)
+    image = at_published_size(32)
+    remedy = r"^frost needs .*pip install 'vonenet\[corruptions\]'.*frost_folder.*frost_procedural"
+    with pytest.raises(InputError, match=remedy):
+        corrupt(image, "frost", 3)
+    with pytest.raises(InputError, match=remedy):
+        Corruption("frost", 3)
+    corrupt(image, "frost", 3, frost_folder=frost_folder)
+
+
+def test_procedural_frost_is_asked_for_by_its_own_name() -> None:
+    image = at_published_size(32)
+    condition = Corruption("frost_procedural", 3)
+    assert condition.columns((32, 32))["category"] == "extra"  # not in the published mean
+    assert "frost_procedural" not in CORRUPTIONS  # so in no suite
+    shown = condition.perturb(torch.nn.Identity(), image, torch.zeros(2), seed=0, first_index=0)
+    assert float((shown - image).abs().mean()) > 0.05
+    assert not torch.equal(shown[0] - image[0], shown[1] - image[1])
+
+
 def test_procedural_frost_has_the_photographs_colours() -> None:
-    pictures = frost._procedural().pictures
+    pictures = weather.procedural_textures()
     means = torch.stack([picture.mean((1, 2)) for picture in pictures])
-    torch.testing.assert_close(means, torch.tensor(frost.PHOTOGRAPHS_MEAN), atol=0.01, rtol=0)
+    torch.testing.assert_close(means, torch.tensor(weather.FROST_MEAN), atol=0.01, rtol=0)
     assert min(float(picture.std(dim=(1, 2)).min()) for picture in pictures) > 0.07
 
 
@@ -382,7 +404,7 @@ def test_chamfer_distance_is_the_shortest_path() -> None:
     """Of straight (1), diagonal (1.4) and knight's (2.1969) steps, over all edge pixels."""
     edges = torch.rand(2, 30, 34, generator=generator()).numpy() < 0.01
     y, x = np.mgrid[:30, :34]
-    for image, ours in zip(edges, splash.chamfer_distance(edges), strict=True):
+    for image, ours in zip(edges, weather.chamfer_distance(edges), strict=True):
         expected = np.full(image.shape, np.inf)
         for row, column in np.argwhere(image):
             less, more = np.sort([abs(y - row), abs(x - column)], axis=0)
@@ -397,7 +419,7 @@ def test_canny_finds_steps_and_strong_edges_pull_weak_ones() -> None:
     levels[0, :20, 20:] = 200  # a step that is high above,
     levels[0, 20:, 20:] = 25  # and low below: 4 * 25 is between the thresholds
     levels[1, :, 20:] = 25  # low all along, so no edge at all
-    edges = splash.canny_edges(levels)
+    edges = weather.canny_edges(levels)
     assert edges[0, 30:38].sum(axis=1).tolist() == [1] * 8
     assert edges[0, 30, 19:21].any()
     assert not edges[1].any()
@@ -405,14 +427,14 @@ def test_canny_finds_steps_and_strong_edges_pull_weak_ones() -> None:
 
 def test_mud_covers_and_water_adds() -> None:
     images = torch.full((2, 3, 64, 64), 0.5)
-    muddy = extra.spatter(images, (0.65, 0.3, 1, 0.69, 1.0, 1), [generator(1), generator(2)])
+    muddy = weather.spatter(images, (0.65, 0.3, 1, 0.69, 1.0, 1), [generator(1), generator(2)])
     mud = torch.tensor([63, 42, 20]).reshape(3, 1, 1) / 255
     # What is not clean is a mixture with at least 80 % of mud.
     share = (muddy[:, 0] - 0.5) / (mud[0] - 0.5)
     assert ((share.abs() < 1e-6) | (share > 0.8 - 1e-6)).all()
     torch.testing.assert_close(muddy, images + share[:, None] * (mud - 0.5))
     assert 0.02 < float((share > 0).float().mean()) < 0.5
-    wet = extra.spatter(images, (0.65, 0.3, 2, 0.68, 0.5, 0), [generator(1), generator(2)]) - 0.5
+    wet = weather.spatter(images, (0.65, 0.3, 2, 0.68, 0.5, 0), [generator(1), generator(2)]) - 0.5
     assert float(wet[:, 1].amax((1, 2)).min()) == pytest.approx(0.5 * 238 / 255, abs=1e-4)
     torch.testing.assert_close(wet[:, 0] / 175, wet[:, 2] / 238)
     assert wet.min() >= 0
@@ -420,4 +442,4 @@ def test_mud_covers_and_water_adds() -> None:
 
 def test_an_image_without_a_drop_stays_dry() -> None:
     images = at_published_size(32)
-    assert torch.equal(extra.spatter(images, (0, 0.01, 1, 0.9, 1, 0), [generator()] * 2), images)
+    assert torch.equal(weather.spatter(images, (0, 0.01, 1, 0.9, 1, 0), [generator()] * 2), images)

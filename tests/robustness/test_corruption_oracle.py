@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tests.robustness.photographs import at_published_size
 from vonenet.robustness import CORRUPTIONS, corrupt
-from vonenet.robustness.corruption import filters, splash
-from vonenet.robustness.corruption.fractal import plasma_fractal
+from vonenet.robustness.corruptions import blur, weather
+from vonenet.robustness.corruptions.weather import plasma_fractal
 
 pytestmark = pytest.mark.oracle
 DETERMINISTIC = (
@@ -97,7 +97,7 @@ def test_line_blur_agrees(oracle: Any, angle_deg: float) -> None:
     expected = oracle.corruptions._motion_blur(
         image[0].permute(1, 2, 0).numpy(), radius=12, sigma=5, angle=angle_deg
     )
-    ours = filters.line_blur(image, 12, 5, torch.tensor([angle_deg]))[0].permute(1, 2, 0)
+    ours = blur.line_blur(image, 12, 5, torch.tensor([angle_deg]))[0].permute(1, 2, 0)
     np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
@@ -117,12 +117,12 @@ def test_fractal_agrees_on_the_same_draws(oracle: Any, monkeypatch: pytest.Monke
 def test_water_agrees_with_opencv(oracle: Any, sigma_px: float, threshold: float) -> None:
     cv2 = oracle.corruptions.cv2
     noise = torch.randn(2, 150, 170, generator=torch.Generator().manual_seed(0))
-    liquid = filters.smooth(0.65 + 0.3 * noise, sigma_px).clamp(max=1)
+    liquid = blur.smooth(0.65 + 0.3 * noise, sigma_px).clamp(max=1)
     liquid = torch.where(liquid < threshold, 0, liquid)
-    for levels, ours in zip((255 * liquid).byte().numpy(), splash.water(liquid), strict=True):
-        edges = cv2.Canny(levels, *splash.CANNY_THRESHOLDS)
+    for levels, ours in zip((255 * liquid).byte().numpy(), weather.water(liquid), strict=True):
+        edges = cv2.Canny(levels, *weather.CANNY_THRESHOLDS)
         distance = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 5).clip(max=20)
         shade = cv2.equalizeHist(cv2.blur(distance, (3, 3)).astype(np.uint8))
-        shade = cv2.filter2D(shade, cv2.CV_8U, np.array(splash.EMBOSS))
+        shade = cv2.filter2D(shade, cv2.CV_8U, np.array(weather.EMBOSS))
         expected = levels * cv2.blur(shade, (3, 3)).astype(np.float32)
         np.testing.assert_allclose(ours, expected / expected.max(), atol=1e-6)

@@ -8,9 +8,8 @@ from typing import Self
 from torch import Tensor, nn
 
 from vonenet.results import Value
-from vonenet.robustness.corruption.frost import frost_textures
-from vonenet.robustness.corruption.table import CORRUPTIONS
-from vonenet.robustness.corruptions import check_corruption, constants_size, corrupt
+from vonenet.robustness.corruptions import constants_size, corrupt, corruption_type
+from vonenet.robustness.corruptions.weather import find_frost
 
 
 class Condition(ABC):
@@ -79,9 +78,12 @@ class Corruption(Condition):
     """A common corruption, with the constants published for the images' size.
 
     Attributes:
-        name: A key of `vonenet.robustness.CORRUPTIONS`.
+        name: A key of `vonenet.robustness.CORRUPTIONS`, or "frost_procedural".
         severity: 1 to 5.
         frost_folder: Where frost finds its textures (see `corrupt`); other types need none.
+
+    Raises:
+        InputError: On an unknown name or severity, or if the textures of frost are not at hand.
     """
 
     name: str
@@ -89,7 +91,9 @@ class Corruption(Condition):
     frost_folder: Path | str | None = None
 
     def __post_init__(self) -> None:
-        check_corruption(self.name, self.severity)
+        corruption_type(self.name, self.severity)
+        if self.name == "frost":  # before hours of work, not after
+            find_frost(self.frost_folder)
 
     @property
     def label(self) -> str:
@@ -105,12 +109,12 @@ class Corruption(Condition):
         """The corruption, which published constants were used and, of frost, which textures."""
         columns: dict[str, Value] = {
             "corruption": self.name,
-            "category": CORRUPTIONS[self.name].category,
+            "category": corruption_type(self.name, self.severity).category,
             "severity": self.severity,
             "constants_px": constants_size(image_size),
         }
         if self.name == "frost":
-            columns["textures"] = frost_textures(self.frost_folder).source
+            columns["textures"], _ = find_frost(self.frost_folder)
         return columns
 
     def perturb(

@@ -11,8 +11,7 @@ from vonenet.data.stored_corruptions import find_stored_corruption, open_stored_
 from vonenet.errors import InputError
 from vonenet.results import Result, Value
 from vonenet.robustness.conditions import Condition
-from vonenet.robustness.corruption.table import CORRUPTIONS
-from vonenet.robustness.corruptions import check_corruption, constants_size
+from vonenet.robustness.corruptions import CORRUPTIONS, constants_size, corruption_type
 from vonenet.robustness.evaluate import evaluate
 
 IMAGENET_C = tuple(name for name, kind in CORRUPTIONS.items() if kind.category != "extra")
@@ -31,7 +30,7 @@ class StoredCorruption(Condition):
     severity: int
 
     def __post_init__(self) -> None:
-        check_corruption(self.name, self.severity)
+        corruption_type(self.name, self.severity)
 
     @property
     def label(self) -> str:
@@ -47,7 +46,7 @@ class StoredCorruption(Condition):
         """The corruption, its published constants, and that it was stored."""
         return {
             "corruption": self.name,
-            "category": CORRUPTIONS[self.name].category,
+            "category": corruption_type(self.name, self.severity).category,
             "severity": self.severity,
             "constants_px": constants_size(image_size),
             "source": "stored",
