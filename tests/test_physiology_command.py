@@ -75,12 +75,12 @@ def test_a_block_is_recorded_with_what_it_was_built_with(once):
         "seed": 0,
     }
     assert once.is_stochastic
-    assert once.drawn.is_complex.tolist() == [False] * 12 + [True] * 12
-    assert once.drawn.noise_slope == pytest.approx(1 / 0.35)
-    assert once.drawn.noise_offset == pytest.approx((0.07 + 1e-4) / 0.35**2)
-    whole = once.drawn.whole
+    assert once.ground_truth.is_complex.tolist() == [False] * 12 + [True] * 12
+    assert once.ground_truth.noise_slope == pytest.approx(1 / 0.35)
+    assert once.ground_truth.noise_offset == pytest.approx((0.07 + 1e-4) / 0.35**2)
+    whole = once.ground_truth.whole
     measured = once.populations["orientation"].properties["preferred_orientation"]
-    off = (measured - once.drawn.orientation_deg + 90) % 180 - 90
+    off = (measured - once.ground_truth.orientation_deg + 90) % 180 - 90
     assert np.nanmedian(np.abs(off[whole])) < 3
 
 
@@ -128,7 +128,7 @@ def test_layers_by_address_and_by_option(toy, tmp_path):
     plain = toy.replace("network", "plain")
     by_address, by_option = record([f"{plain}@0", toy], tmp_path, layer="bottleneck")
     assert (by_address.label, by_option.label) == ("plain 0", "network bottleneck")
-    assert by_address.drawn is by_option.drawn is None
+    assert by_address.ground_truth is by_option.ground_truth is None
     assert not by_address.is_stochastic
     assert by_address.settings["degrees"] == 8
 
@@ -145,7 +145,7 @@ def test_a_models_own_fresh_weights_are_the_same_each_time(toy, tmp_path):
 )
 def test_other_noise(toy, tmp_path, function, slope, offset):
     [recording] = record([toy.replace("network", function)], tmp_path)
-    drawn = recording.drawn
+    drawn = recording.ground_truth
     np.testing.assert_allclose([drawn.noise_slope, drawn.noise_offset], [slope, offset])
     assert recording.is_stochastic == (function == "gaussian")
     metrics = {row.metric for row in read_jsonl(tmp_path / RESULTS)}

@@ -14,8 +14,8 @@ from vonenet.data.devices import chosen_device
 from vonenet.loading import LoadedModel, load_model, v1_block_of, visual_degrees_of
 from vonenet.physiology import Canvas, Subject
 from vonenet.physiology.examination import examine, identity_of
+from vonenet.physiology.recording import GroundTruth, Recording, read_recording, save_recording
 from vonenet.physiology.rows import recording_rows
-from vonenet.recordings import Drawn, Recording, read_recording, save_recording
 from vonenet.results import Value, append_missing
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.fast_noise import VARIANCE_FLOOR
@@ -107,7 +107,7 @@ def _subject(loaded: LoadedModel, layer: str | None, config: PhysiologyConfig) -
     )
 
 
-def _drawn(subject: Subject) -> Drawn | None:
+def _drawn(subject: Subject) -> GroundTruth | None:
     """What the units of a V1 block were built with; None where that is not known."""
     block = subject.layer
     if not isinstance(block, VOneBlock) or block.gabor_parameters is None:
@@ -121,7 +121,7 @@ def _drawn(subject: Subject) -> Drawn | None:
         slope, offset = 1 / noise.scale, (noise.level + VARIANCE_FLOOR) / noise.scale**2
     elif noise.mode == "gaussian":
         slope, offset = 0.0, noise.scale**2
-    return Drawn(
+    return GroundTruth(
         orientation_deg=parameters.orientation_deg[cells],
         frequency_cpd=parameters.frequency_cpd[cells],
         whole=~cut[cells],

@@ -6,7 +6,7 @@ from tests.physiology.planted import PlantedSubject, Unit
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
-from vonenet.recordings import Drawn, Recording
+from vonenet.physiology.recording import GroundTruth, Recording
 
 SETTINGS = {
     "degrees": 8.0,
@@ -35,7 +35,7 @@ def drawn_of(units, **changes):
         "whole": np.ones(len(units), bool),
         "is_complex": np.array([not unit.simple for unit in units]),
     }
-    return Drawn(**known | changes)
+    return GroundTruth(**known | changes)
 
 
 def recorded(units=UNITS, model="planted", layer="v1", **changes):
@@ -56,7 +56,7 @@ def recorded(units=UNITS, model="planted", layer="v1", **changes):
         "fields": prepared.fields,
         "populations": {name: run(prepared) for name, run in EXPERIMENTS.items()},
         "published": [*PUBLISHED.values(), SF_BANDWIDTH],
-        "drawn": drawn_of(units),
+        "ground_truth": drawn_of(units),
         "versions": {"python": "3", "torch": "2", "vonenet": "0"},
         "seconds": 47.0,
     }

@@ -7,7 +7,7 @@ import pytest
 
 from tests.physiology.recorded import UNITS, drawn_of, recorded
 from vonenet.physiology.consistency import agreements, axial_correlation
-from vonenet.recordings import Curve
+from vonenet.physiology.recording import Curve
 
 SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise, science.md 1.3
 
@@ -26,7 +26,7 @@ def noisy(recording, factor=1.0):
         recording,
         is_stochastic=True,
         populations=dict(recording.populations) | {"noise": noise},
-        drawn=drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET),
+        ground_truth=drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET),
     )
 
 
@@ -55,14 +55,14 @@ def test_cut_kernels_are_excluded_and_counted(recording):
     whole = np.arange(8) != 5
     angles = np.where(whole, [unit.orientation_deg for unit in UNITS], 0.0)
     drawn = drawn_of(UNITS, whole=whole, orientation_deg=angles)
-    found = named(dataclasses.replace(recording, drawn=drawn))["preferred_orientation"]
+    found = named(dataclasses.replace(recording, ground_truth=drawn))["preferred_orientation"]
     assert (found.n, found.excluded) == (7, 1)
     assert found.value > 0.999
 
 
 def test_two_units_are_too_few(recording):
     drawn = drawn_of(UNITS, whole=np.arange(8) < 2)
-    assert set(named(dataclasses.replace(recording, drawn=drawn))) == {"modulation_ratio"}
+    assert set(named(dataclasses.replace(recording, ground_truth=drawn))) == {"modulation_ratio"}
 
 
 def test_the_noise_is_compared_with_its_model(recording):
@@ -83,7 +83,7 @@ def test_the_rectified_noise_by_simulation():
     rng = np.random.default_rng(1)
     draws = x + np.sqrt(SLOPE * x + OFFSET) * rng.standard_normal((400_000, 4))
     rectified = np.maximum(draws, 0)
-    mean, variance = drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET).rectified(x)
+    mean, variance = drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET).rectified_moments(x)
     np.testing.assert_allclose(mean, rectified.mean(axis=0), rtol=0.01)
     np.testing.assert_allclose(variance, rectified.var(axis=0), rtol=0.01)
 
@@ -104,11 +104,11 @@ def test_the_correlation_of_orientations():
 def test_a_difference_that_all_units_share_is_seen(recording):
     angles = np.array([unit.orientation_deg for unit in UNITS])
     turned = drawn_of(UNITS, orientation_deg=(angles + 30) % 180)
-    found = named(dataclasses.replace(recording, drawn=turned))["preferred_orientation"]
+    found = named(dataclasses.replace(recording, ground_truth=turned))["preferred_orientation"]
     assert found.value > 0.99
     assert found.offset == pytest.approx(-30, abs=1)
     assert not found.holds
     octave = drawn_of(UNITS, frequency_cpd=2 * np.array([unit.frequency_cpd for unit in UNITS]))
-    found = named(dataclasses.replace(recording, drawn=octave))["peak_spatial_frequency"]
+    found = named(dataclasses.replace(recording, ground_truth=octave))["peak_spatial_frequency"]
     assert found.offset == pytest.approx(-1, abs=0.1)
     assert not found.holds

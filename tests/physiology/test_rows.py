@@ -100,7 +100,7 @@ def test_what_was_built_in_is_measured_back(by_name):
 def test_units_that_were_built_otherwise_are_told(recording):
     angles = np.array([unit.orientation_deg for unit in UNITS])
     wrong = drawn_of(UNITS, orientation_deg=np.roll(angles, 3), is_complex=np.ones(8, bool))
-    rows = recording_rows(dataclasses.replace(recording, drawn=wrong))
+    rows = recording_rows(dataclasses.replace(recording, ground_truth=wrong))
     found = {(row.condition["property"], row.metric): row for row in rows}
     assert not found["preferred_orientation", "correlation"].flags["holds"]
     assert found["modulation_ratio", "share"].value == 0.5
@@ -108,7 +108,7 @@ def test_units_that_were_built_otherwise_are_told(recording):
 
 
 def test_where_nothing_is_known_of_what_was_built_nothing_is_compared(recording):
-    rows = recording_rows(dataclasses.replace(recording, drawn=None))
+    rows = recording_rows(dataclasses.replace(recording, ground_truth=None))
     assert not {row.metric for row in rows} & {"correlation", "ratio"}
 
 

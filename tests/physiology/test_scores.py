@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vonenet.errors import InputError
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH, Published
+from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH, PublishedHistogram
 from vonenet.physiology.scores import (
     ceiling,
     ks_similarity,
@@ -15,7 +15,9 @@ from vonenet.physiology.scores import (
 EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
 SUPPRESSION = PUBLISHED["surround_suppression_index"]
 # Many cells, so that a draw is the model itself
-MANY = Published("many", "", "", (0, 1, 2, 3, 4), (10_000, 20_000, 30_000, 40_000), 100_000)
+MANY = PublishedHistogram(
+    "many", "", "", (0, 1, 2, 3, 4), (10_000, 20_000, 30_000, 40_000), 100_000
+)
 
 
 def cells(published, seed=0):
@@ -135,8 +137,8 @@ def test_a_seed_says_which_units_are_drawn():
 
 def test_properties_of_the_same_units_are_drawn_together():
     """So that the mean of two that go together is as uncertain as either."""
-    fewer = Published("fewer", "", "", MANY.edges, (10, 20, 30, 40), 100)
-    same = Published("same", "", "", MANY.edges, (10, 20, 30, 40), 100)
+    fewer = PublishedHistogram("fewer", "", "", MANY.edges, (10, 20, 30, 40), 100)
+    same = PublishedHistogram("same", "", "", MANY.edges, (10, 20, 30, 40), 100)
     values = np.random.default_rng(0).uniform(0, 4, 300)
     one, two = (ks_similarity(values, each) for each in (fewer, same))
     assert np.array_equal(one.draws, two.draws)
@@ -151,7 +153,9 @@ def test_properties_of_the_same_units_are_drawn_together():
 
 
 def test_studies_of_different_size_share_the_units_that_both_draw():
-    studies = [Published(str(n), "", "", (0, 1, 2), (n // 2, n // 2), n) for n in (100, 400)]
+    studies = [
+        PublishedHistogram(str(n), "", "", (0, 1, 2), (n // 2, n // 2), n) for n in (100, 400)
+    ]
     values = np.random.default_rng(0).uniform(0.5, 2, 300)  # so that all draws err to one side
     few, many = (ks_similarity(values, each).draws for each in studies)
     # 100 of the 400 units are the same: the root of a quarter

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
+from vonenet.physiology.recording import Curve, GroundTruth, Population, ReceptiveFields, Recording
 from vonenet.physiology.rows import recording_rows
-from vonenet.recordings import Curve, Drawn, Population, ReceptiveFields, Recording
 from vonenet.report.physiology_rows import read_recorded
 from vonenet.results import append_jsonl
 
@@ -43,8 +43,8 @@ def planted(model="planted", layer="v1", *, units=UNITS, seed=0, stochastic=Fals
     before = random.uniform(0, 20, (units, 5))
     means, variances = before, np.zeros_like(before)
     if stochastic:
-        noise = Drawn(orientation, frequency, everyone, ~simple, NOISE_SLOPE, NOISE_OFFSET)
-        means, variances = noise.rectified(before)
+        noise = GroundTruth(orientation, frequency, everyone, ~simple, NOISE_SLOPE, NOISE_OFFSET)
+        means, variances = noise.rectified_moments(before)
     contrast = 40 * np.tile(CONTRASTS, (units, 1))
     size = 40 * np.tile(np.minimum(DIAMETERS, 1), (units, 1))
     tuned = 20 + 20 * np.cos(np.deg2rad(2 * (ANGLES - orientation[:, None])))
@@ -135,7 +135,7 @@ def planted(model="planted", layer="v1", *, units=UNITS, seed=0, stochastic=Fals
         ),
         "populations": {each.experiment: each for each in populations},
         "published": [*PUBLISHED.values(), SF_BANDWIDTH],
-        "drawn": None,
+        "ground_truth": None,
         "versions": {"python": "3", "torch": "2", "vonenet": "0"},
         "seconds": 47.0,
     }
@@ -198,7 +198,7 @@ def built(recording, *, off=0.0, shift=0.0, cut=0, slope=NOISE_SLOPE, offset=NOI
     scatter = np.random.default_rng(9).normal(shift, off, n)
     return dataclasses.replace(
         recording,
-        drawn=Drawn(
+        ground_truth=GroundTruth(
             orientation_deg=preferred % 180,
             frequency_cpd=frequency * 2**scatter,
             whole=np.arange(n) >= cut,

@@ -12,10 +12,10 @@ from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.examination import examine
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import Preparation, prepare
+from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.render import render
 from vonenet.physiology.rows import scores_of
 from vonenet.physiology.subject import Subject
-from vonenet.recordings import Curve, Population
 
 __all__ = [
     "EXPERIMENTS",

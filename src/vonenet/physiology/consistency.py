@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from vonenet.recordings import Array, Drawn, Mask, Recording
+from vonenet.physiology.recording import Array, GroundTruth, Mask, Recording
 
 HOLDS = 0.95  # correlation, or share of units, from which on the two are said to agree
 WITHIN = 0.1  # of 1, for a ratio
@@ -61,13 +61,13 @@ def agreements(recording: Recording) -> list[Agreement]:
     is another filter; frequencies as octaves. Cell types are told by F1/F0 above or below 1. The
     noise's variance at each unit's responses before noise is compared with the noise model's.
     """
-    if recording.drawn is None:
+    if recording.ground_truth is None:
         return []
     compared = [
-        _orientations(recording, recording.drawn),
-        _frequencies(recording, recording.drawn),
-        _cell_types(recording, recording.drawn),
-        _noise(recording, recording.drawn),
+        _orientations(recording, recording.ground_truth),
+        _frequencies(recording, recording.ground_truth),
+        _cell_types(recording, recording.ground_truth),
+        _noise(recording, recording.ground_truth),
     ]
     return [agreement for agreement in compared if agreement is not None]
 
@@ -85,21 +85,21 @@ def axial_correlation(drawn: Array, measured: Array) -> float:
     return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
 
 
-def _orientations(recording: Recording, drawn: Drawn) -> Agreement | None:
+def _orientations(recording: Recording, drawn: GroundTruth) -> Agreement | None:
     measured = _property(recording, "preferred_orientation")
     if measured is None:
         return None
     return _agreement(
         "preferred_orientation",
         "correlation",
-        (drawn.orientation_deg, drawn.beside(measured)),
+        (drawn.orientation_deg, drawn.unwrap_orientation(measured)),
         drawn.whole & np.isfinite(measured),
         axial_correlation,
         largest_offset=LARGEST_OFFSET_DEG,
     )
 
 
-def _frequencies(recording: Recording, drawn: Drawn) -> Agreement | None:
+def _frequencies(recording: Recording, drawn: GroundTruth) -> Agreement | None:
     measured = _property(recording, "peak_spatial_frequency")
     if measured is None:
         return None
@@ -113,7 +113,7 @@ def _frequencies(recording: Recording, drawn: Drawn) -> Agreement | None:
     )
 
 
-def _cell_types(recording: Recording, drawn: Drawn) -> Agreement | None:
+def _cell_types(recording: Recording, drawn: GroundTruth) -> Agreement | None:
     """The share of units whose F1/F0 is on the side of 1 that their cell type is."""
     ratio = _property(recording, "modulation_ratio")
     if ratio is None:
@@ -128,13 +128,13 @@ def _cell_types(recording: Recording, drawn: Drawn) -> Agreement | None:
     )
 
 
-def _noise(recording: Recording, drawn: Drawn) -> Agreement | None:
+def _noise(recording: Recording, drawn: GroundTruth) -> Agreement | None:
     """Each unit's variance, summed over stimuli, over the noise model's at the same responses."""
     noise = recording.populations.get("noise")
     if noise is None or not recording.is_stochastic or not np.isfinite(drawn.noise_slope):
         return None
     curve = noise.curves["variance_before_noise"]
-    _, expected = drawn.rectified(curve.x)
+    _, expected = drawn.rectified_moments(curve.x)
     measured = curve.rates.sum(axis=1)
     return _agreement(
         "variance",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vonenet.physiology.recording import Array
 from vonenet.physiology.stimuli import Stimulus
-from vonenet.recordings import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from vonenet.data import inner_model
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
+from vonenet.physiology.recording import GroundTruth, Recording
 from vonenet.physiology.subject import Subject
-from vonenet.recordings import Drawn, Recording
 from vonenet.results import Value, current_versions, model_hash
 
 
@@ -29,7 +29,7 @@ def examine(
     subject: Subject,
     name: str,
     *,
-    drawn: Drawn | None = None,
+    drawn: GroundTruth | None = None,
     experiments: Sequence[str] = tuple(EXPERIMENTS),
     progress: bool = False,
 ) -> Recording:
@@ -63,7 +63,7 @@ def examine(
         fields=prepared.fields,
         populations=populations,
         published=[*PUBLISHED.values(), SF_BANDWIDTH],
-        drawn=drawn,
+        ground_truth=drawn,
         versions=current_versions(),
         seconds=time.perf_counter() - begun,
     )

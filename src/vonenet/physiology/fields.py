@@ -6,9 +6,9 @@ import numpy as np
 
 from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.design import Design, crossed
+from vonenet.physiology.recording import Array, ReceptiveFields
 from vonenet.physiology.stimuli import Blank, Grating
 from vonenet.physiology.subject import Subject
-from vonenet.recordings import Array, ReceptiveFields
 
 POSITIONS = 21  # along each axis
 LARGEST_REACH_DEG = 2.5

@@ -17,9 +17,9 @@ from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.design import Design, crossed, f0, largest
 from vonenet.physiology.fields import map_fields, spontaneous_response
 from vonenet.physiology.rates import RESPONSE_THRESHOLD, RateMap, fit_rates
+from vonenet.physiology.recording import Array, Curve, Mask, Population, ReceptiveFields
 from vonenet.physiology.stimuli import Grating, evenly_spaced
 from vonenet.physiology.subject import Subject
-from vonenet.recordings import Array, Curve, Mask, Population, ReceptiveFields
 
 # Units whose receptive field is further from the stimuli are left out
 LARGEST_OFFSET_DEG = 0.15

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vonenet.recordings import Published
+from vonenet.physiology.recording import PublishedHistogram
 
 DE_VALOIS_1982A = "De Valois, Yund & Hepler 1982, Vision Research 22:531"
 DE_VALOIS_1982B = "De Valois, Albrecht & Thorell 1982, Vision Research 22:545"
@@ -16,8 +16,12 @@ SCHILLER_1976 = "Schiller, Finlay & Volman 1976, J Neurophysiol 39:1334"
 CAVANAUGH_2002 = "Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530"
 
 
-def _share_of_cells(name: str, paper: str, yes: int, of: int, ceiling: float | None) -> Published:
-    return Published(name, paper, "", (0.0, 0.5, 1.0), (of - yes, yes), of, ceiling=ceiling)
+def _share_of_cells(
+    name: str, paper: str, yes: int, of: int, ceiling: float | None
+) -> PublishedHistogram:
+    return PublishedHistogram(
+        name, paper, "", (0.0, 0.5, 1.0), (of - yes, yes), of, ceiling=ceiling
+    )
 
 
 def _even(low: float, high: float, bins: int) -> tuple[float, ...]:
@@ -42,7 +46,7 @@ BANDWIDTH_COMPLEX = (0, 3, 4, 10, 17, 6, 2, 1, 0, 0)
 SIZE_DEG = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SUPPRESSED = "suppression index at least 0.1"
 
-PREFERRED_ORIENTATION = Published(
+PREFERRED_ORIENTATION = PublishedHistogram(
     "preferred_orientation",
     DE_VALOIS_1982A,
     "deg",
@@ -52,7 +56,7 @@ PREFERRED_ORIENTATION = Published(
     ceiling=0.962,
     period=180.0,
 )
-PEAK_SPATIAL_FREQUENCY = Published(
+PEAK_SPATIAL_FREQUENCY = PublishedHistogram(
     "peak_spatial_frequency",
     DE_VALOIS_1982B,
     "cpd",
@@ -65,7 +69,7 @@ PEAK_SPATIAL_FREQUENCY = Published(
 SF_SELECTIVE = _share_of_cells("sf_selective", SCHILLER_1976, 73, of=87, ceiling=0.963)
 # Brain-Score's benchmark, which does not tell simple from complex cells. Not one of the ten: its
 # cells are those of the two histograms that follow.
-SF_BANDWIDTH = Published(
+SF_BANDWIDTH = PublishedHistogram(
     "sf_bandwidth",
     SCHILLER_1976,
     "%",
@@ -75,7 +79,7 @@ SF_BANDWIDTH = Published(
     cells="selective for spatial frequency",
     ceiling=0.933,
 )
-SF_BANDWIDTH_SIMPLE = Published(
+SF_BANDWIDTH_SIMPLE = PublishedHistogram(
     "sf_bandwidth_simple",
     SCHILLER_1976,
     "%",
@@ -84,7 +88,7 @@ SF_BANDWIDTH_SIMPLE = Published(
     recorded=sum(BANDWIDTH_SIMPLE),
     cells="simple, selective for spatial frequency",
 )
-SF_BANDWIDTH_COMPLEX = Published(
+SF_BANDWIDTH_COMPLEX = PublishedHistogram(
     "sf_bandwidth_complex",
     SCHILLER_1976,
     "%",
@@ -93,7 +97,7 @@ SF_BANDWIDTH_COMPLEX = Published(
     recorded=sum(BANDWIDTH_COMPLEX),
     cells="complex, selective for spatial frequency",
 )
-SURROUND_SUPPRESSION_INDEX = Published(
+SURROUND_SUPPRESSION_INDEX = PublishedHistogram(
     "surround_suppression_index",
     CAVANAUGH_2002,
     "",
@@ -105,7 +109,7 @@ SURROUND_SUPPRESSION_INDEX = Published(
 STRONGLY_SUPPRESSED = _share_of_cells(
     "strongly_suppressed", CAVANAUGH_2002, 148, of=190, ceiling=None
 )
-GRATING_SUMMATION_FIELD = Published(
+GRATING_SUMMATION_FIELD = PublishedHistogram(
     "grating_summation_field",
     CAVANAUGH_2002,
     "deg",
@@ -116,7 +120,7 @@ GRATING_SUMMATION_FIELD = Published(
     ceiling=0.956,
     log=True,
 )
-SURROUND_DIAMETER = Published(
+SURROUND_DIAMETER = PublishedHistogram(
     "surround_diameter",
     CAVANAUGH_2002,
     "deg",
@@ -127,7 +131,7 @@ SURROUND_DIAMETER = Published(
     ceiling=0.955,
     log=True,
 )
-SURROUND_TO_SUMMATION_FIELD = Published(
+SURROUND_TO_SUMMATION_FIELD = PublishedHistogram(
     "surround_to_summation_field",
     CAVANAUGH_2002,
     "",

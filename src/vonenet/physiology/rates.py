@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.recordings import Array
+from vonenet.physiology.recording import Array
 
 # Ringach, Shapley & Hawken 2002, medians and largest rate over units, spikes per second
 MEDIAN_SPONTANEOUS = 0.82

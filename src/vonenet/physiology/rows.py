@@ -9,8 +9,8 @@ import numpy as np
 
 from vonenet.physiology.consistency import Agreement, agreements
 from vonenet.physiology.published import PUBLISHED
+from vonenet.physiology.recording import Array, Population, Recording
 from vonenet.physiology.scores import Score, score_properties, summary
-from vonenet.recordings import Array, Population, Recording
 from vonenet.results import Result, wilson_interval
 
 EXPERIMENT = "physiology"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vonenet.errors import InputError
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
-from vonenet.recordings import Array, Published
+from vonenet.physiology.recording import Array, PublishedHistogram
 
 RESAMPLES = 1000
 CEILING_RESAMPLES = 10_000
@@ -42,7 +42,7 @@ class Score:
         draws: similarity of every draw, (resamples,).
     """
 
-    published: Published
+    published: PublishedHistogram
     value: float
     ci_low: float
     ci_high: float
@@ -81,7 +81,11 @@ class Summary:
 
 
 def ks_similarity(
-    values: npt.ArrayLike, published: Published, *, resamples: int = RESAMPLES, seed: int = 0
+    values: npt.ArrayLike,
+    published: PublishedHistogram,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Score:
     """Compares model units with a published distribution.
 
@@ -137,7 +141,7 @@ def score_properties(
 
 
 @cache
-def ceiling(published: Published) -> float:
+def ceiling(published: PublishedHistogram) -> float:
     """Similarity of the published cells with themselves: what a perfect model would score."""
     bins = np.repeat(np.arange(len(published.counts)), published.counts)
     undefined = np.full(published.recorded - published.n, -1)
@@ -161,7 +165,7 @@ def summary(scores: Sequence[Score]) -> Summary:
 
 
 def _similarities(
-    bins: npt.NDArray[np.int64], published: Published, resamples: int, seed: int
+    bins: npt.NDArray[np.int64], published: PublishedHistogram, resamples: int, seed: int
 ) -> Array:
     """Similarity of each draw of as many units as cells were recorded, (resamples,)."""
     # One column per draw: properties of fewer cells use the first rows of the same numbers

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from vonenet.recordings import Recording
+from vonenet.physiology.recording import Recording
 from vonenet.report.page import write_html
 from vonenet.report.physiology_consistency import consistency
 from vonenet.report.physiology_notes import counts, settings

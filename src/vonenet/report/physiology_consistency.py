@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from vonenet.recordings import Array, Curve, Drawn, Mask
+from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask
 from vonenet.report.panels import Panel
 from vonenet.report.physiology_axes import MINUS, Axis, Box, across, upward
 from vonenet.report.physiology_histograms import Histogram, histogram_chart
@@ -42,7 +42,7 @@ class Consistency:
 
 def consistency(layer: Recorded) -> Consistency | None:
     """None where it is not known what the units were built with, or nothing was compared."""
-    drawn = layer.recording.drawn
+    drawn = layer.recording.ground_truth
     panels = [] if drawn is None else list(_panels(layer, drawn))
     if not panels:
         return None
@@ -52,11 +52,11 @@ def consistency(layer: Recorded) -> Consistency | None:
     return Consistency(f"{layer.label}: {told} back as built", panels)
 
 
-def _panels(layer: Recorded, drawn: Drawn) -> Iterator[Panel]:
+def _panels(layer: Recorded, drawn: GroundTruth) -> Iterator[Panel]:
     populations, rows = layer.recording.populations, layer.agreements
     if row := rows.get("preferred_orientation"):
         measured = populations["orientation"].properties["preferred_orientation"]
-        beside = drawn.beside(measured)
+        beside = drawn.unwrap_orientation(measured)
         yield _scatter_panel(
             "Preferred orientation",
             row,
@@ -118,7 +118,7 @@ def _scatter_panel(
     return Panel(name, picture, f"{_told(row)}.{without}")
 
 
-def _cell_types(layer: Recorded, drawn: Drawn, row: Result) -> Panel:
+def _cell_types(layer: Recorded, drawn: GroundTruth, row: Result) -> Panel:
     ratio = layer.recording.populations["modulation"].properties["modulation_ratio"]
     rows = []
     for name, kind in (("simple", ~drawn.is_complex), ("complex", drawn.is_complex)):
@@ -135,12 +135,12 @@ def _cell_types(layer: Recorded, drawn: Drawn, row: Result) -> Panel:
     return Panel("Simple and complex cells", picture, finding)
 
 
-def _noise(layer: Recorded, drawn: Drawn, curve: Curve, row: Result) -> Panel:
+def _noise(layer: Recorded, drawn: GroundTruth, curve: Curve, row: Result) -> Panel:
     """Every unit and stimulus, variance against mean, with the noise that was built in."""
     means, variances = curve.x.ravel(), curve.rates.ravel()
     shown = (means > means.max() / 10**DECADES) & (variances > 0)
     response = np.geomspace(means.max() / 10**DECADES, 1.2 * means.max(), CURVE_STEPS)
-    mean, variance = drawn.rectified(response)
+    mean, variance = drawn.rectified_moments(response)
     x_axis = Axis.log("mean over trials (model's unit)", np.append(means[shown], mean))
     y_axis = Axis.log("variance over trials", np.append(variances[shown], variance))
     x, y = x_axis.place(BOX.left, BOX.right), y_axis.place(BOX.bottom, BOX.top)

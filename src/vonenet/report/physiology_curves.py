@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from vonenet.recordings import Array, Curve, ReceptiveFields
+from vonenet.physiology.recording import Array, Curve, ReceptiveFields
 from vonenet.report.physiology_axes import Axis, Box, across, label, upward
 from vonenet.report.pictures import data_address, response_map
 from vonenet.report.svg import STYLES, drawing, element, joined, line, text

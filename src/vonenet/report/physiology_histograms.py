@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from vonenet.recordings import Array
+from vonenet.physiology.recording import Array
 from vonenet.report.differences import Estimate
 from vonenet.report.physiology_axes import Axis, Box, Place, across, label
 from vonenet.report.svg import STYLES, drawing, element, joined, line, marker, text

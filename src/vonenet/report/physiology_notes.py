@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vonenet.recordings import Population
+from vonenet.physiology.recording import Population
 from vonenet.report.physiology_rows import Recorded
 from vonenet.report.words import DASH, count, duration, number
 

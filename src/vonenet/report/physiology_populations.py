@@ -8,7 +8,7 @@ from math import floor, log10
 
 import numpy as np
 
-from vonenet.recordings import Array, Published
+from vonenet.physiology.recording import Array, PublishedHistogram
 from vonenet.report.differences import Estimate
 from vonenet.report.panels import Panel
 from vonenet.report.physiology_axes import MINUS, Axis
@@ -151,7 +151,7 @@ def shares_in(values: Array, edges: Array) -> Array:
     return shares
 
 
-def _published_panel(published: Published, layers: Sequence[Recorded]) -> Panel:
+def _published_panel(published: PublishedHistogram, layers: Sequence[Recorded]) -> Panel:
     source = f"V1: {source_of(published)}"
     name = name_of(published.name)
     if is_share(published):
@@ -169,7 +169,7 @@ def _published_panel(published: Published, layers: Sequence[Recorded]) -> Panel:
     return Panel(name[0].upper() + name[1:], picture, source)
 
 
-def _published_row(published: Published, layer: Recorded) -> Histogram:
+def _published_row(published: PublishedHistogram, layer: Recorded) -> Histogram:
     row = layer.of(CEILED).get(published.name)
     if row is None:
         return Histogram(layer.label, layer.style, None, "", "not measured")

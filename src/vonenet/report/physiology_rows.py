@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vonenet.errors import InputError
-from vonenet.recordings import Published, Recording
+from vonenet.physiology.recording import PublishedHistogram, Recording
 from vonenet.report.differences import Estimate
 from vonenet.results import Result, read_jsonl
 
@@ -38,7 +38,7 @@ class Recorded:
     rows: Sequence[Result]
 
     @property
-    def published(self) -> list[Published]:
+    def published(self) -> list[PublishedHistogram]:
         """The published properties that were measured and are averaged, in their order."""
         scored = self.of(CEILED)
         return [
@@ -115,7 +115,7 @@ def is_missing(row: Result) -> bool:
     return row.value == 0 and lacking**row.data_size > EMPTY_DRAWS
 
 
-def is_share(published: Published) -> bool:
+def is_share(published: PublishedHistogram) -> bool:
     """Whether a cell has the property or has it not."""
     return published.edges == SHARE_EDGES
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from vonenet.recordings import Published
+from vonenet.physiology.recording import PublishedHistogram
 from vonenet.report.physiology_rows import (
     CEILED,
     SIMILARITY,
@@ -69,7 +69,7 @@ class Line:
     cells: Sequence[Cell]
 
 
-def properties_of(layers: Sequence[Recorded]) -> list[Published]:
+def properties_of(layers: Sequence[Recorded]) -> list[PublishedHistogram]:
     """Published properties that any layer was scored in, in their order."""
     return list({each.name: each for layer in layers for each in layer.published}.values())
 

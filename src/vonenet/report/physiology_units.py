@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 import numpy as np
 from markupsafe import Markup
 
-from vonenet.recordings import Curve, Mask, Recording
+from vonenet.physiology.recording import Curve, Mask, Recording
 from vonenet.report.physiology_axes import Axis
 from vonenet.report.physiology_curves import (
     cycle,

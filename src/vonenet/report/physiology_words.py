@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vonenet.recordings import Published
+from vonenet.physiology.recording import PublishedHistogram
 from vonenet.report.physiology_rows import CEILED, Recorded, defined, is_missing, is_share
 from vonenet.report.words import count, listing
 from vonenet.results import Result
@@ -51,7 +51,7 @@ def name_of(property_: str) -> str:
     return NAMES.get(property_, property_.replace("_", " "))
 
 
-def source_of(published: Published) -> str:
+def source_of(published: PublishedHistogram) -> str:
     """Whose cells they are, and how many."""
     which = f" ({published.cells})" if published.cells else ""
     return f"{count(published.n, 'cell')}{which}, {published.paper}"
@@ -129,7 +129,7 @@ def compared(row: Result) -> str:
     return f"{known:,} of {count(row.n, 'unit')}" if known < row.n else count(row.n, "unit")
 
 
-def evidence(layer: Recorded, published: Published) -> str:
+def evidence(layer: Recorded, published: PublishedHistogram) -> str:
     """A property's values in the layer beside V1's."""
     row = layer.of(CEILED)[published.name]
     if is_missing(row):
@@ -146,7 +146,7 @@ def evidence(layer: Recorded, published: Published) -> str:
     return f"{few}median{of} {np.median(known):.2g}{unit}, in V1 between {low:g} and {high:g}{unit}"
 
 
-def median_bin(published: Published) -> tuple[float, float]:
+def median_bin(published: PublishedHistogram) -> tuple[float, float]:
     """Edges of the bin that holds the median cell."""
     index = int(np.searchsorted(np.cumsum(published.shares), 0.5))
     return published.edges[index], published.edges[index + 1]

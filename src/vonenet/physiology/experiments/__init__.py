@@ -16,7 +16,7 @@ from vonenet.physiology.experiments import (
     spatial_frequency,
 )
 from vonenet.physiology.preparation import Preparation
-from vonenet.recordings import Population
+from vonenet.physiology.recording import Population
 
 Experiment: TypeAlias = Callable[[Preparation], Population]
 

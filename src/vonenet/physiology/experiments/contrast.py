@@ -7,8 +7,8 @@ import numpy as np
 from vonenet.physiology.design import best_curve, crossed, f0
 from vonenet.physiology.fits import naka_rushton_fit
 from vonenet.physiology.preparation import Preparation
+from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.stimuli import evenly_spaced
-from vonenet.recordings import Curve, Population
 
 NAME = "contrast"
 SOURCE = "Albrecht & Hamilton 1982, J Neurophysiol 48:217"

@@ -10,8 +10,8 @@ import numpy as np
 
 from vonenet.physiology.design import crossed, f0
 from vonenet.physiology.preparation import ORIENTATIONS_DEG, Preparation
+from vonenet.physiology.recording import Array, Population
 from vonenet.physiology.stimuli import Plaid, evenly_spaced
-from vonenet.recordings import Array, Population
 
 NAME = "cross_orientation"
 SOURCE = "Bonds 1989, Visual Neuroscience 2:41"

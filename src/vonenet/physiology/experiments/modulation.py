@@ -7,7 +7,7 @@ from vonenet.physiology import tuning
 from vonenet.physiology.design import f0, largest
 from vonenet.physiology.experiments.phase import best_phase_curves
 from vonenet.physiology.preparation import Preparation
-from vonenet.recordings import Curve, Population
+from vonenet.physiology.recording import Curve, Population
 
 NAME = "modulation"
 SOURCE = "Ringach, Shapley & Hawken 2002, J Neurosci 22:5639"

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from vonenet.physiology.design import crossed, f0
 from vonenet.physiology.preparation import Preparation
+from vonenet.physiology.recording import Array, Curve, Population
 from vonenet.physiology.stimuli import Blank, evenly_spaced
-from vonenet.recordings import Array, Curve, Population
 
 NAME = "noise"
 SOURCE = "Tolhurst, Movshon & Dean 1983, Vision Research 23:775"

@@ -3,7 +3,7 @@
 from vonenet.physiology import tuning
 from vonenet.physiology.design import best_curve, f0
 from vonenet.physiology.preparation import Preparation
-from vonenet.recordings import Curve, Population
+from vonenet.physiology.recording import Curve, Population
 
 NAME = "orientation"
 SOURCE = "Ringach, Shapley & Hawken 2002, J Neurosci 22:5639"

@@ -8,8 +8,8 @@ import numpy as np
 
 from vonenet.physiology.design import f0
 from vonenet.physiology.preparation import Preparation
+from vonenet.physiology.recording import Array, Curve, Mask, Population
 from vonenet.physiology.tuning import modulation_ratio
-from vonenet.recordings import Array, Curve, Mask, Population
 
 NAME = "phase"
 SOURCE = "Adelson & Bergen 1985, J Opt Soc Am A 2:284"

@@ -4,7 +4,7 @@ Mapped by `prepare`, which every experiment needs; here they become properties.
 """
 
 from vonenet.physiology.preparation import Preparation
-from vonenet.recordings import Population
+from vonenet.physiology.recording import Population
 
 NAME = "receptive_field"
 SOURCE = "Marques, Schrimpf & DiCarlo 2021, bioRxiv 2021.03.01.433495"

@@ -5,8 +5,8 @@ import numpy as np
 from vonenet.physiology.design import best_curve, crossed, f0, larger_component
 from vonenet.physiology.fits import size_tuning_fit
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
+from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.stimuli import evenly_spaced
-from vonenet.recordings import Curve, Population
 
 NAME = "size"
 SOURCE = "Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530"

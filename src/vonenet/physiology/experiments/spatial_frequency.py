@@ -10,8 +10,8 @@ from vonenet.physiology import tuning
 from vonenet.physiology.design import best_curve, crossed, f0, larger_component
 from vonenet.physiology.experiments.phase import is_simple
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
+from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.stimuli import evenly_spaced
-from vonenet.recordings import Curve, Population
 
 NAME = "spatial_frequency"
 SOURCE = "De Valois, Albrecht & Thorell 1982, Vision Research 22:545; Schiller et al. 1976"

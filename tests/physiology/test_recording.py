@@ -8,7 +8,7 @@ import pytest
 
 from tests.physiology.recorded import recorded
 from vonenet.errors import InputError
-from vonenet.recordings import read_recording, save_recording
+from vonenet.physiology.recording import read_recording, save_recording
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def test_what_is_written_is_read(recording, tmp_path):
 
 def test_a_recording_without_drawn_parameters(recording, tmp_path):
     path = tmp_path / "recording.npz"
-    save_recording(dataclasses.replace(recording, drawn=None), path)
-    assert read_recording(path).drawn is None
+    save_recording(dataclasses.replace(recording, ground_truth=None), path)
+    assert read_recording(path).ground_truth is None
 
 
 def test_arrays_have_names_for_whoever_reads_them_with_numpy_alone(recording, tmp_path):
@@ -71,7 +71,7 @@ def test_files_that_are_no_recording_are_named(recording, tmp_path):
     with pytest.raises(InputError, match="recording.npz is no recording: KeyError"):
         read_recording(path)
     np.savez(path, about=np.array(json.dumps({"format": 99})))
-    with pytest.raises(InputError, match="format 99; allowed: 1"):
+    with pytest.raises(InputError, match="format 99; allowed: 2"):
         read_recording(path)
 
 
