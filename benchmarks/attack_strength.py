@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.attacks import KINDS, LIBRARIES, Budget, attacks, installed
+from vonenet.cli.demonstration import DemoConfig, build_pair
 from vonenet.data import load_embedded
 from vonenet.data.seeding import seeded
-from vonenet.demo import DemoConfig, build_pair
 from vonenet.files import write_whole
 from vonenet.robustness.attacks import default_step_size
 from vonenet.robustness.intervals import chance_of_more_losses, noisy_accuracy_interval

@@ -14,9 +14,10 @@ from PIL import Image
 import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
-from vonenet import cli, demo, evaluation, physiology_command, runs
+from vonenet import cli
+from vonenet.cli import demonstration, evaluation, recording, training
 from vonenet.physiology.rows import recording_rows
-from vonenet.results import Result, append_jsonl
+from vonenet.results import RESULTS, Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
 
 ROOT = Path(__file__).parents[1]
@@ -53,9 +54,9 @@ def test_the_python_snippets_run(user_folder):
     assert (user_folder / "voneresnet50.safetensors").exists()
 
 
-def plant_rows(models, config, out):
+def plant_rows(config):
     """Write the rows that measuring these models would give, but for the numbers."""
-    for name in (model.removeprefix("timm/") for model in models):
+    for name in (model.removeprefix("timm/") for model in config.models):
         for condition in evaluation.conditions_of(config.suite):
             row = Result(
                 experiment="evaluate",
@@ -71,7 +72,7 @@ def plant_rows(models, config, out):
                 n=config.limit,
                 seed=config.seed,
             )
-            append_jsonl(out / evaluation.RESULTS, [row])
+            append_jsonl(config.out / RESULTS, [row])
     return True
 
 
@@ -81,11 +82,11 @@ def short_log(recipe, data, out, **options):
     return TrainingLog(recipe, [EpochRecord(epoch, 1.0, 0.5, 0.1, 10.0, 1.0) for epoch in epochs])
 
 
-def planted_recording(models, config, out):
+def planted_recording(options):
     """What recording a model would give, of a few planted units."""
-    recording = recorded(model=models[0])
-    append_jsonl(out / "results.jsonl", recording_rows(recording))
-    return [recording]
+    found = recorded(model=options.model)
+    append_jsonl(options.out / RESULTS, recording_rows(found))
+    return [found]
 
 
 @pytest.fixture
@@ -101,10 +102,12 @@ def neurons(user_folder):
 
 @pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "run_demo", lambda config, out: f"demo of {config.test_images}")
+    monkeypatch.setattr(
+        demonstration, "run_demo", lambda config, out: f"demo of {config.test_images}"
+    )
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
-    monkeypatch.setattr(runs, "run_training", short_log)
-    monkeypatch.setattr(physiology_command, "run_physiology", planted_recording)
+    monkeypatch.setattr(training, "run_training", short_log)
+    monkeypatch.setattr(recording, "record_models", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")
     assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out

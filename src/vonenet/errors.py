@@ -13,6 +13,10 @@ class InputError(VOneNetError, ValueError):
     """A value from the user that cannot be used."""
 
 
+class SettingError(InputError, TypeError):
+    """A keyword that does not exist; Python's own error for one is a TypeError."""
+
+
 class CheckpointError(InputError):
     """A weights file that is damaged, hostile, or not of the model it is loaded into."""
 

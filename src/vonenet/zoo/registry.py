@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from vonenet.backbones import build_base, timm_backbone_names
-from vonenet.errors import InputError
+from vonenet.errors import InputError, SettingError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
@@ -93,7 +93,7 @@ def create_model(
 
     Raises:
         InputError: an unknown name (with the nearest ones), or a setting that cannot be used.
-        TypeError: a setting that does not exist (with the nearest one).
+        SettingError: a setting that does not exist (with the nearest one).
         CheckpointError: weights that are damaged, or not of this network.
         DownloadError: weights that could not be fetched.
     """
@@ -208,13 +208,13 @@ def find_entry(name: str) -> ModelEntry:
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Raise TypeError for the first setting that does not exist."""
+    """Raise SettingError for the first setting that does not exist."""
     known = ["num_classes", *(field.name for field in dataclasses.fields(VOneBlockConfig))]
     for key in settings:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise TypeError(f"unknown setting {key!r} of a VOneNet; {hint}")
+            raise SettingError(f"unknown setting {key!r} of a VOneNet; {hint}")
 
 
 def _timm_names() -> list[str]:

@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 
 from vonenet.cli import main
-from vonenet.commands import predict_images
+from vonenet.cli.demonstration import DemoConfig
+from vonenet.cli.predict import Predict
+from vonenet.cli.prediction import predict_images
+from vonenet.cli.training import build_model, exporter, open_parts, run_training
 from vonenet.data import ImageArrays
-from vonenet.demo import DemoConfig
 from vonenet.errors import InputError
-from vonenet.loading import load_model
-from vonenet.runs import build_model, exporter, open_parts, run_training
 from vonenet.training import TrainingRecipe, train
 from vonenet.training.recipe import DataRecipe, ModelRecipe, OptimizationRecipe
+from vonenet.zoo.loading import load_model
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 SMALL = TrainingRecipe(
     model=ModelRecipe(
         name="voneresnet_small",
@@ -71,7 +72,7 @@ def test_a_run_becomes_a_model_that_gives_the_same_logits(recipe, folder, tmp_pa
 def test_predict_names_the_classes_that_were_trained(folder, tmp_path):
     run_training(SMALL, str(folder), tmp_path / "run", progress=False, device="cpu")
     image = next((folder / "dog").iterdir())
-    ((_, answer),) = predict_images(str(tmp_path / "run"), [image], top=2, samples=2, seed=0)
+    ((_, answer),) = predict_images(Predict(str(tmp_path / "run"), (image,), top=2, samples=2))
     assert "cat" in answer
     assert "dog" in answer
 

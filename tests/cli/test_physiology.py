@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.test_cli import run as run_cli
-from vonenet import physiology_command
+from tests.cli.test_main import run as run_cli
+from vonenet.cli import recording as recording_command
+from vonenet.cli.physiology import Physiology
+from vonenet.cli.recording import record_models
 from vonenet.errors import InputError
-from vonenet.physiology_command import RESULTS, PhysiologyConfig, run_physiology
-from vonenet.results import read_jsonl
+from vonenet.results import RESULTS, read_jsonl
 
 TOY = """
 import torch
@@ -46,7 +47,8 @@ def toy(tmp_path_factory):
 
 
 def record(addresses, out, **settings):
-    return run_physiology(addresses, PhysiologyConfig(**settings), out, progress=False)
+    options = Physiology(addresses[0], compare=tuple(addresses[1:]), out=out, **settings)
+    return record_models(options, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_a_block_is_recorded_with_what_it_was_built_with(once):
 
 def test_what_was_recorded_is_not_recorded_again(once, toy, tmp_path, monkeypatch):
     rows = read_jsonl(tmp_path / "out" / RESULTS)
-    monkeypatch.setattr(physiology_command, "examine", None)
+    monkeypatch.setattr(recording_command, "examine", None)
     [again] = record([toy, toy], tmp_path / "out")
     assert again.seconds == once.seconds
     assert read_jsonl(tmp_path / "out" / RESULTS) == rows

@@ -72,7 +72,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
             augmentation: What is done to training images.
             adversarial: Whether and how training images are attacked.
         """
-        from vonenet.runs import run_training
+        from vonenet.cli.training import run_training
 
         if not recipes or str(path) != recipes[0]:
             raise InputError(f"recipe {path} must be a {SUFFIX} file")

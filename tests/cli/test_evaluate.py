@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vonenet.contact_sheet import shown_conditions, write_contact_sheet
+from vonenet.cli.contact_sheet import shown_conditions, write_contact_sheet
+from vonenet.cli.evaluate import Evaluate
+from vonenet.cli.evaluation import SUITES, conditions_of, run_evaluation
 from vonenet.data import load_embedded
 from vonenet.errors import InputError
-from vonenet.evaluation import AUDIT, RESULTS, SUITES, EvaluationConfig, conditions_of
-from vonenet.evaluation import run_evaluation as run
-from vonenet.loading import load_model
-from vonenet.results import read_jsonl
+from vonenet.results import AUDIT, RESULTS, read_jsonl
 from vonenet.robustness import Attack, Clean, Corruption
+from vonenet.zoo.loading import load_model
 
 TOY = """
 import torch
@@ -107,13 +107,13 @@ def left_alone(tmp_path_factory):
     """The rows of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("alone")
     (folder / "toy.py").write_text(TOY)
-    run([f"{folder / 'toy.py'}:load"], config(), folder, progress=False)
+    run([f"{folder / 'toy.py'}:load"], folder)
     return measured(folder)
 
 
-def config(**changes):
+def run(models, out, **changes):
     settings = {"data": "embedded", "limit": 40, "batch_size": 10, "audit": False, "device": "cpu"}
-    return EvaluationConfig(**{**settings, **changes})
+    run_evaluation(Evaluate(tuple(models), out=out, **(settings | changes)), progress=False)
 
 
 def test_rows_come_in_the_suites_order(left_alone):
@@ -173,22 +173,22 @@ def test_two_processes_write_the_rows_of_one(toy, tmp_path, left_alone):
 @pytest.mark.slow
 def test_the_audit_is_written_once(toy, tmp_path):
     for _ in range(2):
-        run([toy], config(audit=True), tmp_path / "out", progress=False)
+        run([toy], tmp_path / "out", audit=True)
         lines = (tmp_path / "out" / AUDIT).read_text().splitlines()
     assert len(lines) == len(set(lines)) > 3
 
 
 def test_nothing_to_measure_is_named(tmp_path):
     with pytest.raises(InputError, match="no model was given"):
-        run([], config(), tmp_path)
+        run([], tmp_path)
     with pytest.raises(InputError, match="device must be auto, cpu or cuda, got 'tpu'"):
-        run(["voneresnet50"], config(device="tpu"), tmp_path)
+        run(["voneresnet50"], tmp_path, device="tpu")
 
 
 def test_a_run_that_is_finished_does_no_work(toy, tmp_path):
-    run([toy], config(), tmp_path, progress=False)
+    run([toy], tmp_path)
     before = (tmp_path / RESULTS).read_bytes()
     start = time.perf_counter()
-    run([toy], config(), tmp_path, progress=False)
+    run([toy], tmp_path)
     assert time.perf_counter() - start < 5
     assert (tmp_path / RESULTS).read_bytes() == before

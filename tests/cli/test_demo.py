@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vonenet
-from vonenet.demo import BASE, VONE, DemoConfig, build_pair, decide, run_demo
+from vonenet.cli.demonstration import BASE, VONE, DemoConfig, build_pair, decide, run_demo
 from vonenet.report.summary import MEASURES
 from vonenet.results import read_jsonl
 

@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_cli import run as run_cli
+from tests.cli.test_main import run as run_cli
+from vonenet.cli.neural_prediction import predict_neurons
+from vonenet.cli.predictivity import Predictivity
 from vonenet.errors import InputError
-from vonenet.loading import load_model
 from vonenet.physiology import Canvas
 from vonenet.physiology.features import image_files, layer_features, on_canvas, read_stimuli
-from vonenet.predictivity_command import PredictivityConfig, run_predictivity
 from vonenet.results import read_jsonl
+from vonenet.zoo.loading import load_model
 
 TOY = """
 import vonenet
@@ -54,6 +55,11 @@ def planted(toy, folder):
     return signal + 0.5 * rng.standard_normal((REPETITIONS, STIMULI, UNITS))
 
 
+def predict(model, responses, images, **options):
+    options = Predictivity(model, responses, images, **({"components": 6} | options))
+    return predict_neurons(options, progress=False)
+
+
 def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
     capsys, toy, folder, planted, tmp_path
 ):
@@ -83,11 +89,7 @@ def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_pa
     wrong, right = tmp_path / "wrong.npz", tmp_path / "right.npz"
     np.savez(wrong, responses=planted.mean(axis=0)[shuffled])
     np.savez(right, responses=planted.mean(axis=0)[shuffled], stimuli=names)
-    config = PredictivityConfig(components=6)
-    found = [
-        run_predictivity(toy, path, folder, (), config, tmp_path, progress=False)["vone_block"]
-        for path in (wrong, right)
-    ]
+    found = [predict(toy, path, folder, out=tmp_path)["vone_block"] for path in (wrong, right)]
     assert found[0].median < 0.3
     assert found[1].median > 0.85
     assert found[1].ceiled is None
@@ -96,10 +98,9 @@ def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_pa
 def test_other_responses_under_the_same_name_have_rows_of_their_own(toy, folder, planted, tmp_path):
     """A row that is there must not stand in for responses that were changed since."""
     path = tmp_path / "neurons.npy"
-    config = PredictivityConfig(components=6)
     for responses in (planted.mean(axis=0), planted[0], planted.mean(axis=0)):
         np.save(path, responses)
-        run_predictivity(toy, path, folder, (), config, tmp_path, progress=False)
+        predict(toy, path, folder, out=tmp_path)
     first, second = read_jsonl(tmp_path / "results.jsonl")
     assert first.value != second.value
     assert first.condition["data_hash"] != second.condition["data_hash"]
@@ -163,9 +164,9 @@ def test_features_over_trials_scatter_about_those_of_many(toy, folder):
     [
         ({"shape": (59, UNITS)}, "holds 60 images, but .*neurons.npz has 59 stimuli"),
         ({"stimuli": ["s000"] * 59 + ["lost"]}, "1 of 60 stimuli have no image .* is 'lost'"),
-        ({"layers": ("vone_blok",)}, "no layer 'vone_blok'"),
-        ({"config": {"trials": 0}}, "trials must be 1 or more, got 0"),
-        ({"config": {"image_degrees": 0.0}}, "smaller than a pixel"),
+        ({"options": {"layers": ("vone_blok",)}}, "no layer 'vone_blok'"),
+        ({"options": {"trials": 0}}, "trials must be 1 or more, got 0"),
+        ({"options": {"image_degrees": 0.0}}, "smaller than a pixel"),
         ({"folder": "empty"}, "holds no image; allowed: .png"),
         ({"folder": "missing"}, "are no folder"),
         ({"nan": True}, "1 responses of 1 units are not finite"),
@@ -179,15 +180,6 @@ def test_mistakes_get_one_line(toy, folder, tmp_path, change, message):
     np.savez(tmp_path / "neurons.npz", responses=values, **named)
     (tmp_path / "empty").mkdir()
     images = tmp_path / change["folder"] if "folder" in change else folder
-    config = PredictivityConfig(**change.get("config", {}))
     with pytest.raises(InputError, match=message) as error:
-        run_predictivity(
-            toy,
-            tmp_path / "neurons.npz",
-            images,
-            change.get("layers", ()),
-            config,
-            tmp_path,
-            progress=False,
-        )
+        predict(toy, tmp_path / "neurons.npz", images, out=tmp_path, **change.get("options", {}))
     assert "\n" not in str(error.value)

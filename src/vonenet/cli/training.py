@@ -15,7 +15,7 @@ from vonenet.data import ImageDataset, PixelModel, open_dataset
 from vonenet.data.broken import readable
 from vonenet.data.holdout import held_out, share_of
 from vonenet.data.seeding import seeded
-from vonenet.errors import InputError
+from vonenet.errors import InputError, SettingError
 from vonenet.model import PIXEL_MEAN, PIXEL_STD, VOneNet
 from vonenet.training import TrainingLog, TrainingRecipe, train
 from vonenet.zoo.base_checkpoints import save_base_checkpoint
@@ -129,7 +129,7 @@ def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
             return PixelModel(base, *_normalisation(base, recipe))
         try:
             vone = create_model(model.name, **shared | model.settings)
-        except TypeError as error:
+        except SettingError as error:
             raise InputError(f"model.settings: {error}") from error
     return PixelModel(vone, PIXEL_MEAN[: data.in_chans], PIXEL_STD[: data.in_chans])
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import vonenet
+from vonenet.cli.demo_figures import v1_figures
 from vonenet.data import ImageDataset, PixelModel, load_embedded, photograph
 from vonenet.data.seeding import seeded
-from vonenet.demo_figures import v1_figures
 from vonenet.report.comparison import Comparison, Decision, Example, Tile, write_page
 from vonenet.report.pictures import data_address, photo
 from vonenet.report.summary import by_model, summarise, text_table

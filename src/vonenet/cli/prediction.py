@@ -1,4 +1,4 @@
-"""What `vonenet models` and `vonenet predict` do, as functions that return text."""
+"""The work of `vonenet predict`: images through a network, as text."""
 
 from __future__ import annotations
 
@@ -11,81 +11,38 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vonenet.backbones import build_backbone
+from vonenet.cli.predict import Predict
 from vonenet.errors import InputError
-from vonenet.loading import load_model
 from vonenet.model import VOneNet
-from vonenet.training.run_folder import MODEL
-from vonenet.v1.config import VOneBlockConfig
+from vonenet.results import MODEL
 from vonenet.v1.noise import noise_generator
 from vonenet.zoo.checkpoints import stored_classes
-from vonenet.zoo.registry import NAMED_MODELS, ModelEntry, create_model, find_entry, list_models
-
-NAMED = "named"
-
-
-def model_table(pattern: str = NAMED) -> str:
-    """Name, trained parameters, front-end and weights of every model that matches a pattern.
-
-    Raises:
-        InputError: no model matches.
-    """
-    names = list(NAMED_MODELS) if pattern == NAMED else list_models(pattern)
-    if not names:
-        raise InputError(f"no model matches {pattern!r}; try 'vone*resnet*', or '*' for all")
-    rows = [("name", "trained", "front-end", "weights")]
-    rows += [_model_row(find_entry(name)) for name in names]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    timm_models = len(list_models("vone_*"))
-    more = f"\n\nand {timm_models} with a timm back-end: vonenet models 'vone_*'"
-    return "\n".join(line.rstrip() for line in lines) + (more if pattern == NAMED else "")
+from vonenet.zoo.loading import load_model
+from vonenet.zoo.registry import create_model
 
 
-def _model_row(entry: ModelEntry) -> tuple[str, str, str, str]:
-    with torch.device("meta"):
-        backbone = build_backbone(entry.backbone)
-    v1 = VOneBlockConfig(noise=entry.noise, stride=backbone.stride).resolved()
-    trained = sum(parameter.numel() for parameter in backbone.module.parameters())
-    trained += v1.out_channels * backbone.in_channels
-    front = (
-        f"{v1.simple_channels} simple + {v1.complex_channels} complex, "
-        f"stride {v1.stride}, noise {v1.noise or 'off'}"
-    )
-    return entry.name, f"{trained / 1e6:.2f} M", front, "published" if entry.weights else "-"
-
-
-def predict_images(
-    model: str, paths: Sequence[Path], *, top: int, samples: int, seed: int
-) -> Iterator[tuple[Path, str | InputError]]:
-    """Each image's most probable classes as text, or what is wrong with the image.
-
-    Args:
-        model: a registered name with published weights, or a weights file.
-        paths: image files.
-        top: classes for each image.
-        samples: noise samples.
-        seed: seed of the noise.
+def predict_images(options: Predict) -> Iterator[tuple[Path, str | InputError]]:
+    """Yield each image's most probable classes as text, or what is wrong with the image.
 
     Raises:
-        InputError: the model or a number cannot be used, or there is no image.
+        InputError: The model or a number cannot be used, or there is no image.
     """
-    if not paths:
+    if not options.images:
         raise InputError("no image was given; give one or more files")
-    for name, value in {"top": top, "samples": samples}.items():
-        if value < 1:
+    for name in ("top", "samples"):
+        if (value := getattr(options, name)) < 1:
             raise InputError(f"--{name} must be 1 or more, got {value}")
-    network = _trained(model).eval()
+    network = _trained(options.model).eval()
     transform = preprocessing(network)
-    names = trained_class_names(model) or class_names(network.config.num_classes)
-    for path in paths:
+    names = trained_class_names(options.model) or class_names(network.config.num_classes)
+    for path in options.images:
         try:
             image = transform(_opened(path, network.vone_block.config.in_chans))
         except InputError as error:
             yield path, error
             continue
-        probabilities = sample_probabilities(network, image, samples, seed)
-        yield path, _top_classes(probabilities, names, top)
+        probabilities = sample_probabilities(network, image, options.samples, options.seed)
+        yield path, _top_classes(probabilities, names, options.top)
 
 
 def sample_probabilities(model: VOneNet, image: Tensor, samples: int, seed: int) -> Tensor:

@@ -18,7 +18,7 @@ from vonenet.data import PixelModel
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.model import VOneNet
-from vonenet.training.run_folder import BEST, MODEL, RECIPE
+from vonenet.results import BEST, MODEL, RECIPE
 from vonenet.zoo.base_checkpoints import is_base_checkpoint, load_base_checkpoint
 from vonenet.zoo.checkpoints import load_checkpoint
 from vonenet.zoo.registry import create_model, list_models

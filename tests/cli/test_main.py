@@ -13,7 +13,8 @@ from PIL import Image
 import vonenet
 from tests.published import write_published
 from vonenet import cli
-from vonenet.commands import predict_images, sample_probabilities
+from vonenet.cli.predict import Predict
+from vonenet.cli.prediction import predict_images, sample_probabilities
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8}
 CHELSEA = files("vonenet.data") / "files" / "chelsea.jpg"
@@ -72,7 +73,7 @@ def test_predict_shows_the_top_classes_with_their_spread(capsys, weights):
 
 def test_predictions_repeat_and_have_probabilities_of_their_own(weights):
     first, again = (
-        list(predict_images(str(weights), [CHELSEA], top=7, samples=4, seed=0)) for _ in range(2)
+        list(predict_images(Predict(str(weights), (CHELSEA,), top=7, samples=4))) for _ in range(2)
     )
     assert first == again
     model = vonenet.load_checkpoint(weights).eval()

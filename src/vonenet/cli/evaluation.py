@@ -1,23 +1,23 @@
-"""`vonenet evaluate`: models and data by address, a suite of conditions, rows, audit, examples."""
+"""The work of `vonenet evaluate`: models and data by address, a suite, rows, audit."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import distributed, nn
 
-from vonenet.contact_sheet import shown_conditions, write_contact_sheet
+from vonenet.cli.contact_sheet import shown_conditions, write_contact_sheet
+from vonenet.cli.evaluate import Evaluate
 from vonenet.data import ImageDataset, open_dataset
 from vonenet.data.devices import chosen_device
 from vonenet.errors import InputError
-from vonenet.loading import LoadedModel, load_model
-from vonenet.results import append_lines, model_hash
+from vonenet.results import AUDIT, EXAMPLES, RESULTS, append_lines, model_hash
 from vonenet.robustness import (
     CORRUPTIONS,
     Attack,
@@ -30,9 +30,9 @@ from vonenet.robustness import (
     rank_and_size,
 )
 from vonenet.v1.noise import no_noise
+from vonenet.zoo.loading import LoadedModel, load_model
 
 SUITES = ("quick", "paper", "corruptions", "attacks", "full")
-RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
 # A type of each category of ImageNet-C, at the middle severity.
 QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
 QUICK_SEVERITY = 3
@@ -44,37 +44,6 @@ STRONGER = (
     Attack("linf", 1 / 255, method="apgd-dlr"),
     Attack("linf", 1 / 255, method="square", steps=500),
 )
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What to measure, and how.
-
-    Attributes:
-        data: address of the images, as `vonenet.data.open_dataset` takes it.
-        suite: one of `SUITES`.
-        split: the part of the data.
-        image_size: height = width, pixels; None: what each model was made for.
-        limit: so many images, class-balanced; None: all.
-        batch_size: images at a time.
-        decision_samples: noise draws per decision of a stochastic model.
-        scale_radii: attack radii scaled to the image size; False: as published for 224 px.
-        audit: look for signs that the attacks fail (`vonenet.robustness.audit`).
-        seed: of noise and corruptions.
-        device: `auto`, `cpu` or `cuda`.
-    """
-
-    data: str
-    suite: str = "quick"
-    split: str = "test"
-    image_size: int | None = None
-    limit: int | None = None
-    batch_size: int = 32
-    decision_samples: int = 1
-    scale_radii: bool = False
-    audit: bool = True
-    seed: int = 0
-    device: str = "auto"
 
 
 def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
@@ -103,38 +72,34 @@ def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list
     return conditions
 
 
-def run_evaluation(
-    models: Sequence[str], config: EvaluationConfig, out: Path, *, progress: bool = True
-) -> bool:
-    """Measure models under a suite; rows go to `out` as they come, and none is measured twice.
+def run_evaluation(config: Evaluate, *, progress: bool = True) -> bool:
+    """Measure models under a suite; rows are written as they come, and none is measured twice.
 
     Args:
-        models: addresses, as `vonenet.loading.load_model` takes them.
-        config: what to measure.
-        out: folder for results.jsonl, audit.jsonl and examples.png.
-        progress: show progress bars.
+        config: Which models, on which images, under which conditions.
+        progress: Show progress bars.
 
     Returns:
         Whether this is the first of the processes that measured together.
 
     Raises:
-        InputError: a model, the data or a setting that cannot be used.
+        InputError: A model, the data or a setting cannot be used.
     """
-    if not models:
+    if not config.models:
         raise InputError("no model was given; give one or more names, files or module:function")
     device = _device(config.device)
     first: LoadedModel | None = None  # its adversarial images are tried on the others
     with _process_group():
-        for address in models:
+        for address in config.models:
             loaded = load_model(address)
             loaded.model.to(device)
             dataset = _dataset(config, loaded)
-            _measure(loaded, dataset, config, out / RESULTS, progress)
+            _measure(loaded, dataset, config, config.out / RESULTS, progress)
             if config.audit and config.suite != "corruptions" and rank_and_size()[0] == 0:
                 base = first.model if first and _same_images(first, loaded) else None
-                _audit(loaded, base, dataset, config, out / AUDIT, progress)
+                _audit(loaded, base, dataset, config, config.out / AUDIT, progress)
             if first is None and rank_and_size()[0] == 0:
-                _draw_examples(loaded, dataset, config, out / EXAMPLES)
+                _draw_examples(loaded, dataset, config, config.out / EXAMPLES)
             first = first or loaded
         return rank_and_size()[0] == 0
 
@@ -142,7 +107,7 @@ def run_evaluation(
 def _measure(
     loaded: LoadedModel,
     dataset: ImageDataset,
-    config: EvaluationConfig,
+    config: Evaluate,
     path: Path,
     progress: bool,
 ) -> None:
@@ -162,7 +127,7 @@ def _measure(
 
 
 def _draw_examples(
-    loaded: LoadedModel, dataset: ImageDataset, config: EvaluationConfig, path: Path
+    loaded: LoadedModel, dataset: ImageDataset, config: Evaluate, path: Path
 ) -> None:
     """A contact sheet of the conditions, unless it is there."""
     if not path.is_file():
@@ -170,7 +135,7 @@ def _draw_examples(
         write_contact_sheet(loaded.model, dataset, conditions, path, seed=config.seed)
 
 
-def _conditions(config: EvaluationConfig, dataset: ImageDataset) -> list[Condition]:
+def _conditions(config: Evaluate, dataset: ImageDataset) -> list[Condition]:
     height, width = dataset[0][0].shape[-2:]
     return conditions_of(config.suite, (height, width) if config.scale_radii else None)
 
@@ -179,7 +144,7 @@ def _audit(
     loaded: LoadedModel,
     base: nn.Module | None,
     dataset: ImageDataset,
-    config: EvaluationConfig,
+    config: Evaluate,
     path: Path,
     progress: bool,
 ) -> None:
@@ -208,7 +173,7 @@ def _same_images(first: LoadedModel, other: LoadedModel) -> bool:
     return (first.image_size, first.in_chans) == (other.image_size, other.in_chans)
 
 
-def _dataset(config: EvaluationConfig, loaded: LoadedModel) -> ImageDataset:
+def _dataset(config: Evaluate, loaded: LoadedModel) -> ImageDataset:
     size = config.image_size or loaded.image_size
     return open_dataset(config.data, config.split, image_size=size, in_chans=loaded.in_chans)
 

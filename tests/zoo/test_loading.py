@@ -7,7 +7,7 @@ from torch import nn
 import vonenet
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
-from vonenet.loading import load_model
+from vonenet.zoo.loading import load_model
 
 TOY = """
 from torch import nn

@@ -1,4 +1,4 @@
-"""`vonenet physiology`: models by address, one layer each, recorded, compared with V1, one page."""
+"""The work of `vonenet physiology`: models by address, one layer of each recorded."""
 
 from __future__ import annotations
 
@@ -6,82 +6,55 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
+from vonenet.cli.physiology import Physiology
 from vonenet.data.devices import chosen_device
-from vonenet.loading import LoadedModel, load_model, v1_block_of, visual_degrees_of
 from vonenet.physiology import Canvas, Subject
 from vonenet.physiology.examination import examine, identity_of
 from vonenet.physiology.recording import GroundTruth, Recording, read_recording, save_recording
 from vonenet.physiology.rows import recording_rows
-from vonenet.results import Value, append_missing
+from vonenet.results import RESULTS, Value, append_missing
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.fast_noise import VARIANCE_FLOOR
 from vonenet.v1.gabor import cut_by_window
+from vonenet.zoo.loading import LoadedModel, load_model, v1_block_of, visual_degrees_of
 
-RESULTS = "results.jsonl"
 # Of a model whose noise cannot be left out
 DEFAULT_TRIALS = 20
 
 
-@dataclass(frozen=True)
-class PhysiologyConfig:
-    """How models are recorded.
-
-    Attributes:
-        layer: name of the layer, for models that are not given as MODEL@LAYER; None: the V1 block.
-        degrees: visual angle of an image; None: what the model was made for, or 8.
-        trials: noise draws that every response is averaged over; None: the response before noise,
-            or 20 draws of a model whose noise cannot be left out.
-        seed: of the noise and of the resampled units.
-        device: `auto`, `cpu` or `cuda`.
-    """
-
-    layer: str | None = None
-    degrees: float | None = None
-    trials: int | None = None
-    seed: int = 0
-    device: str = "auto"
-
-
-def run_physiology(
-    models: Sequence[str], config: PhysiologyConfig, out: Path, *, progress: bool = True
-) -> list[Recording]:
-    """Record models; each one's recording and rows are in `out` before the next begins.
+def record_models(options: Physiology, *, progress: bool = True) -> list[Recording]:
+    """Record models; each one's recording and rows are on disk before the next begins.
 
     What was recorded before in the same way is read from its file.
 
     Args:
-        models: addresses, as `vonenet.loading.load_model` takes them, or ADDRESS@LAYER.
-        config: how they are recorded.
-        out: folder for results.jsonl and a file for each recording.
-        progress: show progress bars.
+        options: Which models, and how they are recorded.
+        progress: Show progress bars.
 
     Returns:
         Different recordings, in the order given.
 
     Raises:
-        InputError: a model, layer or setting that cannot be used.
+        InputError: A model, layer or setting cannot be used.
     """
     found = {}
-    for address in models:
-        path, recording = _recorded(address, config, out, progress)
+    for address in (options.model, *options.compare):
+        path, recording = _recorded(address, options, progress)
         found[path] = recording
-        append_missing(out / RESULTS, recording_rows(recording))
+        append_missing(options.out / RESULTS, recording_rows(recording))
     return list(found.values())
 
 
-def _recorded(
-    address: str, config: PhysiologyConfig, out: Path, progress: bool
-) -> tuple[Path, Recording]:
+def _recorded(address: str, options: Physiology, progress: bool) -> tuple[Path, Recording]:
     """A model's recording and its file, made or found."""
-    address, layer = _split(address, config.layer)
+    address, layer = _split(address, options.layer)
     loaded = load_model(address)
-    loaded.model.to(chosen_device(config.device))
-    subject = _subject(loaded, layer, config)
-    path = out / _file_name(identity_of(subject, loaded.name))
+    loaded.model.to(chosen_device(options.device))
+    subject = _subject(loaded, layer, options)
+    path = options.out / _file_name(identity_of(subject, loaded.name))
     if not path.is_file():
         recording = examine(subject, loaded.name, drawn=_drawn(subject), progress=progress)
         save_recording(recording, path)
@@ -95,15 +68,15 @@ def _split(address: str, layer: str | None) -> tuple[str, str | None]:
     return (model, named) if at else (address, layer)
 
 
-def _subject(loaded: LoadedModel, layer: str | None, config: PhysiologyConfig) -> Subject:
-    degrees = visual_degrees_of(loaded) if config.degrees is None else config.degrees
+def _subject(loaded: LoadedModel, layer: str | None, options: Physiology) -> Subject:
+    degrees = visual_degrees_of(loaded) if options.degrees is None else options.degrees
     return Subject(
         loaded.model,
         v1_block_of(loaded) if layer is None else layer,
         Canvas(degrees, loaded.image_size, loaded.in_chans),
-        trials=DEFAULT_TRIALS if config.trials is None else config.trials,
-        mean_response=config.trials is None,
-        seed=config.seed,
+        trials=DEFAULT_TRIALS if options.trials is None else options.trials,
+        mean_response=options.trials is None,
+        seed=options.seed,
     )
 
 
