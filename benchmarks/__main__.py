@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks import measure
 from benchmarks.cases import CASES, Size, sizes_of
 from benchmarks.page import SIZES, kept_notes, write_page
-from vonenet.data.devices import chosen_device
+from vonenet.data.pixels import chosen_device
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.memory import keep_freed_memory

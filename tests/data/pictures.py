@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Python 3.12 warns of every fork of a process that has threads, as any with torch has
+FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def noise_image(height: int, width: int, seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)

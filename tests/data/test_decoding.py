@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from tests.data.pictures import encoded, levels, noise_image, write_folder
-from tests.data.test_seeding import FORKS
+from tests.data.pictures import FORKS, encoded, levels, noise_image, write_folder
 from vonenet.data import BrokenImageError, open_dataset
 from vonenet.data.decoding import as_channels, decode
 from vonenet.errors import InputError

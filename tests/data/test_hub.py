@@ -45,7 +45,6 @@ def test_a_split_with_its_names(hub: Path) -> None:
     assert data.labels.tolist() == [0, 1, 0, 1, 0]
     for index in (4, 0):
         assert levels(data.whole(index)) == levels(noise_image(12, 10, index))
-        assert data.original(index)[1] == noise_png(index)
     assert data.describe(3) == "in row 3 of hub/owner/name/train"
 
 

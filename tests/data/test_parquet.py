@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from tests.data.pictures import levels, noise_image, noise_png, write_parquet
-from vonenet.data import BrokenImageError, open_dataset, parquet
-from vonenet.data.dataset import ImageDataset
-from vonenet.data.parquet import ParquetStore
-from vonenet.data.sources import CroppedImages
+from vonenet.data import BrokenImageError, ImageDataset, open_dataset, shards
+from vonenet.data.shards import ParquetSource
 from vonenet.errors import InputError
 
 
@@ -24,20 +22,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def opened(folder: Path) -> CroppedImages:
-    data = open_dataset(str(folder), "train", image_size=8)
-    assert isinstance(data, CroppedImages)
-    return data
+def opened(folder: Path) -> ImageDataset:
+    return open_dataset(str(folder), "train", image_size=8)
 
 
-def store_of(data: CroppedImages) -> ParquetStore:
-    assert isinstance(data.labelled.store, ParquetStore)
-    return data.labelled.store
+def source_of(data: ImageDataset) -> ParquetSource:
+    assert isinstance(data.source, ParquetSource)
+    return data.source
 
 
 @pytest.mark.parametrize("room", [0, 2**28])
 def test_every_row_in_any_order(folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "CACHE_BYTES", room)
+    monkeypatch.setattr(shards, "CACHE_BYTES", room)
     data = opened(folder)
     assert data.labels.tolist() == [0, 1, 2] * 3
     for seed in [8, 0, 4, 5, 3, 1, 7, 2, 6, 0, 8]:
@@ -56,13 +52,13 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.groups: list[int] = []
-        read = ParquetStore._read_group
+        read = ParquetSource._read_group
 
-        def counted(store: ParquetStore, number: int) -> object:
+        def counted(source: ParquetSource, number: int) -> object:
             self.groups.append(number)
-            return read(store, number)
+            return read(source, number)
 
-        monkeypatch.setattr(ParquetStore, "_read_group", counted)
+        monkeypatch.setattr(ParquetSource, "_read_group", counted)
 
 
 def test_opening_reads_no_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,12 +77,12 @@ def test_no_more_is_kept_than_there_is_room_for(
     """Room for two row groups of 2 images (some 400 bytes each): the last two used stay."""
     counted = Counted(monkeypatch)
     data = opened(folder)
-    store = store_of(data)
+    source = source_of(data)
     data.whole(0)
-    monkeypatch.setattr(parquet, "CACHE_BYTES", int(2.5 * store._cached_bytes()))
+    monkeypatch.setattr(shards, "CACHE_BYTES", int(2.5 * source._kept_bytes()))
     for index in (2, 0, 5, 0, 2):  # groups 1, 0 (kept), 4 (for 1), 0 (kept), 1 (again)
         data.whole(index)
-        assert store._cached_bytes() <= parquet.CACHE_BYTES
+        assert source._kept_bytes() <= shards.CACHE_BYTES
     assert counted.groups == [0, 1, 4, 1]
 
 

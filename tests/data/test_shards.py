@@ -1,20 +1,17 @@
 """WebDataset shards: the same samples as the webdataset package reads, at random, never half."""
 
 import json
-import pickle
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.pictures import encoded, levels, noise_image, noise_png, write_tar
 from vonenet.data import BrokenImageError, open_dataset
-from vonenet.data.shards import expand_braces, open_shards
-from vonenet.data.stores import EncodedStore
+from vonenet.data.shards import TarSource, choose_split, expand_braces, files_of_split
 from vonenet.errors import InputError
 
 
@@ -92,13 +89,13 @@ def test_every_unfinished_shard_is_named(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", sample(0, 0) + sample(1, 1))
     content = path.read_bytes()
     end = len(content.rstrip(b"\0")) // 512 * 512 + 512
-    assert len(open_shards([path]).labels) == 2
+    assert len(TarSource([path]).labels) == 2
     for cut in [*range(0, end + 512, 128), end - 1, end + 511]:
         path.write_bytes(content[:cut])
         with pytest.raises(InputError, match=r"shard .*a\.tar is damaged"):
-            open_shards([path])
+            TarSource([path])
     path.write_bytes(content[: end + 512])
-    assert len(open_shards([path]).labels) == 2
+    assert len(TarSource([path]).labels) == 2
 
 
 def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
@@ -107,13 +104,13 @@ def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
     content[content.index(b"0001.png")] ^= 255
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tar is damaged or unfinished from byte \d+ on"):
-        open_shards([path])
+        TarSource([path])
 
 
 def test_a_packed_shard_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(range(256)) * 4)
     with pytest.raises(InputError, match=r"a\.tar is damaged, unfinished or packed"):
-        open_shards([tmp_path / "a.tar"])
+        TarSource([tmp_path / "a.tar"])
 
 
 def test_a_shard_that_changes_after_it_was_opened(shards: Path) -> None:
@@ -138,13 +135,6 @@ def test_a_broken_image_is_named_by_key_and_shard(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", [("n/7.jpg", jpeg), ("n/7.cls", b"0")])
     with pytest.raises(BrokenImageError, match=r"image n/7 in .*a\.tar cannot be read: .*Truncat"):
         open_dataset(str(path), image_size=8)[0]
-
-
-def test_selections_and_pickles_read_the_same(shards: Path) -> None:
-    data = open_dataset(str(shards), "train", image_size=8)
-    chosen = pickle.loads(pickle.dumps(data)).select(torch.tensor([2, 0]))
-    assert [levels(chosen.whole(i)) for i in (0, 1)] == [levels(data.whole(i)) for i in (2, 0)]
-    assert chosen.describe(0) == data.describe(2)
 
 
 @pytest.mark.oracle
@@ -205,11 +195,9 @@ def test_the_same_samples_as_webdataset(tmp_path: Path, samples, random) -> None
         for each in theirs
         for suffix in [key for key in each if key in images][:1]
     ]
-    opened = open_shards([path])
-    store = opened.store
-    assert isinstance(store, EncodedStore)
+    opened = TarSource([path])
     ours = [
-        (store.describe(index).partition(" in ")[0], label, store.read(index))
+        (opened.describe(index).partition(" in ")[0], label, opened.read(index))
         for index, label in enumerate(opened.labels.tolist())
     ]
     assert ours == expected
@@ -226,3 +214,71 @@ def test_long_names_and_paddings_of_other_tars(tmp_path: Path) -> None:
         data = open_dataset(str(path), image_size=8)
         assert levels(data.whole(0)) == levels(noise_image(12, 10, 4))
         assert np.array_equal(data.labels, [1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "found"),
+    [
+        ("test", ["train", "val", "test"], "test"),
+        ("test", ["train", "val"], "val"),
+        ("test", ["train", "validation"], "validation"),
+        ("val", ["validation", "test"], "validation"),
+        ("train", ["trainval", "test"], "trainval"),
+        ("extra", ["extra", "train"], "extra"),
+    ],
+)
+def test_the_split_meant(asked: str, there: list[str], found: str) -> None:
+    assert choose_split(asked, there, "x") == found
+
+
+@pytest.mark.parametrize("asked", ["val", "validation", "extra"])
+def test_an_unknown_split_names_those_there(asked: str) -> None:
+    """Above all, who asks for validation images does not get the test images."""
+    with pytest.raises(InputError, match=f"no split '{asked}' in 'x'; there: test, train"):
+        choose_split(asked, ["train", "test"], "x")
+
+
+def of_split(split: str, *names: str) -> tuple[list[str], str]:
+    root = Path("/data")
+    files, found = files_of_split([root / name for name in names], root, split, "/data")
+    return [str(path.relative_to(root)) for path in files], found
+
+
+HUGGING_FACE = ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet")
+TIMM = ("imagenet1k-train-0000.tar", "imagenet1k-train-0001.tar", "imagenet1k-validation-00.tar")
+
+
+@pytest.mark.parametrize(
+    ("split", "names", "chosen", "found"),
+    [
+        ("train", HUGGING_FACE, HUGGING_FACE[:1], "train"),
+        ("test", HUGGING_FACE, HUGGING_FACE[1:], "validation"),
+        ("train", TIMM, TIMM[:2], "train"),
+        ("test", TIMM, TIMM[2:], "validation"),
+        ("train", ("train_000.tar", "val_000.tar"), ("train_000.tar",), "train"),
+        ("train", ("c/train/0.parquet", "c/test/0.parquet"), ("c/train/0.parquet",), "train"),
+        ("odd", ("odd-0.tar", "even-0.tar"), ("odd-0.tar",), "odd"),
+        ("odd", ("odd-0-of-1.tar", "x/odd-a.tar"), ("odd-0-of-1.tar", "x/odd-a.tar"), "odd"),
+        ("train", ("0000.tar", "0001.tar"), ("0000.tar", "0001.tar"), "train"),
+        ("test", ("shard-0.tar", "shard-1.tar"), ("shard-0.tar", "shard-1.tar"), "test"),
+        ("train", ("train.tar", "rest.tar"), ("train.tar",), "train"),
+    ],
+)
+def test_files_of_a_split(
+    split: str, names: tuple[str, ...], chosen: tuple[str, ...], found: str
+) -> None:
+    assert of_split(split, *names) == (list(chosen), found)
+
+
+@pytest.mark.parametrize(
+    ("split", "names", "there"),
+    [
+        ("validation", ("train-0.tar", "test-0.tar"), "test, train"),
+        ("test", ("train_small-00000-of-1.parquet",), "train_small"),
+    ],
+)
+def test_a_split_without_files_names_those_there(
+    split: str, names: tuple[str, ...], there: str
+) -> None:
+    with pytest.raises(InputError, match=f"no split '{split}' in '/data'; there: {there}"):
+        of_split(split, *names)

@@ -1,11 +1,22 @@
-"""`vonenet data inspect`: what is in a data set, and which of its files are broken."""
+"""`vonenet data inspect`: what is in a data set, and which of its images are broken or repeated."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from statistics import median, median_low
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from vonenet.data import ImageDataset
+
+SAMPLE = 2000  # images looked at where not all are
+SHOWN = 20  # of each list
+WIDTH = 98  # of a line
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,88 @@ class Data:
 
     def run(self) -> None:
         """Print the inspection."""
-        from vonenet.data.inspection import inspect_data
-        from vonenet.data.inspection_text import report_text
+        from vonenet.data import open_dataset
 
-        found = inspect_data(
-            self.address, self.split, in_chans=self.in_chans, check_all=self.check_all
-        )
-        print(report_text(found))
+        # This size is the embedded images' own; no other is resized
+        data = open_dataset(self.address, self.split, image_size=28, in_chans=self.in_chans)
+        print("\n".join(inspect_data(data, check_all=self.check_all)))
+
+
+def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool = True) -> list[str]:
+    """Decode the images of a data set, or 2,000 spread over it; return what it holds, in lines."""
+    from vonenet.data.dataset import BrokenImage, look_at
+
+    def look(index: int) -> tuple[tuple[int, int], str, str, bytes]:
+        image = data.original(index)
+        content = hashlib.blake2b(image.tobytes() + repr((image.mode, image.size)).encode())
+        return image.size, image.mode, image.format or "array", content.digest()
+
+    count = len(data) if check_all else min(SAMPLE, len(data))
+    indices = [number * len(data) // count for number in range(count)]
+    sizes: list[tuple[int, int]] = []
+    modes, formats = Counter[str](), Counter[str]()
+    broken: list[str] = []
+    same: dict[bytes, list[int]] = {}
+    for index, seen in zip(indices, look_at(look, indices, progress=progress), strict=True):
+        if isinstance(seen, BrokenImage):
+            broken.append(f"{_short(seen.name, data)}: {seen.reason}")
+            continue
+        size, mode, form, digest = seen
+        sizes.append(size)
+        modes[mode] += 1
+        formats[form] += 1
+        same.setdefault(digest, []).append(index)
+    repeated = [_copies(group, data) for group in same.values() if len(group) > 1]
+    copies = sum(map(len, same.values())) - len(same)
+    sections = {
+        "classes": _classes(data),
+        "sizes": [_sizes(sizes)],
+        "modes": [_shares(modes)],
+        "formats": [_shares(formats)],
+        "broken": [f"{len(broken):,} cannot be decoded", *_shown(broken)],
+        "repeated": [f"{copies:,} with the same pixels as one before", *_shown(repeated)],
+    }
+    opened = "all of them" if count == len(data) else f"{count:,} of them, spread over the set,"
+    lines = [data.name, f"{len(data):,} images, {opened} opened", ""]
+    for title, body in sections.items():
+        lines += [f"{title if n == 0 else '':<10}{line}" for n, line in enumerate(body)]
+    half = WIDTH // 2
+    return [each if len(each) <= WIDTH else f"{each[:half]}...{each[3 - half :]}" for each in lines]
+
+
+def _classes(data: ImageDataset) -> Iterable[str]:
+    counts = data.labels.bincount(minlength=len(data.classes)).tolist()
+    low, high = min(counts), max(counts)
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,} (median {median(counts):,g})"
+    yield f"{len(counts):,}, with {span} images each"
+    if empty := [name for name, n in zip(data.classes, counts, strict=True) if n == 0]:
+        yield f"{len(empty):,} without an image: {', '.join(empty)}"
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+    if not sizes:
+        return "unknown"
+    by_area = sorted((width * height, width, height) for width, height in sizes)
+    found = {"smallest": by_area[0], "median": median_low(by_area), "largest": by_area[-1]}
+    return ", ".join(f"{name} {width} x {height}" for name, (_, width, height) in found.items())
+
+
+def _shares(counts: Counter[str]) -> str:
+    each = (f"{name} {n:,} ({100 * n / counts.total():.3g} %)" for name, n in counts.most_common())
+    return ", ".join(each) or "unknown"
+
+
+def _copies(group: Sequence[int], data: ImageDataset) -> str:
+    first, second = (_short(data.describe(index), data) for index in group[:2])
+    more = f" = {len(group) - 2:,} more" if len(group) > 2 else ""
+    contradicted = len(set(data.labels[list(group)].tolist())) > 1
+    return f"{first} = {second}{more}{', under different labels' if contradicted else ''}"
+
+
+def _short(name: str, data: ImageDataset) -> str:
+    return name.replace(f"{data.name.rpartition(' ')[0]}/", "")  # the folder that heads the text
+
+
+def _shown(entries: Sequence[str]) -> list[str]:
+    more = [f"... and {len(entries) - SHOWN:,} more"] if len(entries) > SHOWN else []
+    return [*entries[:SHOWN], *more]

@@ -15,7 +15,7 @@ from torch import distributed, nn
 from vonenet.cli.contact_sheet import shown_conditions, write_contact_sheet
 from vonenet.cli.evaluate import Evaluate
 from vonenet.data import ImageDataset, open_dataset
-from vonenet.data.devices import chosen_device
+from vonenet.data.pixels import chosen_device
 from vonenet.errors import InputError
 from vonenet.results import AUDIT, EXAMPLES, RESULTS, append_lines, model_hash
 from vonenet.robustness import (

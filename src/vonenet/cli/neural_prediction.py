@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from vonenet.cli.predictivity import Predictivity as PredictivityOptions
-from vonenet.data.devices import chosen_device
+from vonenet.data.pixels import chosen_device
 from vonenet.errors import InputError
 from vonenet.physiology import Canvas
 from vonenet.physiology.features import image_files, layer_features, read_stimuli

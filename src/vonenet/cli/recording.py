@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vonenet.cli.physiology import Physiology
-from vonenet.data.devices import chosen_device
+from vonenet.data.pixels import chosen_device
 from vonenet.physiology import Canvas, Subject
 from vonenet.physiology.examination import examine, identity_of
 from vonenet.physiology.recording import GroundTruth, Recording, read_recording, save_recording

@@ -11,9 +11,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 from tqdm import tqdm
 
-from vonenet.data import ImageDataset, PixelModel, open_dataset
-from vonenet.data.broken import readable
-from vonenet.data.holdout import held_out, share_of
+from vonenet.data import ImageDataset, PixelModel, open_dataset, readable
+from vonenet.data.dataset import held_out, share_of
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError, SettingError
 from vonenet.model import PIXEL_MEAN, PIXEL_STD, VOneNet

@@ -1,81 +1,186 @@
-"""What training and evaluation take: labelled images in [0, 1] that know their name and classes."""
+"""Labelled images of one size in [0, 1]: what training and evaluation take.
 
+Order is fixed, labels are known without opening an image, and any process reads a set alike.
+"""
+
+import copy
+import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
+from vonenet.data.decoding import (
+    BrokenImageError,
+    as_channels,
+    as_levels,
+    centre_crop,
+    decode,
+    one_line,
+)
 from vonenet.errors import InputError
 
+THREADS = 16  # that decode at once, at most
+AT_ONCE = 4096  # images that wait for a thread
+CACHE_BYTES = 2**30  # 7,000 images of 224 px
+HOLDOUT_SEED = 0  # of the choice of held-out images, which is the same in every run
 
-class ImageDataset(Dataset[tuple[Tensor, int]], ABC):
-    """A set of labelled images, all of one size.
+Found = TypeVar("Found")
 
-    Attributes:
-        name: What result rows call the set; it names source, split and size.
-        classes: Class names; a label is an index into them.
-        labels: (N,) int64, known without opening an image.
+
+class Source(ABC):
+    """Labelled images as they are stored. It can be pickled, and any process reads it alike.
+
+    Args:
+        labels: (N,) class indices.
+        classes: Class names.
     """
 
-    def __init__(self, labels: Tensor, classes: Sequence[str], name: str) -> None:
-        labels = labels.to(torch.int64)
+    def __init__(self, labels: Tensor, classes: Sequence[str]) -> None:
+        self.labels = labels
+        self.classes = classes
+
+    @abstractmethod
+    def read(self, index: int) -> bytes | Image.Image:
+        """Return one image file, or the image where the source keeps no files."""
+
+    @abstractmethod
+    def describe(self, index: int) -> str:
+        """Return what errors call one image: its path, where it has one."""
+
+    def image(self, index: int) -> Image.Image:
+        """Return one image in the mode that it is stored in.
+
+        Raises:
+            BrokenImageError: If it cannot be read or decoded.
+        """
+        try:
+            stored = self.read(index)
+        except Exception as error:  # of the system, pyarrow, or torchvision's decoding
+            raise BrokenImageError(self.describe(index), one_line(error)) from error
+        return decode(stored, self.describe(index)) if isinstance(stored, bytes) else stored
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """A set of labelled images, all of one size, decoded when they are asked for.
+
+    Args:
+        source: The images as they are stored.
+        name: What result rows call the set; it names source, split and size.
+        in_chans: 1 (grey) or 3 (RGB).
+        size: Height and width in pixels.
+        crop: Resize and cut others to that size, which is then a square; if False, refuse them.
+
+    Attributes:
+        labels: (N,) int64, known without opening an image.
+        classes: Class names; a label is an index into them.
+
+    Raises:
+        InputError: If there is no image, or a label has no class.
+    """
+
+    def __init__(
+        self, source: Source, name: str, *, in_chans: int, size: tuple[int, int], crop: bool = True
+    ) -> None:
+        labels = source.labels.to(torch.int64)
         if len(labels) == 0:
             raise InputError(f"data set {name!r} holds no image; at least one is needed")
-        if labels.min() < 0 or labels.max() >= len(classes):
-            span = f"{int(labels.min())} to {int(labels.max())}"
-            raise InputError(
-                f"labels of {name!r} run from {span}; allowed: 0 to {len(classes) - 1}"
-            )
-        self.labels = labels
-        self.classes = tuple(classes)
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(source.classes):
+            allowed = f"0 to {len(source.classes) - 1}"
+            raise InputError(f"labels of {name!r} run from {low} to {high}; allowed: {allowed}")
+        self.source = source
         self.name = name
+        self.labels = labels
+        self.classes = tuple(source.classes)
+        self.in_chans = in_chans
+        self.size = size
+        self.crop = crop
+        self.indices = torch.arange(len(labels))  # of the images in the source
+        self._kept: dict[int, Tensor] = {}
+        self._room = 0  # bytes for images that are kept
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @abstractmethod
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
+        """Return one image, (C, H, W) float32 in [0, 1], and its label.
 
-    @abstractmethod
+        Raises:
+            BrokenImageError: If it cannot be decoded.
+            InputError: If it has another size and is not to be cropped.
+        """
+        levels = self._kept.get(index)
+        if levels is None:
+            image = self.whole(index)
+            if self.crop:
+                image = centre_crop(image, self.size[0])
+            levels = as_levels(image)
+            if levels.shape[1:] != self.size:
+                raise InputError(
+                    f"image {self.describe(index)} is {size_text(*levels.shape[1:])}; stored "
+                    f"images are not resized, so all must be {size_text(*self.size)} as the first"
+                )
+            if levels.numel() <= self._room:
+                self._kept[index] = levels
+                self._room -= levels.numel()
+        return levels.float() / 255, int(self.labels[index])
+
     def whole(self, index: int) -> Image.Image:
-        """Returns one image as it is stored, neither resized nor cropped, for augmentation.
-
-        Its mode is "L" where the set's images have one channel, "RGB" where they have three.
+        """Return one image as it is stored, not resized, in mode "L" (one channel) or "RGB".
 
         Raises:
             BrokenImageError: If it cannot be decoded.
         """
+        return as_channels(self.original(index), self.in_chans)
 
-    @abstractmethod
-    def select(self, indices: Tensor) -> Self:
-        """Returns the images at `indices`, in that order, under the same name."""
+    def original(self, index: int) -> Image.Image:
+        """Return one image in the mode that it is stored in."""
+        return self.source.image(int(self.indices[index]))
 
     def describe(self, index: int) -> str:
-        """What an error calls one image: its path, where it has one."""
-        return f"number {index} of {self.name!r}"
+        """Return what errors call one image: its path, where it has one."""
+        return self.source.describe(int(self.indices[index]))
 
-    def original(self, index: int) -> tuple[Image.Image, bytes | None]:
-        """Returns one image in the mode that it is stored in, and its file where it is one.
+    def cached(self, most_bytes: int = CACHE_BYTES) -> Self:
+        """Return the same images, each decoded once as long as there is room to keep it."""
+        cached = copy.copy(self)
+        cached._kept, cached._room = {}, most_bytes
+        return cached
+
+    def select(self, indices: Tensor) -> Self:
+        """Return the images at `indices`, in that order, under the same name; none is cached.
 
         Raises:
-            BrokenImageError: If it cannot be decoded.
+            InputError: If there are none.
         """
-        return self.whole(index), None
+        if len(indices) == 0:
+            raise InputError(f"no image of data set {self.name!r} is left; at least one is needed")
+        chosen = self.cached(0)
+        chosen.labels, chosen.indices = self.labels[indices], self.indices[indices]
+        return chosen
 
     def subset(self, n: int) -> Self:
-        """Returns the class-balanced first `n` images, in their order here.
+        """Return the class-balanced first `n` images, in their order here.
 
         Raises:
             InputError: If `n` is below 1 or above the number of images.
         """
         if not 1 <= n <= len(self):
             raise InputError(f"cannot take n={n} of the images of {self.name!r}; 1 to {len(self)}")
-        return self.select(balanced_first(self.labels, n))
+        sizes = torch.bincount(self.labels)
+        starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        rank_in_class = torch.empty_like(self.labels)
+        rank_in_class[torch.argsort(self.labels, stable=True)] = torch.arange(len(self)) - starts
+        return self.select(torch.argsort(rank_in_class, stable=True)[:n].sort().values)
 
 
 class ImageArrays(ImageDataset):
@@ -92,52 +197,57 @@ class ImageArrays(ImageDataset):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str], name: str) -> None:
-        super().__init__(labels, classes, name)
         if images.ndim != 4 or len(images) != len(labels):
             raise InputError(
                 f"images of {name!r} have shape {tuple(images.shape)}; "
                 f"allowed: (N, C, H, W) with one image for each of {len(labels)} labels"
             )
+        source = ArraySource(images, labels, classes, name)
+        _, channels, height, width = images.shape
+        super().__init__(source, name, in_chans=channels, size=(height, width))
         if images.dtype != torch.uint8:
             check_pixels(images)
         self.images = images
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
+        """Return one image, (C, H, W) float32 in [0, 1], and its label."""
         image = self.images[index]
         pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
         return pixels, int(self.labels[index])
 
-    def whole(self, index: int) -> Image.Image:
-        """Returns one image as it is stored; floating-point pixels are rounded to 256 levels.
+    def select(self, indices: Tensor) -> Self:
+        """Return the images at `indices`, in that order, under the same name."""
+        return type(self)(self.images[indices], self.labels[indices], self.classes, self.name)
 
-        Raises:
-            InputError: If it has neither 1 nor 3 channels.
-        """
+
+class ArraySource(Source):
+    """Images held in memory, of which floating-point ones are rounded to 256 levels."""
+
+    def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str], name: str) -> None:
+        super().__init__(labels, classes)
+        self.images = images
+        self.name = name
+
+    def read(self, index: int) -> Image.Image:
+        """Return one image."""
         image = self.images[index]
         if len(image) not in (1, 3):
-            raise InputError(f"images of {self.name!r} have {len(image)} channels; allowed: 1, 3")
+            raise ValueError(f"it has {len(image)} channels; allowed: 1, 3")
         levels = image if image.dtype == torch.uint8 else (image.double() * 255).round().byte()
         return Image.fromarray(levels.permute(1, 2, 0).squeeze(2).numpy())
 
-    def select(self, indices: Tensor) -> Self:
-        """Returns the images at `indices`, in that order, under the same name."""
-        chosen = self.images[indices], self.labels[indices]
-        return type(self)(*chosen, classes=self.classes, name=self.name)
+    def describe(self, index: int) -> str:
+        """Return the number of one image."""
+        return f"number {index} of {self.name!r}"
 
 
-def balanced_first(labels: Tensor, n: int) -> Tensor:
-    """Indices, ascending, of the first images of every class: `n` in all, as evenly as they go."""
-    by_class = torch.argsort(labels, stable=True)
-    sizes = torch.bincount(labels)
-    starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    rank_in_class = torch.empty_like(labels)
-    rank_in_class[by_class] = torch.arange(len(labels)) - starts
-    return torch.argsort(rank_in_class, stable=True)[:n].sort().values
+def size_text(height: int, width: int) -> str:
+    """Return a size as names of data sets have it."""
+    return f"{height}px" if height == width else f"{height}x{width}px"
 
 
 def check_pixels(images: Tensor) -> None:
-    """Refuses images that are not finite floating-point pixels in [0, 1].
+    """Refuse images that are not finite floating-point pixels in [0, 1].
 
     Raises:
         InputError: Naming the type or the range found.
@@ -147,3 +257,93 @@ def check_pixels(images: Tensor) -> None:
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):  # written so that a NaN is refused too
         raise InputError(f"pixels run from {low:.4g} to {high:.4g}; allowed: [0, 1]")
+
+
+def share_of(split: str) -> float | None:
+    """Return the share that a split such as "10%" names; None for the name of a part.
+
+    Raises:
+        InputError: If it is not above 0 and below 100 %.
+    """
+    if not re.fullmatch(r"\s*[0-9.]+\s*%\s*", split):
+        return None
+    try:
+        share = float(split.strip(" %\t\n")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise InputError(f"split {split!r} is no share; allowed: above 0 %, below 100 %")
+    return share
+
+
+def held_out(dataset: ImageDataset, share: float) -> tuple[ImageDataset, ImageDataset]:
+    """Return the images without a share of every class, and that share, one image at least.
+
+    Raises:
+        InputError: If a class has one image only.
+    """
+    generator = torch.Generator().manual_seed(HOLDOUT_SEED)
+    chosen = torch.zeros(len(dataset), dtype=torch.bool)
+    for label, name in enumerate(dataset.classes):
+        members = (dataset.labels == label).nonzero().flatten()
+        if len(members) == 1:
+            needed = "needed: two or more, one of them for validation"
+            raise InputError(f"class {name!r} of {dataset.name!r} has one image; {needed}")
+        count = max(1, round(share * len(members)))
+        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    training, validation = (dataset.select(m.nonzero().flatten()) for m in (~chosen, chosen))
+    validation.name += f" {100 * share:g}% held out"
+    return training, validation
+
+
+@dataclass(frozen=True)
+class BrokenImage:
+    """An image that cannot be decoded: its number in the set, what errors call it, and why."""
+
+    index: int
+    name: str
+    reason: str
+
+
+def readable(
+    dataset: ImageDataset, *, progress: bool = True
+) -> tuple[ImageDataset, list[BrokenImage]]:
+    """Decode every image once; return the set without those that cannot be, and those, in order.
+
+    Raises:
+        InputError: If no image can be decoded.
+    """
+    broken = find_broken(dataset, progress=progress)
+    if len(broken) == len(dataset):
+        first = f"{broken[0].name}: {broken[0].reason}"
+        raise InputError(
+            f"none of the {len(broken)} images of {dataset.name!r} can be read; {first}"
+        )
+    kept = torch.ones(len(dataset), dtype=torch.bool)
+    kept[[image.index for image in broken]] = False
+    return (dataset.select(kept.nonzero().flatten()) if broken else dataset), broken
+
+
+def find_broken(dataset: ImageDataset, *, progress: bool = True) -> list[BrokenImage]:
+    """Decode every image once; return those that cannot be, in their order."""
+    looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
+    return [look for look in looks if isinstance(look, BrokenImage)]
+
+
+def look_at(
+    look: Callable[[int], Found], indices: Sequence[int], *, progress: bool
+) -> Iterator[Found | BrokenImage]:
+    """Yield what a function finds at each index, or how it broke, in order; on several threads."""
+
+    def safely(index: int) -> Found | BrokenImage:
+        try:
+            return look(index)
+        except BrokenImageError as error:
+            return BrokenImage(index, error.image, error.reason)
+
+    bar = tqdm(total=len(indices), desc="check images", unit="img", disable=not progress)
+    with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(indices), AT_ONCE):
+            for found in pool.map(safely, indices[start : start + AT_ONCE]):
+                bar.update()
+                yield found

@@ -1,4 +1,8 @@
-"""From the bytes of an image file to pixels: decoding, channels, the evaluation crop."""
+"""From the bytes of an image file to pixels: decoding, channels, the evaluation crop.
+
+Nothing else decodes images. Whatever damage Pillow meets becomes one error that names the image;
+decompression bombs are refused.
+"""
 
 import io
 
@@ -10,50 +14,55 @@ from torchvision.transforms import functional
 
 from vonenet.errors import InputError
 
-# The ImageNet evaluation crop: shorter side 256, centre 224 (science.md section 2)
+# The usual ImageNet evaluation: shorter side 256, centre 224 (Krizhevsky et al. 2012, sections 2
+# and 4.1, and torchvision's references/classification/presets.py)
 RESIZE_OVER_CROP = 256 / 224
 
 
 class BrokenImageError(InputError):
     """An image that cannot be decoded.
 
-    Attributes:
-        image: What errors call it.
+    Args:
+        image: What errors call it: its path, shard and key, or file and row.
         reason: Why it cannot be decoded.
     """
 
-    def __init__(self, message: str, image: str = "", reason: str = "") -> None:
-        # A DataLoader raises what a worker raised once more, with the traceback in its message
-        super().__init__(message.rpartition("BrokenImageError: ")[2].strip())
+    def __init__(self, image: str, reason: str = "") -> None:
+        message = f"image {image} cannot be read: {reason}"
+        if not reason:
+            # A DataLoader raises a worker's error again from its traceback, which ends with it
+            message = image.rpartition("BrokenImageError: ")[2].strip()
+        super().__init__(message)
         self.image = image
         self.reason = reason
 
 
-def broken_image(image: str, reason: str) -> BrokenImageError:
-    """The error for an image, by what it is called and why it cannot be decoded."""
-    return BrokenImageError(f"image {image} cannot be read: {reason}", image, reason)
-
-
-def decode(encoded: bytes, words: str) -> Image.Image:
-    """Decodes the bytes of an image file, in the mode that they are in.
+def decode(encoded: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file, which errors call `name`, in the mode that they are in.
 
     Raises:
-        BrokenImageError: If they are no image, or not all of one; the image is called `words`.
+        BrokenImageError: If they are no image, or not all of one.
     """
     if not encoded:
-        raise broken_image(words, "it is empty")
+        raise BrokenImageError(name, "it is empty")
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()
             return image
     except UnidentifiedImageError:
-        raise broken_image(words, "it is not an image that Pillow knows") from None
+        raise BrokenImageError(name, "it is not an image that Pillow knows") from None
     except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, TypeError...
-        raise broken_image(words, str(error).partition("\n")[0] or type(error).__name__) from error
+        raise BrokenImageError(name, one_line(error)) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return what went wrong, in one line; an error without a message gives its type."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    return said.partition("\n")[0] or type(error).__name__
 
 
 def as_channels(image: Image.Image, in_chans: int) -> Image.Image:
-    """Grey (1 channel, mode "L") or RGB (3) of an image in any mode; transparency is dropped."""
+    """Return an image in any mode as grey (1 channel, "L") or RGB (3), without transparency."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # Pillow would cut 16 bits off at level 255
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
@@ -64,14 +73,19 @@ def as_channels(image: Image.Image, in_chans: int) -> Image.Image:
     return image.convert("L" if in_chans == 1 else "RGB")
 
 
-def as_pixels(image: Image.Image) -> Tensor:
-    """(C, H, W) float32 in [0, 1] of a grey or RGB image."""
+def as_levels(image: Image.Image) -> Tensor:
+    """Return the (C, H, W) uint8 levels of a grey or RGB image."""
     levels = np.array(image).reshape(image.height, image.width, -1)
-    return torch.from_numpy(levels).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(levels).permute(2, 0, 1)
+
+
+def as_pixels(image: Image.Image) -> Tensor:
+    """Return the (C, H, W) float32 pixels, in [0, 1], of a grey or RGB image."""
+    return as_levels(image).float() / 255
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """Resizes the shorter side to 256/224 of `size` and cuts out the central square.
+    """Resize the shorter side to 256/224 of `size` and cut out the central square.
 
     An image of that size already (CIFAR at 32 px, ImageNet-C at 224 px) is left as it is.
     """

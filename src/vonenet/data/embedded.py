@@ -1,39 +1,28 @@
 """The images that come with the package; data/files/README.md says where they are from."""
 
-from collections.abc import Callable
 from importlib.resources import files
-from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
 from vonenet.data.dataset import ImageArrays
+from vonenet.data.decoding import as_pixels, decode
 from vonenet.errors import InputError
 
 # In label order: https://github.com/zalandoresearch/fashion-mnist, section "Labels"
 FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
     "Ankle boot",
-)
+)  # fmt: skip
 FASHION_SIZE = 28
 PHOTOGRAPHS = ("chelsea", "coffee")
-
-Read = TypeVar("Read")
+FILES = files("vonenet.data") / "files"
 
 
 def load_embedded(split: str, *, image_size: int = 32, in_chans: int = 3) -> ImageArrays:
-    """Loads the embedded part of Fashion-MNIST, padded with zeros to the size asked for.
+    """Load the embedded part of Fashion-MNIST, padded with zeros to the size asked for.
 
     Args:
         split: "train" (10,000 images) or "test" (2,000), balanced over 10 classes.
@@ -48,41 +37,27 @@ def load_embedded(split: str, *, image_size: int = 32, in_chans: int = 3) -> Ima
     if image_size < FASHION_SIZE:
         raise InputError(f"image_size={image_size} would cut embedded images; at least 28")
     check_channels(in_chans)
-    arrays = _read("fashion_mnist_12k.npz", _load_npz)
-    images = torch.from_numpy(arrays[f"{split}_images"])[:, None]
+    with (FILES / "fashion_mnist_12k.npz").open("rb") as file, np.load(file) as arrays:
+        images = torch.from_numpy(arrays[f"{split}_images"])[:, None]
+        labels = torch.from_numpy(arrays[f"{split}_labels"])
     before = (image_size - FASHION_SIZE) // 2
     after = image_size - FASHION_SIZE - before
     images = pad(images, (before, after, before, after)).repeat(1, in_chans, 1, 1)
-    labels = torch.from_numpy(arrays[f"{split}_labels"])
     return ImageArrays(images, labels, FASHION_CLASSES, f"embedded/{split} {image_size}px")
 
 
 def photograph(name: str) -> Tensor:
-    """Loads a CC0 photograph for figures: "chelsea" (300 px square) or "coffee" (400 px).
-
-    Returns:
-        (3, H, W) float32 in [0, 1].
+    """Load a CC0 photograph, (3, H, W) float32: "chelsea" (300 px square) or "coffee" (400 px).
 
     Raises:
         InputError: On another name.
     """
     if name not in PHOTOGRAPHS:
         raise InputError(f"no photograph is called {name!r}; allowed: {', '.join(PHOTOGRAPHS)}")
-    pixels = _read(f"{name}.jpg", lambda file: np.array(Image.open(file)))
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    return as_pixels(decode((FILES / f"{name}.jpg").read_bytes(), name))
 
 
 def check_channels(in_chans: int) -> None:
-    """Refuses any number of channels but 1 (grey) and 3 (RGB)."""
+    """Refuse any number of channels but 1 (grey) and 3 (RGB)."""
     if in_chans not in (1, 3):
         raise InputError(f"in_chans={in_chans} is not possible; allowed: 1 (grey), 3 (RGB)")
-
-
-def _read(name: str, read: Callable[[BinaryIO], Read]) -> Read:
-    with (files("vonenet.data") / "files" / name).open("rb") as file:
-        return read(cast(BinaryIO, file))
-
-
-def _load_npz(file: BinaryIO) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as archive:
-        return dict(archive)

@@ -1,4 +1,4 @@
-"""The one wrapper through which pixels in [0, 1] meet a model that wants normalised images."""
+"""The one wrapper through which pixels in [0, 1] meet a model, and the device that it runs on."""
 
 from collections.abc import Sequence
 
@@ -31,26 +31,37 @@ class PixelModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        # Not persistent: the state dict stays the model's own, under one prefix.
-        self.register_buffer("mean", _per_channel(mean), persistent=False)
-        self.register_buffer("std", _per_channel(std), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            per_channel = torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+            # Not persistent: the state dict stays the model's own, under one prefix
+            self.register_buffer(name, per_channel, persistent=False)
         if not bool((self.std > 0).all()):
             raise InputError(f"std={std} cannot normalise; every value must be above 0")
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Maps pixels in [0, 1] to the model's own range."""
+        """Map pixels in [0, 1] to the model's own range."""
         return (pixels - self.mean) / self.std
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Returns the model's logits for pixels (B, C, H, W) in [0, 1]."""
+        """Return the model's logits for pixels (B, C, H, W) in [0, 1]."""
         logits: Tensor = self.model(self.normalise(pixels))
         return logits
 
 
 def inner_model(model: nn.Module) -> nn.Module:
-    """The module that normalised images go into: what hashes and layer names are of."""
+    """Return the module that normalised images go into: hashes and layer names are its."""
     return model.model if isinstance(model, PixelModel) else model
 
 
-def _per_channel(values: float | Sequence[float]) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+def chosen_device(name: str) -> torch.device:
+    """Return the device of that name, or for "auto" a GPU where there is one.
+
+    Raises:
+        InputError: On another name, or a GPU that is not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise InputError("device cuda was asked for, but torch sees no GPU here; use cpu or auto")
+    return torch.device("cuda" if present and name != "cpu" else "cpu")

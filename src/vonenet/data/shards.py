@@ -1,37 +1,303 @@
-"""Reads WebDataset shards: tar files in which the files of one image share their name's stem.
+"""Images inside larger files: parquet files, WebDataset tar shards, the cache of the hub.
 
-Every shard is listed once, then images are read where they lie, so shuffling is exact.
+Local files are read where they lie. Hugging Face `datasets` (5.2) would copy every split as a whole
+into its cache before the first image (another 150 GB for ImageNet); its reader of tar shards takes
+a shard cut off between two files for a whole one, and drops images whose suffix is not in the
+first few samples. Sets of the hub have to be copied in any case, so those it reads.
 """
 
 import glob
+import importlib
 import json
 import os
 import re
 import tarfile
+import threading
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from vonenet.data.decoding import broken_image
-from vonenet.data.folders import IMAGE_SUFFIXES
-from vonenet.data.parquet import numbered
-from vonenet.data.stores import EncodedStore, Labelled
+from vonenet.data.dataset import Source
+from vonenet.data.decoding import one_line
 from vonenet.errors import InputError
 
-BLOCK = 512
+# What a part is called elsewhere: asked for under the first name, taken under the others.
+# Nobody who asks for "val" gets the test images.
+ALSO_CALLED = {
+    "train": ("training", "trainval"),
+    "test": ("val", "validation", "valid"),
+    "val": ("validation", "valid"),
+    "validation": ("val", "valid"),
+}
+SPLITS = frozenset(ALSO_CALLED).union(*ALSO_CALLED.values())
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "fine_label")  # the second is CIFAR-100's
+# Of each process: all of CIFAR, or some twenty row groups of ImageNet
+CACHE_BYTES = 2**28
+IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"})
 # Key and suffix: `train/n01_7.seg.png` is the `seg.png` of `train/n01_7`
-NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
+TAR_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
+TAR_BLOCK = 512
 
 
-def find_shards(address: str) -> list[Path]:
-    """The tar files that a path, a glob or braces such as `{000..099}` or `{a,b}` stand for.
+def choose_split(asked: str, there: Iterable[str], address: str) -> str:
+    """Return the split among those that are there that is meant.
+
+    Raises:
+        InputError: If none is, naming those that are there.
+    """
+    there = list(there)
+    for name in (asked, *ALSO_CALLED.get(asked, ())):
+        if name in there:
+            return name
+    raise InputError(f"no split {asked!r} in {address!r}; there: {', '.join(sorted(there))}")
+
+
+def files_of_split(
+    paths: Sequence[Path], root: Path, split: str, address: str
+) -> tuple[list[Path], str]:
+    """Find the files of one split among `train-00000-of-00002.parquet`, `cifar-test-000.tar`, ...
+
+    A file belongs to the split that a part of its name, or else a folder below `root`, is called.
+    Files that name no split are one part, whatever is asked for.
+
+    Returns:
+        The files, and what their split is called.
+
+    Raises:
+        InputError: If they name splits, but not this one.
+    """
+    if exact := [path for path in paths if path.name.startswith(f"{split}-")]:
+        return exact, split
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        words = [word.rstrip("0123456789_") for word in path.stem.split("-")]
+        folders = reversed(path.relative_to(root).parts[:-1])
+        unknown = words[0] if "-of-" in path.stem else ""
+        part = next((word for word in (*words, *folders) if word in SPLITS), unknown)
+        groups.setdefault(part, []).append(path)
+    if set(groups) == {""}:
+        return list(paths), split
+    found = choose_split(split, set(groups) - {""}, address)
+    return groups[found], found
+
+
+class ParquetSource(Source):
+    """Images in parquet files as Hugging Face writes them.
+
+    An image takes its whole row group to be read and unpacked, so the last ones read are kept.
+
+    Args:
+        paths: The files.
+
+    Raises:
+        InputError: If pyarrow is missing, a file is damaged, or has no images or labels.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self._paths = [str(path) for path in paths]
+        rows, labels = [], []
+        names: list[str] = []
+        for path in tqdm(self._paths, desc="read labels", delay=2, leave=False):
+            with _opened(path) as file:
+                columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}
+                self._column = _find_column(columns, IMAGE_COLUMNS, path)
+                label = _find_column(columns, LABEL_COLUMNS, path)
+                labels.append(_as_labels(file.read(columns=[label], use_threads=False)[0], path))
+                groups = range(file.metadata.num_row_groups)
+                rows.append([file.metadata.row_group(group).num_rows for group in groups])
+            features = (
+                json.loads(note.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+            )
+            names = names or features.get(label, {}).get("names", [])
+        joined = torch.cat(labels)
+        super().__init__(joined, names or numbered(joined))
+        self._groups = [(file, group) for file, of in enumerate(rows) for group in range(len(of))]
+        self._ends = np.cumsum([count for of in rows for count in of])
+        self._file_ends = np.cumsum([sum(of) for of in rows])
+        self._kept: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[str]]]:
+        return type(self), (self._paths,)  # a worker opens the files anew
+
+    def read(self, index: int) -> bytes:
+        """Return one image file."""
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        value = self._images(group)[index - int(self._ends[group])].as_py()  # from its end
+        encoded = value["bytes"] if isinstance(value, dict) else value
+        return bytes(encoded or b"")
+
+    def describe(self, index: int) -> str:
+        """Return the row, from 0, and the file of one image."""
+        file = int(np.searchsorted(self._file_ends, index, side="right"))
+        first = self._file_ends[file - 1] if file else 0
+        return f"in row {index - first} of {self._paths[file]}"
+
+    def _images(self, group: int) -> Any:
+        with self._lock:
+            images = self._kept.pop(group, None)
+            self._kept[group] = self._read_group(group) if images is None else images
+            while len(self._kept) > 1 and self._kept_bytes() > CACHE_BYTES:
+                self._kept.pop(next(iter(self._kept)))  # the one that was used least recently
+            return self._kept[group]
+
+    def _read_group(self, group: int) -> Any:
+        file, number = self._groups[group]
+        with _opened(self._paths[file]) as opened:
+            return opened.read_row_group(number, columns=[self._column], use_threads=False)[0]
+
+    def _kept_bytes(self) -> int:
+        return sum(images.nbytes for images in self._kept.values())
+
+
+class HubSource(Source):
+    """Images of the Hugging Face hub, in the cache of `datasets`.
+
+    Args:
+        address: `hub/OWNER/NAME`, or of a configuration, `hub/OWNER/NAME:CONFIG`.
+        split: The part that is asked for.
+
+    Raises:
+        InputError: If `datasets` is missing, the set cannot be had, or has no such split.
+    """
+
+    def __init__(self, address: str, split: str) -> None:
+        repository, _, config = address.removeprefix("hub/").partition(":")
+        try:
+            datasets: Any = importlib.import_module("datasets")
+        except ImportError as error:
+            raise InputError(f"{address} needs datasets: pip install 'vonenet[hub]'") from error
+        try:
+            there = datasets.get_dataset_split_names(repository, config or None)
+            self.split = choose_split(split, there, address)
+            rows = datasets.load_dataset(repository, config or None, split=self.split)
+        except InputError:
+            raise
+        except Exception as error:  # dozens of kinds
+            raise InputError(f"{address} could not be opened: {one_line(error)}") from error
+        image = _find_column(rows.column_names, IMAGE_COLUMNS, address)
+        label = _find_column(rows.column_names, LABEL_COLUMNS, address)
+        labels = _as_labels(rows.data.column(label), address)
+        super().__init__(labels, getattr(rows.features[label], "names", None) or numbered(labels))
+        self._rows = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+        self._column = image
+        self._name = f"{address}/{self.split}"
+
+    def read(self, index: int) -> bytes:
+        """Return one image file, which lies in the cache or where its row says."""
+        image = self._rows[index][self._column]
+        if image["bytes"] is not None:
+            return bytes(image["bytes"])
+        return Path(image["path"] or "").read_bytes()
+
+    def describe(self, index: int) -> str:
+        """Return the row, from 0, of one image."""
+        return f"in row {index} of {self._name}"
+
+
+class TarSource(Source):
+    """Images in WebDataset shards: tar files in which an image's files share their name's stem.
+
+    A label is the number in a `.cls` file, or the "label" in a `.json` file. Every shard is listed
+    once and opened for every image anew: shuffling is exact, no two processes share a position in
+    a file, and any number of shards can be read.
+
+    Args:
+        paths: The tar files.
+
+    Raises:
+        InputError: If a shard is damaged or unfinished, or an image has no label.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self._paths = [str(path) for path in paths]
+        keys: list[bytes] = []
+        places = array("q")  # shard, offset, size and label, image after image
+        for number, path in enumerate(tqdm(self._paths, desc="list shards", delay=2, leave=False)):
+            with open(path, "rb") as file:  # noqa: PTH123
+                for key, members in _samples(file, path):
+                    images = [suffix for suffix in members if suffix in IMAGE_SUFFIXES]
+                    if images:
+                        keys.append(os.fsencode(key))
+                        label = _tar_label(file, members, f"{key} in {path}")
+                        places.extend((number, *members[images[0]], label))
+        table = np.array(places, dtype=np.int64).reshape(-1, 4)
+        labels = torch.from_numpy(table[:, 3].copy())
+        super().__init__(labels, numbered(labels))
+        self._keys = np.array(keys)
+        self._places = table[:, :3]
+
+    def read(self, index: int) -> bytes:
+        """Return one image file."""
+        shard, offset, size = self._places[index].tolist()
+        with open(self._paths[shard], "rb") as file:  # noqa: PTH123
+            file.seek(offset)
+            encoded = file.read(size)
+        if len(encoded) < size:
+            raise EOFError("the shard became shorter since it was opened")
+        return encoded
+
+    def describe(self, index: int) -> str:
+        """Return the key and the shard of one image."""
+        return f"{os.fsdecode(self._keys[index])} in {self._paths[self._places[index, 0]]}"
+
+
+def _samples(file: BinaryIO, path: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """Yield the key of each sample of a shard, and the offset and size of its files, by suffix."""
+    last, members = "", dict[str, tuple[int, int]]()
+    for member in _members(file, path):
+        parts = TAR_NAME.fullmatch(member.name)
+        if not member.isfile() or parts is None:
+            continue
+        key, suffix = parts[1], parts[2].lower()
+        if key != last:
+            yield last, members
+            last, members = key, {}
+        if suffix in members:
+            raise InputError(f"shard {path} holds {member.name} twice in a row")
+        members[suffix] = (member.offset_data, member.size)
+    yield last, members
+
+
+def _members(file: BinaryIO, path: str) -> Iterator[tarfile.TarInfo]:
+    """Yield what a tar file lists. `tarfile` takes any damage for the end: check that it is one."""
+    end = 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # or it keeps them all
+                end = tar.offset
+                yield member
+    except tarfile.TarError as error:
+        raise InputError(f"shard {path} is damaged, unfinished or packed: {error}") from error
+    file.seek(end)
+    if file.read(TAR_BLOCK) != bytes(TAR_BLOCK):
+        raise InputError(f"shard {path} is damaged or unfinished from byte {end} on")
+
+
+def _tar_label(file: BinaryIO, members: dict[str, tuple[int, int]], where: str) -> int:
+    suffix = next((each for each in ("cls", "json") if each in members), None)
+    if suffix is None:
+        raise InputError(f"{where} has no label; needed: a .cls file, or a .json file with a label")
+    offset, size = members[suffix]
+    file.seek(offset)
+    text = file.read(size)
+    try:
+        return int(text if suffix == "cls" else json.loads(text)["label"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the .{suffix} of {where} holds no class number") from error
+
+
+def find_tars(address: str) -> list[Path]:
+    """Return the tar files that a path, a glob or braces such as `{000..099}` stand for.
 
     Raises:
         InputError: If one is not there, or the address stands for none.
@@ -50,135 +316,53 @@ def find_shards(address: str) -> list[Path]:
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Every name that braces stand for, as a shell would: `{08..10}` and `{train,val}`."""
+    """Yield every name that braces stand for, as in a shell: `{08..10}` and `{train,val}`."""
     braces = re.search(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}", pattern)
     if braces is None:
         yield pattern
         return
-    inside = braces.group(1)
-    choices = _numbers(*run.groups()) if (run := RANGE.fullmatch(inside)) else inside.split(",")
+    choices = braces[1].split(",")
+    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", braces[1]):
+        padded = any(len(end) > 1 and end[0] == "0" for end in ends.groups())
+        width = max(map(len, ends.groups())) if padded else 0
+        first, last = map(int, ends.groups())
+        step = 1 if first <= last else -1
+        choices = [str(number).zfill(width) for number in range(first, last + step, step)]
     for choice in choices:
         yield from expand_braces(pattern[: braces.start()] + choice + pattern[braces.end() :])
 
 
-def _numbers(first: str, last: str) -> list[str]:
-    padded = any(len(end) > 1 and end[0] == "0" for end in (first, last))
-    width = max(len(first), len(last)) if padded else 0
-    step = 1 if int(first) <= int(last) else -1
-    return [str(n).zfill(width) for n in range(int(first), int(last) + step, step)]
+def numbered(labels: Tensor) -> list[str]:
+    """Return class names where there are none: the labels."""
+    return [str(label) for label in range(int(labels.max()) + 1)] if len(labels) else []
 
 
-def open_shards(paths: Sequence[Path]) -> Labelled:
-    """Lists shards; a label is the number in a `.cls` file, or the "label" in a `.json` file.
-
-    Raises:
-        InputError: If a shard is damaged or unfinished, or an image has no label.
-    """
-    keys: list[bytes] = []
-    places = array("q")  # shard, offset, size and label, image after image
-    shards = tqdm(paths, desc="list shards", unit="shard", delay=2, leave=False)
-    for number, path in enumerate(shards):
-        with path.open("rb") as file:
-            for sample, image in _samples(file, path):
-                keys.append(os.fsencode(sample.key))
-                places.extend((number, *image, _label(sample, file, path)))
-    table = np.array(places, dtype=np.int64).reshape(-1, 4)
-    labels = torch.from_numpy(table[:, 3].copy())
-    return Labelled(ShardStore(paths, keys, table[:, :3]), labels, numbered(labels))
+def _find_column(columns: Sequence[str], names: Sequence[str], where: str) -> str:
+    for name in names:
+        if name in columns:
+            return name
+    wanted = " or ".join(repr(name) for name in names)
+    raise InputError(f"{where} has columns {list(columns)}; needed: {wanted}")
 
 
-@dataclass
-class _Sample:
-    """The files in a shard that share a key: where each lies, by suffix."""
-
-    key: str
-    members: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def image(self) -> tuple[int, int] | None:
-        """Offset and size of the first file that is an image."""
-        found = (place for suffix, place in self.members.items() if f".{suffix}" in IMAGE_SUFFIXES)
-        return next(found, None)
+def _as_labels(column: Any, where: str) -> Tensor:
+    """Return the class indices, (N,) int64, of an Arrow column."""
+    if column.null_count or not str(column.type).removeprefix("u").startswith("int"):
+        kind = f"type {column.type}, {column.null_count} of them missing"
+        raise InputError(f"the labels of {where} have {kind}; needed: integers, none missing")
+    return torch.tensor(column.to_pylist(), dtype=torch.int64)  # to_numpy would import pandas
 
 
-class ShardStore(EncodedStore):
-    """Images inside tar files.
-
-    A shard is opened for every image anew: no two processes ever share a position in a file, and
-    any number of shards can be read.
-
-    Args:
-        paths: The tar files.
-        keys: Of the images.
-        places: (N, 3) int64: number of its shard, offset in it and size in bytes of each image.
-    """
-
-    def __init__(self, paths: Sequence[Path], keys: Sequence[bytes], places: np.ndarray) -> None:
-        self._paths = [str(path) for path in paths]
-        self._keys = np.array(keys)
-        self._places = places
-
-    def read(self, index: int) -> bytes:
-        """Returns the bytes of one image file."""
-        shard, offset, size = self._places[index].tolist()
-        try:
-            with open(self._paths[shard], "rb") as file:  # noqa: PTH123
-                file.seek(offset)
-                encoded = file.read(size)
-        except OSError as error:
-            raise broken_image(self.describe(index), error.strerror or str(error)) from error
-        if len(encoded) < size:
-            raise broken_image(self.describe(index), "the shard became shorter since it was opened")
-        return encoded
-
-    def describe(self, index: int) -> str:
-        """The key and the shard of one image."""
-        return f"{os.fsdecode(self._keys[index])} in {self._paths[self._places[index, 0]]}"
-
-
-def _samples(file: BinaryIO, path: Path) -> Iterator[tuple[_Sample, tuple[int, int]]]:
-    """The samples of one shard that have an image, in order, with the image's place."""
-    sample = _Sample("")
-    for member in _members(file, path):
-        parts = NAME.fullmatch(member.name)
-        if not member.isfile() or parts is None:
-            continue
-        key, suffix = parts.group(1), parts.group(2).lower()
-        if key != sample.key:
-            if image := sample.image():
-                yield sample, image
-            sample = _Sample(key)
-        if suffix in sample.members:
-            raise InputError(f"shard {path} holds {member.name} twice in a row")
-        sample.members[suffix] = (member.offset_data, member.size)
-    if image := sample.image():
-        yield sample, image
-
-
-def _members(file: BinaryIO, path: Path) -> Iterator[tarfile.TarInfo]:
-    """What a tar file lists. `tarfile` takes any damage for the end, so the end is checked."""
-    end = 0
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                end = tar.offset
-                yield member
-    except tarfile.TarError as error:
-        raise InputError(f"shard {path} is damaged, unfinished or packed: {error}") from error
-    file.seek(end)
-    if file.read(BLOCK) != bytes(BLOCK):
-        raise InputError(f"shard {path} is damaged or unfinished from byte {end} on")
-
-
-def _label(sample: _Sample, file: BinaryIO, path: Path) -> int:
-    where = f"{sample.key} in {path}"
-    for suffix in ("cls", "json"):
-        if suffix in sample.members:
-            offset, size = sample.members[suffix]
-            file.seek(offset)
-            text = file.read(size)
-            try:
-                return int(text if suffix == "cls" else json.loads(text)["label"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"the .{suffix} of {where} holds no class number") from error
-    raise InputError(f"{where} has no label; needed: a .cls file, or a .json file with a label")
+        arrow: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InputError(f"reading {path} needs pyarrow: pip install 'vonenet[parquet]'") from error
+    try:
+        with arrow.ParquetFile(path, memory_map=True) as file:
+            yield file
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # what pyarrow's errors are
+        raise InputError(f"parquet file {path} cannot be read: {one_line(error)}") from error

@@ -1,28 +1,52 @@
-"""Opens a data set by its address: a folder, shards, a name, or the embedded images."""
+"""Opens data sets by their address: folders, shards, sets of torchvision or the hub, embedded ones.
 
+Folders are listed by torchvision's ImageFolder, sets by name are torchvision's own; `shards` says
+why parquet files and tar shards have readers of their own.
+"""
+
+import os
+from contextlib import nullcontext
+from inspect import signature
 from pathlib import Path
-from typing import Self
+from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+import torchvision
+from filelock import FileLock
+from PIL import Image
+from torchvision.transforms import functional
+from tqdm import tqdm
 
-from vonenet.data import hub, torchvision_sets
-from vonenet.data.dataset import ImageDataset
-from vonenet.data.decoding import as_pixels, centre_crop
+from vonenet.data.dataset import ImageArrays, ImageDataset, Source, size_text
+from vonenet.data.decoding import one_line
 from vonenet.data.embedded import check_channels, load_embedded
-from vonenet.data.folders import read_image_folder, split_folder
-from vonenet.data.hub import open_hub
-from vonenet.data.parquet import open_parquet
-from vonenet.data.shards import find_shards, open_shards
-from vonenet.data.splits import files_of_split
-from vonenet.data.stores import FileStore, ImagesOfStore, Labelled
-from vonenet.data.torchvision_sets import open_torchvision
+from vonenet.data.shards import (
+    ALSO_CALLED,
+    SPLITS,
+    HubSource,
+    ParquetSource,
+    TarSource,
+    choose_split,
+    files_of_split,
+    find_tars,
+    numbered,
+)
 from vonenet.errors import InputError
+
+# Those of torchvision with `train=` or `split=` and one class per image
+TORCHVISION = (
+    "CIFAR10", "CIFAR100", "Country211", "DTD", "FER2013", "FGVCAircraft", "FashionMNIST",
+    "Flowers102", "Food101", "GTSRB", "ImageNet", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet",
+    "PCAM", "Places365", "QMNIST", "RenderedSST2", "STL10", "SVHN", "StanfordCars", "USPS",
+)  # fmt: skip
+SEVERITIES = 5
 
 
 def open_dataset(
     address: str, split: str = "test", *, image_size: int, in_chans: int = 3
 ) -> ImageDataset:
-    """Opens the images at `address`.
+    """Open the images at `address`.
 
     Labels are known at once; images are read when they are asked for.
 
@@ -36,7 +60,8 @@ def open_dataset(
               braces or a glob, `/data/train-{000..099}.tar`, which are one part;
             - "torchvision/NAME", e.g. torchvision/CIFAR10, which is downloaded to VONENET_DATA
               (~/.cache/vonenet/data) if it is not there;
-            - "hub/OWNER/NAME", a set of images of the Hugging Face hub, read by its `datasets`.
+            - "hub/OWNER/NAME" or "hub/OWNER/NAME:CONFIG", a set of images of the Hugging Face hub,
+              read by its `datasets`.
         split: "train" or "test", or what the address calls its parts. Where there is no "test", but
             "val" or "validation", that is taken; the set's name says so.
         image_size: Height and width in pixels. Images of that size are left as they are; others
@@ -49,26 +74,115 @@ def open_dataset(
     if address == "embedded":
         return load_embedded(split, image_size=image_size, in_chans=in_chans)
     check_channels(in_chans)
-    labelled, part = _open(address, split)
-    name = f"{address}{part} {image_size}px"
-    return CroppedImages(labelled, name=name, in_chans=in_chans, image_size=image_size)
-
-
-def _open(address: str, split: str) -> tuple[Labelled, str]:
-    """The images, and what stands for their split behind the address in the set's name."""
+    source: Source
     if address.endswith(".tar"):
-        return open_shards(find_shards(address)), ""
-    if address.startswith(torchvision_sets.PREFIX):
-        labelled, found = open_torchvision(address, split)
-    elif address.startswith(hub.PREFIX):
-        labelled, found = open_hub(address, split)
+        source, part = TarSource(find_tars(address)), ""
+    elif address.startswith("torchvision/"):
+        source, part = _open_torchvision(address, split)
+    elif address.startswith("hub/"):
+        source = HubSource(address, split)
+        part = source.split
     else:
-        labelled, found = _open_folder(address, split)
-    return labelled, f"/{found}"
+        source, part = _open_folder(address, split)
+    name = f"{address}/{part}" if part else address
+    size = (image_size, image_size)
+    return ImageDataset(source, f"{name} {image_size}px", in_chans=in_chans, size=size)
 
 
-def _open_folder(address: str, split: str) -> tuple[Labelled, str]:
-    """The images of a folder, and what their split is called in it."""
+def open_stored_corruption(
+    root: Path | str, corruption: str, severity: int, *, in_chans: int = 3
+) -> ImageDataset:
+    """Open one corruption at one severity of a benchmark as published.
+
+    Its images are at the size that models take, so they are never resized or cropped again.
+
+    Args:
+        root: Folder of ImageNet-C (or Tiny ImageNet-C), `<corruption>/<severity>/<class>/*.JPEG`;
+            or of CIFAR-10-C (or CIFAR-100-C), `<corruption>.npy` and `labels.npy`, the severities
+            one after the other.
+        corruption: The benchmark's own name of it, e.g. "gaussian_noise".
+        severity: 1 to 5.
+        in_chans: 1 (grey) or 3 (RGB).
+
+    Raises:
+        InputError: If the root holds no such set, or one of another shape.
+    """
+    check_channels(in_chans)
+    path = find_stored_corruption(root, corruption, severity)
+    name = f"{root}/{corruption}/{severity}"
+    if path.is_dir():
+        source = FolderSource(path)
+        width, height = source.image(0).size
+        name = f"{name} {size_text(height, width)}"
+        return ImageDataset(source, name, in_chans=in_chans, size=(height, width), crop=False)
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    labels = np.load(path.with_name("labels.npy"), allow_pickle=False).astype(np.int64)
+    fits = images.ndim == 4 and images.shape[3] == 3 and images.dtype == np.uint8
+    if not fits or len(labels) != len(images) or len(images) % SEVERITIES:
+        raise InputError(
+            f"{path} holds {images.dtype} of shape {images.shape} for {len(labels)} labels; "
+            f"needed: uint8, (N, H, W, 3), N a multiple of {SEVERITIES}"
+        )
+    each = len(images) // SEVERITIES
+    part = slice(each * (severity - 1), each * severity)
+    levels = torch.from_numpy(np.array(images[part])).permute(0, 3, 1, 2)
+    levels = functional.rgb_to_grayscale(levels) if in_chans == 1 else levels
+    classes = numbered(torch.from_numpy(labels))
+    name = f"{name} {size_text(*images.shape[1:3])}"
+    return ImageArrays(levels, torch.from_numpy(labels[part]), classes, name)
+
+
+def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> Path:
+    """Return the folder, or the array, that holds a corruption, without opening it.
+
+    Raises:
+        InputError: If the root has neither.
+    """
+    if severity not in range(1, SEVERITIES + 1):
+        raise InputError(f"severity={severity} does not exist; allowed: 1 to {SEVERITIES}")
+    folder, array = Path(root, corruption, str(severity)), Path(root, f"{corruption}.npy")
+    if folder.is_dir():
+        return folder
+    if array.is_file():
+        return array
+    raise InputError(f"{str(root)!r} holds neither {corruption}/{severity}/ nor {corruption}.npy")
+
+
+class FolderSource(Source):
+    """A folder with one folder of images, at any depth, per class, both in sorted order.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        InputError: If there is no class in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        try:
+            folder = torchvision.datasets.ImageFolder(str(root), allow_empty=True)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"folder {root} holds no image; needed: one folder of images per class"
+            ) from error
+        # Folder by folder: "a/b.png" before "a-b/c.png", which as text are the other way round
+        samples = sorted(folder.samples, key=lambda sample: (sample[1], Path(sample[0])))
+        super().__init__(torch.tensor([label for _, label in samples]), folder.classes)
+        # One block of bytes: worker processes share it, which they do not with Python's objects
+        self._paths = np.array([os.fsencode(path) for path, _ in samples])
+
+    def read(self, index: int) -> bytes:
+        """Return one image file."""
+        with open(self._paths[index], "rb") as file:  # noqa: PTH123
+            return file.read()
+
+    def describe(self, index: int) -> str:
+        """Return the path of one image."""
+        return os.fsdecode(self._paths[index])
+
+
+def _open_folder(address: str, split: str) -> tuple[Source, str]:
+    """Open a folder; return its images, and what their split is called in it."""
     folder = Path(address).expanduser()
     if not folder.is_dir():
         raise InputError(
@@ -78,50 +192,104 @@ def _open_folder(address: str, split: str) -> tuple[Labelled, str]:
         )
     if parquet := sorted(folder.rglob("*.parquet")):
         paths, found = files_of_split(parquet, folder, split, address)
-        return open_parquet(paths), found
-    root, found = split_folder(folder, split, address)
+        return ParquetSource(paths), found
+    root, found = folder / split, split
+    if not root.is_dir():  # a class may be called as a split is, but holds no folders
+        parts = [name for name in SPLITS if any(path.is_dir() for path in folder.glob(f"{name}/*"))]
+        found = choose_split(split, parts, address) if parts else split
+        root = folder / found if parts else folder
     shards = sorted(root.glob("*.tar"))
     if shards and not any(path.is_dir() for path in root.iterdir()):
         paths, found = files_of_split(shards, root, found, address)
-        return open_shards(paths), found
-    files, labels, classes = read_image_folder(root)
-    return Labelled(FileStore(files), labels, classes), found
+        return TarSource(paths), found
+    return FolderSource(root), found
 
 
-class CroppedImages(ImagesOfStore):
-    """Images of a store, decoded and cropped when they are asked for.
+class TorchvisionSource(Source):
+    """The images of a torchvision data set, as it decodes them.
 
     Args:
-        labelled: The images, their labels and class names.
-        name: What result rows call the set.
-        in_chans: 1 (grey) or 3 (RGB).
-        image_size: Height = width in pixels.
-        indices: (N,) numbers of the images in the store; all in its order if None.
+        dataset: Gives a Pillow image and a class number for each number.
+        name: What errors call it.
+
+    Raises:
+        InputError: If it does not have one class number for each image.
     """
 
-    def __init__(
-        self,
-        labelled: Labelled,
-        *,
-        name: str,
-        in_chans: int,
-        image_size: int,
-        indices: Tensor | None = None,
-    ) -> None:
-        super().__init__(labelled, name=name, in_chans=in_chans, indices=indices)
-        self.image_size = image_size
+    def __init__(self, dataset: Any, name: str) -> None:
+        self._dataset = dataset
+        self._name = name
+        kept = (getattr(dataset, each, None) for each in ("targets", "labels", "_labels"))
+        labels = next((each for each in kept if each is not None), None)
+        if labels is None and hasattr(dataset, "_samples"):
+            labels = [label for _, label in dataset._samples]
+        if labels is None:
+            shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
+            labels = [dataset[index][1] for index in shown]
+        array = np.asarray(labels)
+        if array.shape != (len(dataset),) or array.dtype.kind not in "iu":
+            raise InputError(f"{name} does not have one class number for each image")
+        numbers = torch.from_numpy(array.astype(np.int64))
+        # ImageNet has several names for a class
+        known = [
+            each[0] if isinstance(each, tuple) else each for each in getattr(dataset, "classes", ())
+        ]
+        super().__init__(numbers, known if len(known) > int(numbers.max()) else numbered(numbers))
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Returns one image, (C, H, W) float32 in [0, 1], and its label."""
-        image = centre_crop(self.whole(index), self.image_size)
-        return as_pixels(image), int(self.labels[index])
+    def read(self, index: int) -> Image.Image:
+        """Return one image in the mode that the set has it in."""
+        image: Image.Image = self._dataset[index][0]
+        return image
 
-    def select(self, indices: Tensor) -> Self:
-        """Returns the images at `indices`, in that order, under the same name."""
-        return type(self)(
-            self.labelled,
-            name=self.name,
-            in_chans=self.in_chans,
-            image_size=self.image_size,
-            indices=self.indices[indices],
-        )
+    def describe(self, index: int) -> str:
+        """Return the number of one image."""
+        return f"number {index} of {self._name}"
+
+
+def data_root() -> Path:
+    """Return where downloaded data lie: VONENET_DATA, or ~/.cache/vonenet/data."""
+    return Path(os.environ.get("VONENET_DATA") or "~/.cache/vonenet/data").expanduser()
+
+
+def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
+    """Open one split of `torchvision/NAME`; return its images, and what it is called there."""
+    name = address.removeprefix("torchvision/")
+    if name not in TORCHVISION:
+        allowed = ", ".join(TORCHVISION)
+        raise InputError(f"no data set {address!r}; allowed: torchvision/NAME of {allowed}")
+    build = getattr(torchvision.datasets, name)
+    if "train" in signature(build).parameters:
+        found = choose_split(split, ("train", "test"), address)
+        dataset = _build(build, address, train=found == "train")
+        return TorchvisionSource(dataset, f"{address}/{found}"), found
+    for found in (split, *ALSO_CALLED.get(split, ())):
+        try:
+            dataset = _build(build, address, split=found)
+        except ValueError as error:
+            if "argument split" not in str(error):
+                raise
+            refusal = one_line(error)
+        else:
+            return TorchvisionSource(dataset, f"{address}/{found}"), found
+    raise InputError(f"no split {split!r} in {address!r}: {refusal}")
+
+
+def _build(build: Any, address: str, **part: Any) -> Any:
+    """Build a torchvision set, after a download if it is not there, by one process at a time."""
+    root = data_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {root}, VONENET_DATA: {error}") from error
+    lock = FileLock(root / f".{address.removeprefix('torchvision/')}.lock")
+    with lock if os.access(root, os.W_OK) else nullcontext():  # what can only be read needs none
+        try:
+            return build(root, **part)
+        except (RuntimeError, OSError) as error:
+            absent = f"{address} is not in {root}: {one_line(error)}"
+        if "download" not in signature(build).parameters:
+            raise InputError(absent)
+        try:
+            return build(root, download=True, **part)
+        except Exception as error:  # of urllib, tarfile, zipfile, gdown...
+            raise InputError(f"{absent}. Its download failed: {one_line(error)}") from error

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset, check_pixels
 from vonenet.data.pixels import inner_model
-from vonenet.data.remembered import RememberedImages
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
 from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
@@ -71,7 +70,7 @@ def evaluate(
     """
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
-    measured = RememberedImages(measured)
+    measured = measured.cached()
     with eval_mode(model):
         check_model(model, measured)
         stochastic = is_stochastic(model, measured, seed)

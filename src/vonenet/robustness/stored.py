@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vonenet.data.stored_corruptions import find_stored_corruption, open_stored_corruption
+from vonenet.data.sources import find_stored_corruption, open_stored_corruption
 from vonenet.errors import InputError
 from vonenet.results import Result, Value
 from vonenet.robustness.conditions import Condition

@@ -16,8 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from vonenet.data.devices import chosen_device
-from vonenet.data.pixels import inner_model
+from vonenet.data.pixels import chosen_device, inner_model
 from vonenet.errors import InputError
 from vonenet.robustness.sampling import MeanResponseModel, two_stages
 

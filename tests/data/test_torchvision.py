@@ -10,8 +10,8 @@ import torchvision
 from filelock import FileLock
 
 from tests.data.pictures import encoded, levels, noise_image, write_folder
-from vonenet.data import BrokenImageError, inspect_data, open_dataset
-from vonenet.data.torchvision_sets import SETS, data_root
+from vonenet.data import BrokenImageError, open_dataset
+from vonenet.data.sources import TORCHVISION, data_root
 from vonenet.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
@@ -130,17 +130,11 @@ def test_a_broken_image_is_named(root: Path) -> None:
         data.whole(0)
 
 
-def test_sets_held_in_memory_can_be_inspected(root: Path) -> None:
-    report = inspect_data("torchvision/FashionMNIST", "train", progress=False)
-    assert (report.kinds, report.formats) == ({"grey": 3}, {"array": 3})
-    assert report.bytes == 3 * 28 * 28
-
-
 def test_where_data_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VONENET_DATA", raising=False)
     assert data_root() == Path.home() / ".cache" / "vonenet" / "data"
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_every_set_listed_is_there(name: str) -> None:
     assert issubclass(getattr(torchvision.datasets, name), torchvision.datasets.VisionDataset)

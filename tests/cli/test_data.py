@@ -1,0 +1,71 @@
+"""What a set holds: every number counted by hand, in lines that fit a terminal."""
+
+from pathlib import Path
+
+import torch
+
+from tests.data.pictures import encoded, noise_image, noise_png, write_folder
+from vonenet.cli.data import inspect_data
+from vonenet.data import ImageArrays, load_embedded, open_dataset
+
+
+def inspected(folder: Path) -> list[str]:
+    return inspect_data(open_dataset(str(folder), "train", image_size=8), progress=False)
+
+
+def test_a_set_of_all_sorts(tmp_path: Path) -> None:
+    """Three classes and an empty one; nine files in several forms, two broken, two repeated."""
+    photo = noise_image(20, 30)
+    files = {
+        "ant/0.jpg": encoded(photo, "JPEG"),
+        "ant/1.png": encoded(photo.convert("L")),
+        "ant/2.png": encoded(photo.convert("RGBA")),
+        "ant/3.jpg": b"",
+        "ant/4.jpg": b"<html>",
+        "bee/0.png": noise_png(5, height=2, width=3),
+        "cow/0.png": noise_png(5, height=2, width=3),
+        "cow/1.png": encoded(photo.convert("P")),
+        "cow/2.png": encoded(noise_image(90, 10)),
+    }
+    write_folder(tmp_path / "train", files)
+    (tmp_path / "train" / "dog").mkdir()
+    assert inspected(tmp_path) == [
+        f"{tmp_path}/train 8px",
+        "9 images, all of them opened",
+        "",
+        "classes   4, with 0 to 5 (median 2) images each",
+        "          1 without an image: dog",
+        "sizes     smallest 3 x 2, median 30 x 20, largest 10 x 90",
+        "modes     RGB 4 (57.1 %), L 1 (14.3 %), RGBA 1 (14.3 %), P 1 (14.3 %)",
+        "formats   PNG 6 (85.7 %), JPEG 1 (14.3 %)",
+        "broken    2 cannot be decoded",
+        "          ant/3.jpg: it is empty",
+        "          ant/4.jpg: it is not an image that Pillow knows",
+        "repeated  1 with the same pixels as one before",
+        "          bee/0.png = cow/0.png, under different labels",
+    ]
+
+
+def test_some_of_many() -> None:
+    text = inspect_data(load_embedded("train", in_chans=1), check_all=False, progress=False)
+    assert "10,000 images, 2,000 of them, spread over the set, opened" in text
+    assert "classes   10, with 1,000 images each" in text
+    assert "modes     L 2,000 (100 %)" in text
+    assert "formats   array 2,000 (100 %)" in text
+
+
+def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path: Path) -> None:
+    name = "a-very-long-class-name/" * 5
+    write_folder(tmp_path, {f"{name}{number:02d}.png": b"" for number in range(33)})
+    lines = inspected(tmp_path)
+    assert max(map(len, lines)) < 100
+    assert sum(line.endswith(".png: it is empty") for line in lines) == 20
+    assert "          ... and 13 more" in lines
+    assert "sizes     unknown" in lines
+
+
+def test_more_than_two_copies() -> None:
+    images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+    text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x"), progress=False)
+    assert "repeated  4 with the same pixels as one before" in text
+    assert "          number 0 of 'x' = number 1 of 'x' = 3 more" in text
