@@ -99,6 +99,29 @@ def test_one_inside_another() -> None:
     assert states() == before
 
 
+def test_a_normal_number_that_waits_is_seen_after_one_that_did_not() -> None:
+    for _ in range(3):
+        np.random.randn()  # noqa: NPY002
+        before = states()
+        with item_seeded(0, 0, 0):
+            draws()
+        assert states() == before
+
+
+def test_another_generator_under_numpy_is_put_back() -> None:
+    mtrand = np.random.mtrand
+    own, other = mtrand.get_bit_generator(), np.random.PCG64(3)
+    with item_seeded(0, 0, 0):
+        expected = draws()
+    try:
+        mtrand.set_bit_generator(other)
+        with item_seeded(0, 0, 0):
+            assert draws() == expected
+        assert mtrand.get_bit_generator() is other
+    finally:
+        mtrand.set_bit_generator(own)
+
+
 @pytest.mark.parametrize(
     "augment",
     [
