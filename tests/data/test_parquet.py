@@ -1,6 +1,7 @@
 """Parquet: read row group by row group, a few kept, every row itself, damage named."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.data.pictures import levels, noise_image, noise_png, write_parquet
 from vonenet.data import BrokenImageError, ImageDataset, open_dataset, shards
 from vonenet.data.shards import ParquetSource
 from vonenet.errors import InputError
+
+CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 
 
 @pytest.fixture
@@ -112,6 +115,17 @@ def test_images_without_a_struct(tmp_path: Path) -> None:
     assert levels(opened(tmp_path).whole(0)) == levels(noise_image(12, 10, 3))
 
 
+def test_class_names_and_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "train-0.parquet"
+    write_parquet(path, [noise_png(0)], [1], names=["cat", "dog"])
+    assert opened(tmp_path).classes == ("cat", "dog")
+    write_parquet(path, [noise_png(0)], [1])
+    assert opened(tmp_path).classes == ("0", "1")
+    write_parquet(path, [noise_png(0)], [1], column="picture")
+    with pytest.raises(InputError, match=r"\['picture', 'label'\]; needed: 'img'"):
+        opened(tmp_path)
+
+
 def test_a_row_without_bytes_is_broken(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-0.parquet", [noise_png(0), None], [0, 0])
     with pytest.raises(BrokenImageError, match=r"in row 1 of .*train-0\.parquet cannot be read: "):
@@ -145,8 +159,17 @@ def test_a_damaged_row_group_is_named(folder: Path) -> None:
         data.whole(0)
 
 
-def test_other_splits_are_taken_and_named(folder: Path) -> None:
-    write_parquet(folder / "data" / "validation-0.parquet", [noise_png(9)], [0])
-    assert open_dataset(str(folder), "test", image_size=8).name == f"{folder}/validation 8px"
-    with pytest.raises(InputError, match="no split 'extra' in .*; there: train, validation"):
-        open_dataset(str(folder), "extra", image_size=8)
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test-00000-of-00001.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"pip install 'vonenet\[parquet\]'"):
+        open_dataset(str(tmp_path), image_size=32)
+
+
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason="shared/data/cifar10 is not on this machine")
+def test_cifar10_as_shared() -> None:
+    pytest.importorskip("pyarrow")
+    data = open_dataset(str(CIFAR10), image_size=32)
+    assert data.labels.bincount().tolist() == [1000] * 10
+    assert data.classes[3] == "cat"
+    assert data[9999][0].shape == (3, 32, 32)

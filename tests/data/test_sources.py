@@ -1,19 +1,15 @@
 """open_dataset: each kind of address, the evaluation crop, and clear refusals."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from tests.data.pictures import encoded, noise_image, noise_png, write_folder, write_parquet
+from tests.data.pictures import noise_image, noise_png, write_folder
 from vonenet.data import open_dataset, open_stored_corruption
 from vonenet.data.decoding import centre_crop
 from vonenet.errors import InputError
-
-CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 
 
 @pytest.fixture
@@ -83,21 +79,6 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(open_dataset("~/set", image_size=32)) == 1
 
 
-def test_image_folder_with_splits(image_folder: Path) -> None:
-    (image_folder / "val" / "bird").mkdir(parents=True)
-    noise_image(20, 20).save(image_folder / "val" / "bird" / "a.png")
-    data = open_dataset(str(image_folder), "val", image_size=20)
-    assert data.classes == ("bird",)
-    assert len(data) == 1
-
-
-def test_subset_keeps_images_and_labels_together(image_folder: Path) -> None:
-    data = open_dataset(str(image_folder), image_size=32)
-    subset = data.subset(2)
-    assert subset.labels.tolist() == [0, 1]
-    assert torch.equal(subset[1][0], data[2][0])
-
-
 @pytest.mark.parametrize(
     ("height", "width", "resized", "box"),
     [
@@ -119,63 +100,6 @@ def test_images_of_the_right_size_are_left_alone() -> None:
     image = noise_image(224, 224)
     assert centre_crop(image, 224) is image
     assert centre_crop(noise_image(224, 230), 224).size == (224, 224)
-
-
-def test_grey_channel(image_folder: Path) -> None:
-    grey, _ = open_dataset(str(image_folder), image_size=32, in_chans=1)[0]
-    assert grey.shape == (1, 32, 32)
-
-
-def test_broken_image_is_named(image_folder: Path) -> None:
-    (image_folder / "cat" / "c.png").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"cat/c\.png cannot be read"):
-        open_dataset(str(image_folder), image_size=32)[0]
-
-
-def write_parts(folder: Path, column: str = "img", names: list[str] | None = None) -> None:
-    """Two files, of 3 rows and of 1, of images 0 to 3."""
-    for part, seeds in enumerate([(0, 1, 2), (3,)]):
-        path = folder / "data" / f"train-0000{part}-of-00002.parquet"
-        images = [encoded(noise_image(32, 32, seed)) for seed in seeds]
-        write_parquet(
-            path, list(images), [1 - seed % 2 for seed in seeds], column=column, names=names
-        )
-
-
-def test_parquet_shards_with_names(tmp_path: Path) -> None:
-    write_parts(tmp_path, names=["cat", "dog"])
-    data = open_dataset(str(tmp_path), "train", image_size=32)
-    assert data.classes == ("cat", "dog")
-    assert data.labels.tolist() == [1, 0, 1, 0]
-    pixels, label = data[3]
-    np.testing.assert_array_equal(
-        (pixels * 255).round().permute(1, 2, 0).numpy(), np.asarray(noise_image(32, 32, seed=3))
-    )
-    assert label == 0
-
-
-def test_parquet_without_names_or_labels(tmp_path: Path) -> None:
-    write_parts(tmp_path, column="image")
-    assert open_dataset(str(tmp_path), "train", image_size=32).classes == ("0", "1")
-    write_parts(tmp_path, column="picture")
-    with pytest.raises(InputError, match=r"\['picture', 'label'\]; needed: 'img'"):
-        open_dataset(str(tmp_path), "train", image_size=32)
-
-
-def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "test-00000-of-00001.parquet").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(InputError, match=r"pip install 'vonenet\[parquet\]'"):
-        open_dataset(str(tmp_path), image_size=32)
-
-
-@pytest.mark.skipif(not CIFAR10.is_dir(), reason="shared/data/cifar10 is not on this machine")
-def test_cifar10_as_shared() -> None:
-    pytest.importorskip("pyarrow")
-    data = open_dataset(str(CIFAR10), image_size=32)
-    assert data.labels.bincount().tolist() == [1000] * 10
-    assert data.classes[3] == "cat"
-    assert data[9999][0].shape == (3, 32, 32)
 
 
 def test_embedded_address() -> None:
@@ -222,14 +146,6 @@ def test_folders_are_read_without_resizing(imagenet_c: Path) -> None:
     assert label == 1
     grey = open_stored_corruption(imagenet_c, "fog", 3, in_chans=1)
     assert grey[0][0].shape == (1, 40, 40)
-
-
-def test_subsets_of_folders_keep_name_and_labels(imagenet_c: Path) -> None:
-    data = open_stored_corruption(imagenet_c, "fog", 3)
-    subset = data.subset(2)
-    assert subset.name == data.name
-    assert subset.labels.tolist() == [0, 1]
-    assert torch.equal(subset[1][0], data[1][0])
 
 
 def test_images_of_another_size_are_refused_not_resized(imagenet_c: Path) -> None:

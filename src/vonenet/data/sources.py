@@ -166,7 +166,10 @@ class FolderSource(Source):
                 f"folder {root} holds no image; needed: one folder of images per class"
             ) from error
         # Folder by folder: "a/b.png" before "a-b/c.png", which as text are the other way round
-        samples = sorted(folder.samples, key=lambda sample: (sample[1], Path(sample[0])))
+        samples = sorted(
+            folder.samples,
+            key=lambda sample: (sample[1], sample[0].split(os.sep)),  # noqa: PTH206  # are many
+        )
         super().__init__(torch.tensor([label for _, label in samples]), folder.classes)
         # One block of bytes: worker processes share it, which they do not with Python's objects
         self._paths = np.array([os.fsencode(path) for path, _ in samples])
