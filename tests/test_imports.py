@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "vonenet"
-LEAVES = {"errors", "files", "_timm_hook"}  # anyone may import these
+LEAVES = {"errors", "files"}  # anyone may import these
 ALLOWED = {
     "errors": set(),
     "files": set(),
     "memory": set(),
-    "_timm_hook": {"zoo"},  # when timm is imported, not before
     "v1": {"memory"},
     "backbones": set(),
     "results": set(),

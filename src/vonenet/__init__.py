@@ -1,13 +1,13 @@
 """VOneNets: neural networks with a fixed model of primary visual cortex as their first stage.
 
 Everything below is imported when it is first used, so that `import vonenet` costs nothing and the
-command's help appears at once.
+command's help appears at once. `timm.create_model` knows our models if timm was imported before
+vonenet, or once a name of `vonenet.zoo` was used, or after `vonenet.register_timm_models()`.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from vonenet._timm_hook import register_with_timm
 
 if TYPE_CHECKING:
     from vonenet.errors import (
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vonenet.v1.parameters import GaborParameters, draw_parameters
     from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
     from vonenet.zoo.registry import create_base_model, create_model, get_model, list_models
+    from vonenet.zoo.timm_entrypoints import register_timm_models
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOME = {
     "vonenet.v1.parameters": ["GaborParameters", "draw_parameters"],
     "vonenet.zoo.checkpoints": ["load_checkpoint", "save_checkpoint"],
     "vonenet.zoo.registry": ["create_base_model", "create_model", "get_model", "list_models"],
+    "vonenet.zoo.timm_entrypoints": ["register_timm_models"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -68,6 +70,7 @@ __all__ = [
     "load_checkpoint",
     "no_noise",
     "noise_generator",
+    "register_timm_models",
     "save_checkpoint",
 ]
 
@@ -84,4 +87,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-register_with_timm()
+if "timm" in sys.modules:
+    import_module("vonenet.zoo")

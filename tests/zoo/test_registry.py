@@ -100,11 +100,19 @@ def test_no_classes_are_refused():
         vonenet.create_model("voneresnet18", num_classes=0)
 
 
-@pytest.mark.parametrize("order", ["import vonenet, timm", "import timm, vonenet"])
-def test_either_import_comes_first(order):
-    code = f"{order}; print(timm.is_model('voneresnet50'), timm.is_model('resnet18'))"
+@pytest.mark.parametrize(
+    "order", ["import timm, vonenet", "import vonenet, timm; vonenet.register_timm_models()"]
+)
+def test_timm_knows_our_models(order):
+    """And Python's import machinery stays as it was."""
+    code = f"""
+import sys
+finders = list(sys.meta_path)
+{order}
+print(timm.is_model("voneresnet50"), timm.is_model("resnet18"), sys.meta_path == finders)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True"]
+    assert done.stdout.split() == ["True", "True", "True"]
 
 
 def test_importing_is_silent_and_light():

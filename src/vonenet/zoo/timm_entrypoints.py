@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from timm.models import register_model
+from timm.models import is_model, register_model
 
 NAMES = (
     "voneresnet18",
@@ -23,6 +23,14 @@ NAMES = (
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
+def register_timm_models() -> None:
+    """Make our named models known to `timm.create_model`; done once, however often it is called."""
+    for name in NAMES:
+        if not is_model(name):
+            # timm lists what it registers among the public names of its function's module
+            globals()[name] = register_model(_entrypoint(name))
+
+
 def _entrypoint(name: str) -> Callable[..., Any]:
     def build(pretrained: bool = False, **settings: Any) -> Any:
         from vonenet.zoo.registry import create_model
@@ -34,7 +42,3 @@ def _entrypoint(name: str) -> Callable[..., Any]:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"VOneNet {name}, as `vonenet.create_model` builds it."
     return build
-
-
-for _name in NAMES:
-    globals()[_name] = register_model(_entrypoint(_name))
