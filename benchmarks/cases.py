@@ -20,6 +20,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.attacks import Budget, attacks
@@ -31,8 +32,8 @@ from vonenet.model import VOneNet
 from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, ready
 from vonenet.training import TrainingRecipe, train
 from vonenet.training.augment import TrainingImages
-from vonenet.training.batches import Remaining, plan_batches, training_loader
-from vonenet.training.recipe import AugmentationRecipe, OptimizationRecipe
+from vonenet.training.config import AugmentationRecipe, OptimizationRecipe
+from vonenet.training.distributed import micro_batch_sampler
 
 OURS, PUBLISHED, NO_SUBNORMALS = "ours", "published", "published, no subnormals"
 TORCHVISION, CHANNELS_LAST = "torchvision", "torchvision, channels last"
@@ -275,14 +276,14 @@ def decoding(size: Size) -> Work:
     data = open_dataset(folder.name, "train", image_size=size.image_px)
     images = TrainingImages(data, AugmentationRecipe(), size.image_px, seed=0)
     recipe = OptimizationRecipe(epochs=1, batch_size=size.batch)
-    remaining = Remaining(plan_batches(size.batch, recipe, 0, 1), 0, 0)
+    batches = micro_batch_sampler(size.batch, recipe, 0, 1)
 
     def decode() -> object:
         assert folder
         files = [io.BytesIO(path.read_bytes()) for path in paths]
         return [np.asarray(Image.open(file).convert("RGB")) for file in files]
 
-    load: Call = lambda: list(training_loader(images, remaining, 0, pinned=False))  # noqa: E731
+    load: Call = lambda: list(DataLoader(images, batch_sampler=batches))  # noqa: E731
     return Work({OURS: load, BARE_DECODING: decode})
 
 

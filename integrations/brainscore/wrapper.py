@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vonenet import VOneNet
 from vonenet.data.seeding import seeded
-from vonenet.training.seeds import seed_at
+from vonenet.data.seeding import seed_at
 
 from .layers import split_step
 

@@ -16,7 +16,7 @@ from vonenet.cli.training import build_model, exporter, open_parts, run_training
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError
 from vonenet.training import TrainingRecipe, train
-from vonenet.training.recipe import DataRecipe, ModelRecipe, OptimizationRecipe
+from vonenet.training.config import DataRecipe, ModelRecipe, OptimizationRecipe
 from vonenet.zoo.loading import load_model
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -171,9 +171,9 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[optimization]\nepochs = 0", "optimization.epochs=0 is impossible; allowed: 1 or more"),
+        ("[optimization]\nepochs = 0", "optimization.epochs=0 is impossible; allowed: greater than or equal to 1"),
         ("[optimization]\nlr = 1.0", "[optimization] has no field 'lr'"),
-        ("[optimization]\nschedule = 'slow'", "allowed: 'step', 'cosine', 'onecycle', 'constant'"),
+        ("[optimization]\nschedule = 'slow'", "allowed: 'step', 'cosine', 'onecycle' or 'constant'"),
         ("[model]\nname = 'voneresnet51'", "unknown model 'voneresnet51'"),
         ("epochs = 3", "no table [epochs]"),
         ("[optimization", "cannot be read"),
@@ -192,7 +192,7 @@ def test_a_field_overridden_with_an_impossible_value_gets_one_line(folder, tmp_p
     out = tmp_path / "run"
     words = ["--data", folder, "--out", out, "--learning-rate", "-1"]
     assert command(RECIPES[0].with_name("demo.toml"), *words) == 1
-    message = "vonenet: optimization.learning_rate=-1.0 is impossible; allowed: above 0\n"
+    message = "vonenet: optimization.learning_rate=-1.0 is impossible; allowed: greater than 0\n"
     assert capsys.readouterr().err == message
     assert not out.exists()
 

@@ -8,9 +8,8 @@ import vonenet
 from vonenet.data import PixelModel
 from vonenet.robustness import pgd
 from vonenet.robustness.losses import cross_entropy
-from vonenet.training.adversarial import attacked
-from vonenet.training.processes import network_of
-from vonenet.training.recipe import AdversarialRecipe
+from vonenet.training.augment import attacked
+from vonenet.training.config import AdversarialRecipe
 
 LENGTHS = {
     "linf": lambda change: change.abs().amax(dim=(1, 2, 3)),
@@ -94,7 +93,6 @@ def test_of_soft_labels_the_largest_is_attacked(network, images):
 
 
 def test_all_draws_of_a_trained_network_share_one_pass_of_v1(network, images, monkeypatch):
-    """What a sharded network is asked through; the attack is that of the model itself."""
     recipe = AdversarialRecipe(epsilon=8 / 255, steps=2, gradient_samples=3)
     torch.manual_seed(4)
     expected = attacked(network, *images, recipe)
@@ -103,7 +101,7 @@ def test_all_draws_of_a_trained_network_share_one_pass_of_v1(network, images, mo
     original = block.mean_response
     monkeypatch.setattr(block, "mean_response", lambda x: passes.append(1) or original(x))
     torch.manual_seed(4)
-    assert torch.equal(attacked(network_of(network), *images, recipe), expected)
+    assert torch.equal(attacked(network, *images, recipe), expected)
     assert len(passes) == recipe.steps
 
 

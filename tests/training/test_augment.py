@@ -17,7 +17,7 @@ from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness import CORRUPTIONS, corrupt
 from vonenet.training.augment import TrainingImages
-from vonenet.training.recipe import AugmentationRecipe
+from vonenet.training.config import AugmentationRecipe
 
 PLAIN = {"crop": "centre", "horizontal_flip": False}
 ALL = AugmentationRecipe(

@@ -6,8 +6,8 @@ import torch
 from timm.data.mixup import Mixup
 
 from vonenet.data.seeding import item_seeded
-from vonenet.training.mixing import mixed
-from vonenet.training.recipe import AugmentationRecipe
+from vonenet.training.augment import mixed
+from vonenet.training.config import AugmentationRecipe
 
 CLASSES = 7
 

@@ -27,9 +27,8 @@ from tests.training.toys import (
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError, Preempted, VOneNetWarning
 from vonenet.training import TrainingLog, train
-from vonenet.training.loop import LAG
-from vonenet.training.recipe import AugmentationRecipe
-from vonenet.training.validation import Validation
+from vonenet.training.config import AugmentationRecipe
+from vonenet.training.trainer import Trainer
 
 RECIPE = toy_recipe(
     batch_size=20,
@@ -78,8 +77,8 @@ def uninterrupted(images: ImageArrays, out: Path, recipe=RECIPE) -> tuple[Any, T
 def test_every_optimizer_goes_on_to_the_bit(
     images: ImageArrays, tmp_path: Path, optimizer: str
 ) -> None:
-    descent = dataclasses.replace(RECIPE.optimization, optimizer=optimizer, learning_rate=0.01)
-    recipe = dataclasses.replace(RECIPE, optimization=descent)
+    settings = dataclasses.replace(RECIPE.optimization, optimizer=optimizer, learning_rate=0.01)
+    recipe = dataclasses.replace(RECIPE, optimization=settings)
     expected, log = uninterrupted(images, tmp_path / "whole", recipe)
     for asked in (70, 130, 30):  # in epoch 1, over its end, in epoch 2
         with pytest.raises(CutError):
@@ -156,13 +155,13 @@ def test_best_is_the_best_validation(
 ) -> None:
     measured = []
 
-    def accuracy(self: Validation, model: nn.Module, epoch: int, stopped: object) -> float:
+    def validate(trainer: Trainer, model: nn.Module) -> float:
         measured.append(weights(model))
-        return (0.2, 0.5, 0.5, 0.4)[epoch]
+        return (0.2, 0.5, 0.5, 0.4)[trainer.state.epoch]
 
-    monkeypatch.setattr(Validation, "accuracy", accuracy)
-    descent = dataclasses.replace(RECIPE.optimization, epochs=4)
-    uninterrupted(images, tmp_path, dataclasses.replace(RECIPE, optimization=descent))
+    monkeypatch.setattr(Trainer, "validate", validate)
+    settings = dataclasses.replace(RECIPE.optimization, epochs=4)
+    uninterrupted(images, tmp_path, dataclasses.replace(RECIPE, optimization=settings))
     best = load_file(tmp_path / "best.safetensors")
     assert [all(torch.equal(best[key], each[key]) for key in best) for each in measured] == [
         False,
@@ -239,7 +238,7 @@ def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(
 
 def test_a_checkpoint_cut_in_half(images: ImageArrays, tmp_path: Path) -> None:
     expected, log = uninterrupted(images, tmp_path)
-    state = tmp_path / "last" / "state.safetensors"
+    state = tmp_path / "last" / "state.pt"
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     model = toy_model()
     with pytest.warns(VOneNetWarning, match=r"damaged.*goes on from .*previous"):
@@ -285,31 +284,11 @@ def test_a_signal_finishes_the_step_and_saves(
             out=tmp_path / "cut", progress=False,
         )  # fmt: skip
     assert handlers() == before
-    position = json.loads((tmp_path / "cut" / "last" / "position.json").read_text())["position"]
-    assert (position["epoch"], position["step"]) == (0, 4)
+    state = json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["state"]
+    assert (state["epoch"], state["step"]) == (0, 4)
     model = toy_model()
     train(model, images, RECIPE, validation=images, out=tmp_path / "cut", progress=False)
     assert same_weights(model, expected)
-
-
-def test_numbers_may_come_a_step_late(
-    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a GPU: nothing is lost of what is under way when a run is stopped."""
-    expected, log = uninterrupted(images, tmp_path / "whole")
-    monkeypatch.setitem(LAG, "cpu", 1)
-    with pytest.raises(Preempted, match="at step 5 of epoch 1"):
-        train(
-            toy_model(),
-            signalling(images, signal.SIGTERM, 65),
-            RECIPE,
-            out=tmp_path / "cut",
-            progress=False,
-        )
-    model = toy_model()
-    found = train(model, images, RECIPE, validation=images, out=tmp_path / "cut", progress=False)
-    assert same_weights(model, expected)
-    assert numbers(found) == numbers(log)
 
 
 def test_a_signal_during_validation(images: ImageArrays, tmp_path: Path) -> None:

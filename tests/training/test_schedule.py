@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from vonenet.training.recipe import OptimizationRecipe
-from vonenet.training.schedule import learning_rate_at
+from vonenet.training.config import OptimizationRecipe
+from vonenet.training.optim import learning_rate_at
 
 STEPS = 50  # an epoch
 RECIPE = OptimizationRecipe(epochs=10, learning_rate=0.2, step_epochs=2)

@@ -3,12 +3,12 @@
 import copy
 import dataclasses
 import math
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from tests.training.toys import (
@@ -22,7 +22,9 @@ from tests.training.toys import (
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError, VOneNetError
 from vonenet.training import train
-from vonenet.training.recipe import AdversarialRecipe, AugmentationRecipe
+from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
+from vonenet.training.distributed import process_group
+from vonenet.training.trainer import Signals, Trainer
 from vonenet.v1.noise import Noise
 
 
@@ -81,24 +83,12 @@ def test_workers_change_nothing(images: ImageArrays) -> None:
     assert same_weights(*models)
 
 
-def test_accelerates_own_state_comes_back(images: ImageArrays) -> None:
-    """Trainings in one process, and the caller's own Accelerator, do not disturb each other."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    mine = Accelerator(cpu=True, mixed_precision="bf16")
-    for precision in ("float32", "bfloat16"):
-        train(toy_model(), images, toy_recipe(epochs=1, precision=precision), progress=False)
-    assert mine.mixed_precision == "bf16"
-    assert AcceleratorState().mixed_precision == "bf16"
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 def test_a_model_can_be_trained_again(images: ImageArrays) -> None:
     model = toy_model()
     for precision in ("bfloat16", "float32"):
         before = weights(model)
         train(model, images, toy_recipe(epochs=1, precision=precision), progress=False)
         assert not torch.equal(before["model.5.weight"], model.model[5].weight)
-    assert "forward" not in vars(model)
     assert model(torch.rand(2, 1, 28, 28)).dtype == torch.float32
 
 
@@ -324,6 +314,57 @@ def test_channels_last_reaches_the_network() -> None:
     assert network[1].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator]
 
 
+# --- validation ----------------------------------------------------------------------------------
+
+
+def accuracy(model: nn.Module, images: ImageArrays, epoch: int = 0, **settings: Any) -> float:
+    """Accuracy after an epoch, as training measures it."""
+    with process_group("cpu") as group, torch.random.fork_rng():
+        trainer = Trainer(model, images, toy_recipe(**settings), group, Signals(), images)
+        trainer.state.epoch = epoch
+        found = trainer.validate(model.eval())
+    assert found is not None
+    return found
+
+
+def test_noise_depends_on_the_epoch_and_nothing_else() -> None:
+    images, model = toy_images(150), toy_model(noise=3.0)
+    found = accuracy(model, images)
+    torch.manual_seed(99)
+    assert accuracy(model, images) == found
+    assert len({accuracy(model, images, epoch) for epoch in range(6)}) > 1
+    assert len({accuracy(model, images, seed=seed) for seed in range(6)}) > 1
+
+
+def test_decisions_are_averaged_over_draws() -> None:
+    class Coin(nn.Module):
+        """Right by 0.6 on average, by a coin on any draw."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            right = torch.rand(len(pixels)) < 0.6
+            return 4.0 * torch.stack([right, ~right], dim=1)
+
+    images = ImageArrays(torch.zeros(200, 1, 2, 2), torch.zeros(200), ("a", "b"), "zeros")
+    once, often = (accuracy(Coin(), images, decision_samples=n) for n in (1, 101))
+    assert once == pytest.approx(0.6, abs=0.12)
+    assert often > 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"), [({"micro_batch_size": 8}, 8), ({"batch_size": 300}, 256)]
+)
+def test_validation_batches_are_micro_batches_and_never_big(settings: Any, size: int) -> None:
+    """A training step may have taken all of the memory."""
+    images = toy_images(300)
+    with process_group("cpu") as group:
+        trainer = Trainer(toy_model(), images, toy_recipe(**settings), group, Signals(), images)
+    assert len(next(iter(trainer.validation_loader))[1]) == size
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -341,7 +382,7 @@ def test_nothing_to_train_is_refused(images: ImageArrays) -> None:
 
 
 @pytest.mark.parametrize(
-    ("descent", "message"),
+    ("settings", "message"),
     [
         ({"optimizer": "adamx"}, r"optimizer='adamx' is unknown; near it: .*adam"),
         ({"optimizer": "nesterov", "momentum": 0.0}, r"'nesterov' cannot be made .*momentum"),
@@ -350,11 +391,11 @@ def test_nothing_to_train_is_refused(images: ImageArrays) -> None:
     ],
 )
 def test_recipes_that_cannot_be_followed(
-    images: ImageArrays, descent: dict[str, object], message: str, tmp_path: Path
+    images: ImageArrays, settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     """... leave no recipe behind that would bar the way of a better one."""
     with pytest.raises(InputError, match=message):
-        train(toy_model(), images, toy_recipe(**descent), out=tmp_path / "run", progress=False)
+        train(toy_model(), images, toy_recipe(**settings), out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -368,5 +409,5 @@ def test_devices_and_trackers_that_are_not_there(
     refused("device must be auto", device="tpu")
     refused("needed: out", trackers=["tensorboard"])
     refused("'mlflow' is unknown; allowed: tensorboard, wandb", trackers=["mlflow"], out=tmp_path)
-    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    monkeypatch.setitem(sys.modules, "wandb", None)
     refused("not installed: pip install wandb", trackers=["wandb"], out=tmp_path)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.training import TrainingRecipe
-from vonenet.training.recipe import (
+from vonenet.training.config import (
     AdversarialRecipe,
     AugmentationRecipe,
     DataRecipe,
@@ -35,7 +35,9 @@ def toy_model(noise: float = 0.0) -> PixelModel:
     return PixelModel(nn.Sequential(*layers), 0.5, 0.5)
 
 
-DESCENT = OptimizationRecipe(epochs=2, batch_size=32, learning_rate=0.05, schedule="cosine", seed=5)
+OPTIMIZATION = OptimizationRecipe(
+    epochs=2, batch_size=32, learning_rate=0.05, schedule="cosine", seed=5
+)
 AUGMENTATION = AugmentationRecipe(crop="shift", shift_px=1)
 
 
@@ -45,11 +47,11 @@ def toy_recipe(
     workers: int = 0,
     augmentation: AugmentationRecipe = AUGMENTATION,
     adversarial: AdversarialRecipe | None = None,
-    **descent: Any,
+    **optimization: Any,
 ) -> TrainingRecipe:
     return TrainingRecipe(
         data=DataRecipe(image_size=image_size, in_chans=1, workers=workers),
-        optimization=dataclasses.replace(DESCENT, **descent),
+        optimization=dataclasses.replace(OPTIMIZATION, **optimization),
         augmentation=augmentation,
         adversarial=adversarial or AdversarialRecipe(),
     )

@@ -15,7 +15,7 @@ from vonenet import create_model
 from vonenet.data import ImageArrays, PixelModel
 from vonenet.errors import VOneNetError
 from vonenet.training import train
-from vonenet.training.recipe import AdversarialRecipe, AugmentationRecipe
+from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
 RECIPE = toy_recipe(
     epochs=3,
@@ -44,7 +44,6 @@ def main(words: Sequence[str] | None = None) -> int:
     """Returns 3 and says why if the training was refused or stopped."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shard", action="store_true")
     parser.add_argument("--attacked", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--endless", action="store_true")
@@ -62,8 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
         RECIPE, data=dataclasses.replace(RECIPE.data, workers=chosen.workers)
     )
     if chosen.endless:
-        descent = dataclasses.replace(recipe.optimization, epochs=10_000)
-        recipe = dataclasses.replace(recipe, optimization=descent)
+        endless = dataclasses.replace(recipe.optimization, epochs=10_000)
+        recipe = dataclasses.replace(recipe, optimization=endless)
     if chosen.attacked:
         recipe = dataclasses.replace(recipe, adversarial=ATTACK)
     try:
@@ -73,7 +72,6 @@ def main(words: Sequence[str] | None = None) -> int:
             recipe,
             validation=validation,
             out=chosen.out,
-            shard=chosen.shard,
             progress=False,
             device="cpu",
         )

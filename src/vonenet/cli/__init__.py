@@ -66,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"vonenet {version('vonenet')}")
         return
     try:
-        commands = COMMANDS
         if arguments[:1] == ["train"]:
-            from vonenet.cli.train import train_command
+            from vonenet.cli import train
 
-            commands = COMMANDS | {"train": train_command(arguments[1:])}
+            train.main(arguments[1:])
+            return
         command: Command | None = tyro.extras.subcommand_cli_from_dict(
-            commands,
+            COMMANDS,
             prog="vonenet",
             description="Neural networks with a fixed model of primary visual cortex in front.",
             args=arguments,

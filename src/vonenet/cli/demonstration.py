@@ -25,7 +25,7 @@ from vonenet.report.summary import by_model, summarise, text_table
 from vonenet.results import Result
 from vonenet.robustness import Attack, Clean, Condition, Corruption, evaluate
 from vonenet.training import TrainingRecipe, train
-from vonenet.training.recipe import AugmentationRecipe, DataRecipe, OptimizationRecipe
+from vonenet.training.config import AugmentationRecipe, DataRecipe, OptimizationRecipe
 from vonenet.v1.noise import fixed_noise
 
 BASE, VONE = "base", "VOneNet"

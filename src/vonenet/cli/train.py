@@ -3,117 +3,108 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from vonenet.errors import InputError
+from vonenet.results import MODEL
 from vonenet.training import TrainingLog, TrainingRecipe
-from vonenet.training.recipe import (
-    AdversarialRecipe,
-    AugmentationRecipe,
-    DataRecipe,
-    ModelRecipe,
-    OptimizationRecipe,
-)
 
 SUFFIX = ".toml"
-Recipe = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-# The tables of a recipe, whose fields are options; the recipe is made, and checked, of them later
-Model = Annotated[ModelRecipe, tyro.conf.OmitArgPrefixes]
-Data = Annotated[DataRecipe, tyro.conf.OmitArgPrefixes]
-Optimization = Annotated[OptimizationRecipe, tyro.conf.OmitArgPrefixes]
-Augmentation = Annotated[AugmentationRecipe, tyro.conf.OmitArgPrefixes]
-Adversarial = Annotated[AdversarialRecipe, tyro.conf.OmitArgPrefixes]
+
+registry = tyro.constructors.ConstructorRegistry()
 
 
-def train_command(arguments: Sequence[str]) -> Callable[..., None]:
-    """The command for these arguments, whose defaults are those of the recipe among them.
+@registry.struct_rule
+def _unchecked(info: tyro.constructors.StructTypeInfo) -> Any:
+    """Show the fields of a recipe's table as options, and leave all checks to `from_tables`."""
+    fields = getattr(info.type, "__pydantic_fields__", None)
+    if fields is None:
+        return None
+    specs = tuple(
+        tyro.constructors.StructFieldSpec(
+            name=name,
+            type=field.annotation,
+            default=getattr(info.default, name),
+            helptext=field.description,
+        )
+        for name, field in fields.items()
+    )
+    return tyro.constructors.StructConstructorSpec(instantiate=dict, fields=specs)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command; the defaults of its options are those of the recipe among the arguments.
 
     Raises:
-        InputError: the recipe cannot be read.
+        InputError: The recipe cannot be read, or something cannot be used.
+        Preempted: After SIGTERM.
     """
     recipes = [argument for argument in arguments if argument.endswith(SUFFIX)]
     defaults = TrainingRecipe.read(recipes[0]) if recipes else TrainingRecipe()
 
     def train(
-        path: Recipe,
+        path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
         data: str,
         out: Path | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        shard: bool = False,
         track: tuple[Literal["tensorboard", "wandb"], ...] = (),
         checkpoint_minutes: float = 10.0,
-        model: Model = defaults.model,
-        images: Data = defaults.data,
-        optimization: Optimization = defaults.optimization,
-        augmentation: Augmentation = defaults.augmentation,
-        adversarial: Adversarial = defaults.adversarial,
+        recipe: Annotated[TrainingRecipe, tyro.conf.OmitArgPrefixes] = defaults,
     ) -> None:
         """Train a network by a recipe; started again, go on where it was stopped.
 
-        Under torchrun or accelerate launch the processes share each batch. A run that is told to
-        stop (SIGTERM) saves and exits with status 75: run it again.
+        Under torchrun the processes share each batch. A run that is told to stop (SIGTERM) saves
+        and exits with status 75: run it again.
 
         Args:
             path: a TOML file; recipes/ has some.
             data: where the images are, as for `vonenet data inspect`.
             out: folder of the run; runs/ and the recipe's name if not given.
             device: where to compute; auto takes a GPU if there is one.
-            shard: share weights and optimizer memory out among the processes (FSDP2).
             track: also tell TensorBoard or Weights & Biases.
             checkpoint_minutes: minutes between checkpoints within an epoch; there is one after
                 each epoch.
-            model: The network. Like all that follows, these override what the recipe says.
-            images: The images.
-            optimization: The descent.
-            augmentation: What is done to training images.
-            adversarial: Whether and how training images are attacked.
+            recipe: Fields of the recipe.
         """
         from vonenet.cli.training import run_training
 
         if not recipes or str(path) != recipes[0]:
             raise InputError(f"recipe {path} must be a {SUFFIX} file")
-        recipe = TrainingRecipe(
-            model=model,
-            data=images,
-            optimization=optimization,
-            augmentation=augmentation,
-            adversarial=adversarial,
-        )
         folder = out or Path("runs", path.stem)
         log = run_training(
-            recipe,
+            TrainingRecipe.from_tables(recipe),  # type: ignore[arg-type]  # by `_unchecked`
             data,
             folder,
             trackers=track,
             checkpoint_minutes=checkpoint_minutes,
             device=device,
-            shard=shard,
         )
-        if os.environ.get("RANK", "0") == "0":  # set by torchrun and accelerate launch
+        if os.environ.get("RANK", "0") == "0":  # set by torchrun
             print(finished_text(log, folder))
 
-    return train
+    tyro.cli(train, prog="vonenet train", args=arguments, registry=registry)
 
 
 def finished_text(log: TrainingLog, folder: Path) -> str:
-    """What a finished training says at its end."""
-    last = log.epochs[-1]
-    lines = [f"{len(log.epochs)} epochs: training loss {last.loss:.3f}"]
+    """Return what a finished training says at its end."""
+    lines = [f"{len(log.epochs)} epochs: training loss {log.epochs[-1].loss:.3f}"]
     accuracies = {each.epoch: each.validation_accuracy for each in log.epochs}
-    known = {epoch: value for epoch, value in accuracies.items() if value is not None}
+    known = {epoch: 100 * value for epoch, value in accuracies.items() if value is not None}
     if known:
         best = max(known, key=lambda epoch: known[epoch])
         lines[0] += (
-            f", validation accuracy {100 * known[max(known)]:.1f} % at the end, "
-            f"{100 * known[best]:.1f} % at best (epoch {best})"
+            f", validation accuracy {known[max(known)]:.1f} % at the end, "
+            f"{known[best]:.1f} % at best (epoch {best})"
         )
-    lines += [
-        f"weights: {folder / 'model.safetensors'}",
-        f"next: vonenet evaluate {folder} --data ADDRESS",
-        f"curves: vonenet report {folder}",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *lines,
+            f"weights: {folder / MODEL}",
+            f"next: vonenet evaluate {folder} --data ADDRESS",
+            f"curves: vonenet report {folder}",
+        ]
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -24,8 +24,6 @@ from vonenet.zoo.registry import create_base_model, create_model
 # Whose published weights bring the normalisation that they were trained with
 PUBLISHED_BY = ("timm", "torchvision")
 
-Export: TypeAlias = Callable[[nn.Module, Path], object]
-
 
 def run_training(
     recipe: TrainingRecipe,
@@ -35,30 +33,24 @@ def run_training(
     trackers: Sequence[str] = (),
     checkpoint_minutes: float = 10.0,
     device: str = "auto",
-    shard: bool = False,
     progress: bool = True,
 ) -> TrainingLog:
     """Train what a recipe says on the images of an address, into a folder; or go on there.
 
     Args:
-        recipe: network, data, descent.
-        address: where the images are (see `vonenet.data.open_dataset`).
-        out: folder of the run (see `vonenet.training.run_folder`).
+        recipe: Network, data, optimization.
+        address: Where the images are (see `vonenet.data.open_dataset`).
+        out: Folder of the run (see `vonenet.training.run`).
         trackers: "tensorboard", "wandb".
-        checkpoint_minutes: minutes between checkpoints within an epoch.
+        checkpoint_minutes: Minutes between checkpoints within an epoch.
         device: "auto", "cpu" or "cuda".
-        shard: share weights and optimizer memory out among processes.
-        progress: show progress bars.
+        progress: Show progress bars.
 
     Raises:
-        InputError: something in the recipe or at the address cannot be used.
-        Preempted: after SIGTERM; the same call goes on.
+        InputError: Something in the recipe or at the address cannot be used.
+        Preempted: After SIGTERM; the same call goes on.
     """
-    training, validation = open_parts(recipe, address)
-    if recipe.data.broken == "skip":
-        training, validation = (_readable(part, progress) for part in (training, validation))
-    training = _limited(training, recipe.data.limit)
-    validation = _limited(validation, recipe.data.validation_limit)
+    training, validation = open_parts(recipe, address, progress)
     return train(
         build_model(recipe, len(training.classes)),
         training,
@@ -71,43 +63,37 @@ def run_training(
         trackers=trackers,
         checkpoint_minutes=checkpoint_minutes,
         device=device,
-        shard=shard,
     )
 
 
-def open_parts(recipe: TrainingRecipe, address: str) -> tuple[ImageDataset, ImageDataset]:
-    """The images to train on and those to measure on.
+def open_parts(
+    recipe: TrainingRecipe, address: str, progress: bool = False
+) -> tuple[ImageDataset, ImageDataset]:
+    """Return the images to train on and those to measure on, as many as the recipe says.
 
     Raises:
-        InputError: there are none, the parts are one and the same, or their classes differ.
+        InputError: There are none, the parts are one and the same, or their classes differ.
     """
     data = recipe.data
     shape = {"image_size": data.image_size, "in_chans": data.in_chans}
     training = open_dataset(address, data.train_split, **shape)
     if share := share_of(data.validation_split):
-        return held_out(training, share)
-    validation = open_dataset(address, data.validation_split, **shape)
-    if _same_images(training, validation):
-        raise InputError(
-            f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
-            "tenth of each class for validation, set data.validation_split to '10%'"
-        )
-    if validation.classes != training.classes:
-        raise InputError(
-            f"training and validation images of {address!r} have different classes: "
-            f"{len(training.classes)} and {len(validation.classes)}, first difference "
-            f"{_first_difference(training.classes, validation.classes)}"
-        )
-    return training, validation
+        training, validation = held_out(training, share)
+    else:
+        validation = open_dataset(address, data.validation_split, **shape)
+        _check_parts(training, validation, address)
+    if data.broken == "skip":
+        training, validation = (_readable(part, progress) for part in (training, validation))
+    return _limited(training, data.limit), _limited(validation, data.validation_limit)
 
 
 def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
-    """The network of a recipe with fresh weights, drawn from the recipe's seed.
+    """Return the network of a recipe with fresh weights, drawn from the recipe's seed.
 
     A base network has no V1 stage, and `model.settings`, which are that stage's, do not concern it.
 
     Raises:
-        InputError: an unknown name, or settings that cannot be used.
+        InputError: An unknown name, or settings that cannot be used.
     """
     model, data = recipe.model, recipe.data
     shared: dict[str, Any] = {
@@ -133,8 +119,8 @@ def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
     return PixelModel(vone, PIXEL_MEAN[: data.in_chans], PIXEL_STD[: data.in_chans])
 
 
-def exporter(recipe: TrainingRecipe, classes: Sequence[str]) -> Export:
-    """What writes a trained network's weights, with all that is needed to build it again."""
+def exporter(recipe: TrainingRecipe, classes: Sequence[str]) -> Callable[[nn.Module, Path], object]:
+    """Return what writes a trained network's weights, with all that is needed to build it again."""
 
     def export(model: nn.Module, path: Path) -> None:
         assert isinstance(model, PixelModel)
@@ -158,7 +144,7 @@ def exporter(recipe: TrainingRecipe, classes: Sequence[str]) -> Export:
 def _normalisation(
     base: nn.Module, recipe: TrainingRecipe
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and std of a base network's images: those of published weights, or a VOneNet's."""
+    """Return mean and std of a base network's images: those of its published weights, or ours."""
     channels, weights = recipe.data.in_chans, recipe.model.backbone_weights
     if weights is None or not weights.startswith(PUBLISHED_BY):
         return PIXEL_MEAN[:channels], PIXEL_STD[:channels]
@@ -173,7 +159,7 @@ def _limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
 
 
 def _readable(dataset: ImageDataset, progress: bool) -> ImageDataset:
-    """The data set without the images that cannot be read, of which the first few are named."""
+    """Return the data set without the images that cannot be read, and name the first few."""
     kept, broken = readable(dataset, progress=progress)
     for image in broken[:10]:
         tqdm.write(f"skipped {image.name}: {image.reason}")
@@ -182,13 +168,18 @@ def _readable(dataset: ImageDataset, progress: bool) -> ImageDataset:
     return kept
 
 
-def _same_images(one: ImageDataset, other: ImageDataset) -> bool:
-    return one.name == other.name or (
-        len(one) == len(other) and one.describe(0) == other.describe(0)
-    )
-
-
-def _first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    missing = [name for name in ours if name not in theirs]
-    extra = [name for name in theirs if name not in ours]
-    return repr((missing or extra or ["their order"])[0])
+def _check_parts(training: ImageDataset, validation: ImageDataset, address: str) -> None:
+    """Refuse parts that are one and the same, or whose classes differ."""
+    same_name, same_size = training.name == validation.name, len(training) == len(validation)
+    if same_name or (same_size and training.describe(0) == validation.describe(0)):
+        raise InputError(
+            f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
+            "tenth of each class for validation, set data.validation_split to '10%'"
+        )
+    ours, theirs = training.classes, validation.classes
+    if ours != theirs:
+        differing = [*(n for n in ours if n not in theirs), *(n for n in theirs if n not in ours)]
+        raise InputError(
+            f"training and validation images of {address!r} have different classes: {len(ours)} "
+            f"and {len(theirs)}, first difference {[*differing, 'their order'][0]!r}"
+        )

@@ -100,3 +100,25 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in chain(model.parameters(), model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def seed_at(seed: int, purpose: str, *position: int) -> int:
+    """Return a seed for one purpose at one position of a run, from 0 to 2^63 - 1.
+
+    Args:
+        seed: Of the run.
+        purpose: What is drawn, such as "order".
+        position: Numbers such as epoch, step and micro-batch.
+    """
+    digest = hashlib.blake2b(f"{seed} {purpose} {position}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of `device`, inside of `seeded`, which restores them.
+
+    `torch.manual_seed` would also reseed every other device.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -1,18 +1,19 @@
-"""Augmentation: training images as a recipe wants them, each a function of (seed, epoch, index)."""
+"""What a recipe does to training images: one by one, mixed in the batch, and attacked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from timm.data import auto_augment
+from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -21,23 +22,25 @@ from vonenet.data.dataset import ImageDataset
 from vonenet.data.decoding import as_pixels
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
+from vonenet.robustness.attacks import pgd
 from vonenet.robustness.corruptions import corrupt
-from vonenet.training.recipe import AugmentationRecipe
-
-Crop: TypeAlias = Callable[[int], Tensor]
-Step: TypeAlias = Callable[[Tensor], Tensor]
+from vonenet.robustness.readiness import eval_mode
+from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
 SEVERITIES = 5
 GREY = 128  # what enters where RandAugment turns or moves an image: the mean of our normalisation
 
 NUMBER = r"\d+(\.\d+)?"
-# What timm understands; it passes over what it does not know, or stops at an assertion.
+# What timm understands, and its function for it. timm passes over what it does not know, or stops
+# at an assertion.
 POLICIES = {
-    "rand": re.compile(
-        rf"rand(-(m\d+|n[1-9]|p{NUMBER}|mstd{NUMBER}|mmax\d+|inc[01]|t(weights|3aw?)))*"
+    rf"rand(-(m\d+|n[1-9]|p{NUMBER}|mstd{NUMBER}|mmax\d+|inc[01]|t(weights|3aw?)))*": (
+        auto_augment.rand_augment_transform
     ),
-    "augmix": re.compile(rf"augmix(-(m\d+|w[1-9]|d-?\d|a{NUMBER}|b[01]|mstd{NUMBER}))*"),
-    "auto": re.compile(rf"(original|originalr|v0|v0r|3a)(-mstd{NUMBER})?"),
+    rf"augmix(-(m\d+|w[1-9]|d-?\d|a{NUMBER}|b[01]|mstd{NUMBER}))*": (
+        auto_augment.augment_and_mix_transform
+    ),
+    rf"(original|originalr|v0|v0r|3a)(-mstd{NUMBER})?": auto_augment.auto_augment_transform,
 }
 POLICIES_IN_WORDS = (
     "rand-m9-mstd0.5 and the like (rand with -m magnitude, -n operations, -p share, -mstd spread, "
@@ -57,132 +60,82 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         dataset: The images; opened at `image_size`.
         recipe: What is done to them.
         image_size: Height = width of the results, pixels.
-        seed: Of the run.
+        seed: Seed of the run.
 
     Raises:
-        InputError: If timm knows no such `rand_augment`, or the corruptions are unknown or cannot
-            be made at this size.
+        InputError: timm knows no such `rand_augment`, a shift is too long, or the corruptions are
+            unknown or cannot be made at this size.
     """
 
     def __init__(
         self, dataset: ImageDataset, recipe: AugmentationRecipe, image_size: int, seed: int
     ) -> None:
+        if recipe.crop == "shift" and recipe.shift_px >= image_size:
+            raise InputError(
+                f"augmentation.shift_px={recipe.shift_px} is impossible; "
+                f"allowed: below image_size={image_size}"
+            )
         self.dataset = dataset
+        self.recipe = recipe
         self.seed = seed
-        self.crop = _crop(dataset, recipe, image_size)
-        self.steps = _steps(recipe, image_size)
+        self.part = v2.RandomResizedCrop(image_size, scale=(recipe.smallest_area, 1.0))
+        self.steps: list[Callable[[Tensor], Tensor]] = []
+        if recipe.rand_augment is not None:
+            self.steps.append(Policy(recipe.rand_augment))
+        if recipe.horizontal_flip:
+            self.steps.append(v2.RandomHorizontalFlip())
+        if recipe.color_jitter:
+            self.steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
+        if recipe.corruptions or recipe.corruption_share:
+            _check_corruptions(recipe, image_size)
+            self.steps.append(
+                partial(_corrupted, names=recipe.corruptions, share=recipe.corruption_share)
+            )
+        if recipe.gaussian_noise:
+            self.steps.append(partial(_with_noise, largest_std=recipe.gaussian_noise))
+        if recipe.random_erasing:
+            erase = RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")  # type: ignore[no-untyped-call]
+            self.steps.append(partial(_erased, erase=erase))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        """Returns one image, (C, H, W) float32 in [0, 1], and its label.
-
-        Args:
-            key: Epoch and index.
-        """
+        """Return one image, (C, H, W) float32 in [0, 1], and its label, for (epoch, index)."""
         epoch, index = key
         with item_seeded(self.seed, epoch, index):
-            pixels = self.crop(index)
+            pixels = self._cropped(index)
             for step in self.steps:
                 pixels = step(pixels)
         return pixels, int(self.dataset.labels[index])
 
-
-def _crop(dataset: ImageDataset, recipe: AugmentationRecipe, image_size: int) -> Crop:
-    match recipe.crop:
-        case "random_resized":
-            return RandomPart(dataset, recipe.smallest_area, image_size)
-        case "shift":
-            if recipe.shift_px >= image_size:
-                raise InputError(
-                    f"augmentation.shift_px={recipe.shift_px} is impossible; "
-                    f"allowed: below image_size={image_size}"
-                )
-            return Moved(dataset, recipe.shift_px)
-        case "centre":
-            return AsValidated(dataset)
-
-
-def _steps(recipe: AugmentationRecipe, image_size: int) -> list[Step]:
-    steps: list[Step] = []
-    if recipe.rand_augment is not None:
-        steps.append(Policy(recipe.rand_augment))
-    if recipe.horizontal_flip:
-        steps.append(mirrored)
-    if recipe.color_jitter:
-        steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
-    if recipe.corruptions or recipe.corruption_share:
-        steps.append(Corrupted(recipe.corruptions, recipe.corruption_share, image_size))
-    if recipe.gaussian_noise:
-        steps.append(Noisy(recipe.gaussian_noise))
-    if recipe.random_erasing:
-        steps.append(Erased(recipe.random_erasing))
-    return steps
-
-
-class RandomPart:
-    """A part of random size and shape, at the size asked for: torchvision's RandomResizedCrop."""
-
-    def __init__(self, dataset: ImageDataset, smallest_area: float, image_size: int) -> None:
-        self.dataset = dataset
-        self.cut = v2.RandomResizedCrop(image_size, scale=(smallest_area, 1.0))
-
-    def __call__(self, index: int) -> Tensor:
-        """The part of image `index`."""
-        return as_pixels(self.cut(self.dataset.whole(index)))
-
-
-class AsValidated:
-    """The image as in validation."""
-
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
-
-    def __call__(self, index: int) -> Tensor:
-        """Image `index`."""
-        return self.dataset[index][0]
-
-
-class Moved:
-    """The image as in validation, moved by up to `reach_px` each way; zeros enter."""
-
-    def __init__(self, dataset: ImageDataset, reach_px: int) -> None:
-        self.dataset = dataset
-        self.reach_px = reach_px
-
-    def __call__(self, index: int) -> Tensor:
-        """Image `index`, moved."""
-        down, right = torch.randint(-self.reach_px, self.reach_px + 1, (2,)).tolist()
-        return pad(self.dataset[index][0], (right, -right, down, -down))
-
-
-def mirrored(pixels: Tensor) -> Tensor:
-    """Every other image (C, H, W) left to right."""
-    return pixels.flip(-1) if torch.rand(()).item() < 0.5 else pixels
+    def _cropped(self, index: int) -> Tensor:
+        if self.recipe.crop == "random_resized":
+            return as_pixels(self.part(self.dataset.whole(index)))
+        pixels = self.dataset[index][0]
+        if self.recipe.crop == "centre":
+            return pixels
+        reach = self.recipe.shift_px
+        down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
+        return pad(pixels, (right, -right, down, -down))
 
 
 class Policy:
     """timm's RandAugment, AutoAugment or AugMix, as its description says.
 
     Raises:
-        InputError: If timm would not understand it.
+        InputError: timm would not understand the description.
     """
 
     def __init__(self, description: str) -> None:
-        kinds = [kind for kind, known in POLICIES.items() if known.fullmatch(description)]
-        if not kinds:
+        build = [each for known, each in POLICIES.items() if re.fullmatch(known, description)]
+        if not build:
             raise InputError(
                 f"augmentation.rand_augment={description!r} is impossible; "
                 f"allowed: {POLICIES_IN_WORDS}"
             )
-        build = {
-            "rand": auto_augment.rand_augment_transform,
-            "augmix": auto_augment.augment_and_mix_transform,
-            "auto": auto_augment.auto_augment_transform,
-        }[kinds[0]]
         self.by_channels = {
-            channels: build(
+            channels: build[0](
                 description, {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
             )
             for channels, fill in ((1, GREY), (3, (GREY,) * 3))
@@ -190,78 +143,127 @@ class Policy:
         for policy in self.by_channels.values():
             for operation in getattr(policy, "ops", None) or chain(*policy.policy):
                 if operation.name.startswith("Posterize"):
-                    operation.aug_fn = posterized
+                    operation.aug_fn = _posterized
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """The image (C, H, W), in 256 levels."""
-        levels = (pixels * 255).round().byte().permute(1, 2, 0).numpy()
-        channels = levels.shape[-1]
-        image = Image.fromarray(np.ascontiguousarray(levels[:, :, 0] if channels == 1 else levels))
-        return as_pixels(self.by_channels[channels](image))
+        """Return the image (C, H, W) after the policy, in 256 levels."""
+        image = v2.functional.to_pil_image((pixels * 255).round().byte())
+        return as_pixels(self.by_channels[len(pixels)](image))
 
 
-def posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+def _posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     """timm's, which can come to 0 bits or fewer: newer versions of Pillow refuse that."""
     return ImageOps.posterize(image, min(max(bits, 1), 8))
 
 
-class Corrupted:
-    """Our common corruptions: a random one, at a random severity, on a share of the images.
-
-    Raises:
-        InputError: If one is unknown or cannot be made at this size.
-    """
-
-    def __init__(self, names: tuple[str, ...], share: float, image_size: int) -> None:
-        if not names:
-            raise InputError(
-                f"augmentation.corruption_share={share:g} is impossible without "
-                "augmentation.corruptions; allowed: 0"
-            )
-        for name in names:
-            try:
-                corrupt(torch.zeros(1, 1, image_size, image_size), name, SEVERITIES)
-            except InputError as error:
-                raise InputError(
-                    f"augmentation.corruptions={list(names)!r} is impossible: {error}"
-                ) from None
-        self.names = names
-        self.share = share
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """The image (C, H, W), or what a corruption makes of it."""
-        if torch.rand(()).item() >= self.share:
-            return pixels
-        name = self.names[int(torch.randint(len(self.names), ()))]
-        severity = 1 + int(torch.randint(SEVERITIES, ()))
-        return corrupt(pixels[None], name, severity, seed=int(torch.randint(2**62, ())))[0]
+def _check_corruptions(recipe: AugmentationRecipe, image_size: int) -> None:
+    if not recipe.corruptions:
+        raise InputError(
+            f"augmentation.corruption_share={recipe.corruption_share:g} is impossible without "
+            "augmentation.corruptions; allowed: 0"
+        )
+    for name in recipe.corruptions:
+        try:
+            corrupt(torch.zeros(1, 1, image_size, image_size), name, SEVERITIES)
+        except InputError as error:
+            names = list(recipe.corruptions)
+            raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
 
 
-class Noisy:
-    """Gaussian noise, of a standard deviation drawn uniformly from 0 to `largest_std`."""
-
-    def __init__(self, largest_std: float) -> None:
-        self.largest_std = largest_std
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """The image (C, H, W) with noise, cut off at black and white."""
-        std = self.largest_std * torch.rand(())
-        return (pixels + std * torch.randn(pixels.shape)).clamp_(0, 1)
+def _corrupted(pixels: Tensor, *, names: tuple[str, ...], share: float) -> Tensor:
+    """Return an image (C, H, W) with a random corruption, or, of most images, the image."""
+    if torch.rand(()).item() >= share:
+        return pixels
+    name = names[int(torch.randint(len(names), ()))]
+    severity = 1 + int(torch.randint(SEVERITIES, ()))
+    return corrupt(pixels[None], name, severity, seed=int(torch.randint(2**62, ())))[0]
 
 
-class Erased:
-    """A rectangle of noise on a share of the images: timm's random erasing.
+def _with_noise(pixels: Tensor, *, largest_std: float) -> Tensor:
+    """Return an image with Gaussian noise, of a standard deviation uniform on [0, largest]."""
+    std = largest_std * torch.rand(())
+    return (pixels + std * torch.randn(pixels.shape)).clamp_(0, 1)
+
+
+def _erased(pixels: Tensor, *, erase: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return an image (C, H, W), perhaps with a rectangle of noise.
 
     timm's noise is for normalised images. It is drawn on an empty image, brought to pixels by the
     mean and standard deviation of 0.5, and cut off at black and white.
     """
+    noise = erase(torch.full_like(pixels, torch.nan))
+    return torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))
 
-    def __init__(self, share: float) -> None:
-        self.erase: Step = RandomErasing(  # type: ignore[no-untyped-call]
-            share, mode="pixel", device="cpu"
+
+def mixed(
+    pixels: Tensor,
+    labels: Tensor,
+    recipe: AugmentationRecipe,
+    num_classes: int,
+    label_smoothing: float,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Mix each image with its mirror place in the batch, all by one share drawn for the batch.
+
+    With both on, each batch gets mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al.
+    2019, arXiv:1905.04899), one as often as the other. In a batch of odd size one image stays as
+    it is.
+
+    Args:
+        pixels: (B, C, H, W) in [0, 1]; left as they are.
+        labels: (B,) class indices.
+        recipe: Its `mixup` and `cutmix`; without either nothing is done.
+        num_classes: K.
+        label_smoothing: Share of mixed targets that is spread over all classes. Labels that are
+            not mixed are smoothed by the loss.
+        seed: Seed of the batch.
+
+    Returns:
+        Pixels (B, C, H, W) in [0, 1]; and the labels, or, if anything is on, targets (B, K).
+    """
+    if not (recipe.mixup or recipe.cutmix):
+        return pixels, labels
+    mix: Callable[..., tuple[Tensor, Tensor]] = Mixup(  # type: ignore[no-untyped-call]
+        recipe.mixup, recipe.cutmix, num_classes=num_classes, label_smoothing=label_smoothing
+    )
+    count = len(pixels)
+    # timm wants an even number. The first image's mirror place is then its own copy.
+    batch = torch.cat([pixels, pixels[:1]]) if count % 2 else pixels.clone()
+    with item_seeded(seed, 0, 0):
+        batch, targets = mix(batch, torch.cat([labels, labels[:1]]) if count % 2 else labels)
+    return batch[:count], targets[:count]
+
+
+def attacked(model: nn.Module, pixels: Tensor, labels: Tensor, recipe: AdversarialRecipe) -> Tensor:
+    """Attack images with PGD against the network as it is now, in eval mode.
+
+    Adversarial training after Madry et al. 2018 (arXiv:1706.06083). Only the images get a gradient.
+    Random starts and noise come from torch's global generators, those of the images' device.
+
+    Args:
+        model: Takes pixels in [0, 1], not wrapped for distribution.
+        pixels: (B, C, H, W) in [0, 1].
+        labels: (B,) class indices; or (B, K) targets, whose largest is attacked.
+        recipe: How; with an epsilon of 0 nothing is done.
+
+    Returns:
+        (B, C, H, W) in [0, 1], not further than epsilon from the images.
+    """
+    if recipe.epsilon == 0:
+        return pixels
+    generator = None
+    if pixels.is_cuda:  # starts for a large batch take long on a CPU
+        generator = torch.cuda.default_generators[pixels.get_device()]
+    with eval_mode(model):
+        return pgd(
+            model,
+            pixels,
+            labels if labels.ndim == 1 else labels.argmax(dim=1),
+            norm=recipe.norm,
+            epsilon=recipe.epsilon,
+            steps=recipe.steps,
+            step_size=recipe.step_size or 2.5 * recipe.epsilon / recipe.steps,
+            gradient_samples=recipe.gradient_samples,
+            random_start=recipe.random_start,
+            generator=generator,
         )
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """The image (C, H, W), perhaps with a rectangle."""
-        noise = self.erase(torch.full_like(pixels, torch.nan))
-        return torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))

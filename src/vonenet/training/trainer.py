@@ -1,4 +1,4 @@
-"""Training of any model that takes pixels: `train`; the loop itself is in loop.py.
+"""Training of any model that takes pixels: set-up, loop, step, validation, in this order.
 
 Everything random is a function of the position in the run, so a run that was killed goes on from
 its checkpoint to the same bits, and the number of workers and of processes changes nothing but the
@@ -7,31 +7,63 @@ speed.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from torch import nn
+import torch
+from safetensors.torch import save
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.seeding import seeded
-from vonenet.errors import InputError
-from vonenet.training.augment import TrainingImages
-from vonenet.training.averaging import WeightAverage
-from vonenet.training.batches import Remaining, plan_batches, training_loader
-from vonenet.training.interruption import noted_signals
-from vonenet.training.keeping import Export, Keeper, export_state_dict
-from vonenet.training.log import RunLog, TrainingLog, start_trackers
-from vonenet.training.loop import Run
-from vonenet.training.optimizers import build_optimizer
-from vonenet.training.parameters import trained_groups
-from vonenet.training.processes import accelerated, first_alone, placed, prepared, scaled
-from vonenet.training.recipe import TrainingRecipe
-from vonenet.training.run_folder import MODEL, note_end, note_start, open_run
-from vonenet.training.stepping import Stepper
-from vonenet.training.validation import Validation
+from vonenet.data.seeding import seed_at, seed_torch, seeded
+from vonenet.errors import InputError, Preempted, VOneNetError
+from vonenet.files import replace_whole
+from vonenet.results import BEST, MODEL
+from vonenet.robustness.sampling import averaged_probabilities
+from vonenet.training.augment import TrainingImages, attacked, mixed
+from vonenet.training.checkpoint import CheckpointManager, Stateful, TrainingState
+from vonenet.training.config import TrainingRecipe
+from vonenet.training.distributed import (
+    BatchStatistics,
+    ProcessGroup,
+    gradients_kept_back,
+    micro_batch_sampler,
+    process_group,
+)
+from vonenet.training.optim import build_optimizer, keep_frozen_in_eval, set_learning_rate
+from vonenet.training.run import (
+    RunLog,
+    TrainingLog,
+    check_trackers,
+    note_end,
+    note_start,
+    open_run,
+)
+
+LOG_STEPS = 50  # from one line of the log to the next
+MOST_VALIDATED = 256  # images of a validation batch, which needs less memory than a training step's
+
+Export = Callable[[nn.Module, Path], object]
+
+
+def export_state_dict(model: nn.Module, path: Path) -> None:
+    """Write a model's state dict as safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    path.write_bytes(save(state))
 
 
 def train(
@@ -47,17 +79,16 @@ def train(
     trackers: Sequence[str] = (),
     checkpoint_minutes: float = 10.0,
     device: str = "auto",
-    shard: bool = False,
 ) -> TrainingLog:
-    """Trains a model in place, and leaves it in eval mode on the device where it was trained.
+    """Train a model in place, and leave it in eval mode on the device where it was trained.
 
-    Under `torchrun` or `accelerate launch` the processes share each batch. The run depends on
-    model, data and recipe alone: not on the number of processes (at equal `micro_batch_size`) or
-    workers, and not on torch's global generators, which are left as they were.
+    Under `torchrun` the processes share each batch. The run depends on model, data and recipe
+    alone: not on the number of processes (at equal `micro_batch_size`) or workers, and not on
+    torch's global generators, which are left as they were.
 
-    With `out`, the run is kept in that folder: recipe, log, checkpoints, weights (run_folder.py).
-    The same call goes on where the run in the folder stopped; if it is finished, it gives its log
-    and weights. SIGTERM and Ctrl-C finish the step and save.
+    With `out`, the run is kept in that folder: recipe, log, checkpoints, weights (see run.py). The
+    same call goes on where the run in the folder stopped; if it is finished, it gives its log and
+    weights. SIGTERM and Ctrl-C finish the step and save.
 
     Args:
         model: Takes pixels in [0, 1], usually a `PixelModel`. Only parameters that require a
@@ -73,82 +104,377 @@ def train(
         trackers: "tensorboard" (in `out`), "wandb".
         checkpoint_minutes: Time between checkpoints within an epoch; there is one after each epoch.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
-        shard: Share weights, gradients and optimizer memory out among the processes (FSDP2).
 
     Raises:
-        InputError: If recipe, model, data and processes do not fit each other, the folder holds
-            another run, or cannot be written.
+        InputError: Recipe, model, data and processes do not fit each other, the folder holds
+            another run, or it cannot be written.
         Preempted: After SIGTERM, with `out`.
-        VOneNetError: If the loss stops being finite.
+        VOneNetError: The loss stops being finite.
     """
     run = None if out is None else Path(out)
-    if trackers and run is None:
-        raise InputError(f"trackers={list(trackers)} write into the folder of a run; needed: out")
-    descent = recipe.optimization
+    check_trackers(trackers, run)
     with (
-        accelerated(device, descent.precision, trackers, run) as accelerator,
-        seeded(descent.seed, accelerator.device),
+        process_group(device) as group,
+        seeded(recipe.optimization.seed, group.device),
         noted_signals(run is not None) as signals,
     ):
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        plan = plan_batches(len(dataset), descent, rank, processes)
-        images = TrainingImages(dataset, recipe.augmentation, recipe.data.image_size, descent.seed)
-        network = placed(accelerator, model, channels_last=descent.channels_last, shard=shard)
-        optimizer = build_optimizer(trained_groups(network.model, descent), descent)
-        average = None
-        if descent.ema_decay is not None:
-            average = WeightAverage(network.model, descent.ema_decay)
-        stepper = Stepper(
-            accelerator=accelerator,
-            recipe=recipe,
-            plan=plan,
-            num_classes=len(dataset.classes),
-            network=network,
-            model=prepared(accelerator, network),
-            optimizer=scaled(accelerator, optimizer),
-            average=average,
-        )
-        keeper = Keeper(accelerator, run, model, network, average, optimizer, len(dataset), export)
+        trainer = Trainer(model, dataset, recipe, group, signals, validation, run, export)
         if run is not None:
-            first_alone(accelerator, lambda: open_run(run, recipe))
-        position = keeper.resume()
-        if position.epoch < descent.epochs:
-            done = position.epoch * plan.steps + position.step
+            group.main_process_first(lambda: open_run(run, recipe))
+        state = trainer.state = trainer.checkpoints.resume()
+        if state.epoch < recipe.optimization.epochs:
             if run is not None:
-                first_alone(accelerator, lambda: note_start(run, processes, accelerator.device))
-            start_trackers(accelerator, recipe, run, done)
-            loader = training_loader(
-                images,
-                Remaining(plan, position.epoch, position.step),
-                recipe.data.workers,
-                pinned=accelerator.device.type == "cuda",
-            )
-            with tqdm(
-                total=descent.epochs * plan.steps * plan.step_images,
-                initial=done * plan.step_images,
-                unit="img",
-                mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
-                disable=not (progress and accelerator.is_main_process),
-            ) as bar:
-                Run(
-                    stepper=stepper,
-                    loader=loader,
-                    validation=None
-                    if validation is None
-                    else Validation(accelerator, validation, recipe),
-                    keeper=keeper,
-                    log=RunLog(accelerator, run, position.epoch, done),
-                    position=position,
-                    signals=signals,
-                    checkpoint_seconds=60 * checkpoint_minutes if run else math.inf,
-                    bar=bar,
-                    label=label,
-                ).go()
-        if average is not None:
-            average.keep()
-        keeper.hand_back()
-        keeper.export(MODEL)
+                group.main_process_first(lambda: note_start(run, group.size, group.device))
+            folder = run if group.is_main else None
+            log = RunLog(folder, recipe, trackers, state.epoch, trainer.steps_taken)
+            step_images = trainer.sampler.step_images
+            with (
+                closing(log),
+                tqdm(
+                    total=recipe.optimization.epochs * trainer.sampler.steps * step_images,
+                    initial=trainer.steps_taken * step_images,
+                    unit="img",
+                    mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
+                    disable=not (progress and group.is_main),
+                ) as bar,
+            ):
+                trainer.fit(log, bar, label, 60 * checkpoint_minutes)
+        if trainer.average is not None:
+            model.load_state_dict(trainer.average.module.state_dict())
+        trainer.export(model, MODEL)
         if run is not None:
-            first_alone(accelerator, lambda: note_end(run))
+            group.main_process_first(lambda: note_end(run))
     model.eval()
-    return TrainingLog(recipe, position.records)
+    return TrainingLog(recipe, state.records)
+
+
+class Trainer:
+    """A training: its parts, made by the recipe, and the loop.
+
+    Args:
+        model: As of `train`, like all that follow but two.
+        dataset: Training images.
+        recipe: How to train.
+        group: Processes that train together.
+        signals: What this process is asked for from outside.
+        validation: Images to measure after every epoch.
+        run: Folder of the run.
+        export: Writes weights to a path.
+
+    Raises:
+        InputError: Recipe, model, data and processes do not fit each other.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: ImageDataset,
+        recipe: TrainingRecipe,
+        group: ProcessGroup,
+        signals: Signals,
+        validation: ImageDataset | None = None,
+        run: Path | None = None,
+        export: Export = export_state_dict,
+    ) -> None:
+        settings, device = recipe.optimization, group.device
+        if settings.precision == "float16" and device.type == "cpu":
+            raise InputError(
+                "optimization.precision='float16' needs a GPU; allowed on the CPU: 'float32', "
+                "'bfloat16'"
+            )
+        self.recipe, self.group, self.signals, self.run = recipe, group, signals, run
+        self.write_weights = export
+        self.num_classes = len(dataset.classes)
+        self.sampler = micro_batch_sampler(len(dataset), settings, group.rank, group.size)
+        self.images = TrainingImages(
+            dataset, recipe.augmentation, recipe.data.image_size, settings.seed
+        )
+        self.validation = validation
+        if validation is not None:
+            size = min(settings.micro_batch_size or settings.batch_size, MOST_VALIDATED)
+            self.validation_batches = torch.split(torch.arange(len(validation)), size)
+            own = self.validation_batches[group.rank :: group.size]
+            self.validation_loader = self.loader(validation, [batch.tolist() for batch in own])
+        self.format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(device)
+        if settings.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(model, settings)
+        self.trained = [each for part in self.optimizer.param_groups for each in part["params"]]
+        self.parallel = group.parallel(model)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        self.average = None
+        if settings.ema_decay is not None:
+            self.average = ModelEmaV3(model, settings.ema_decay, stochastic_rounding=False)
+        parts: dict[str, Stateful] = {
+            "model": model,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+        }
+        if self.average is not None:
+            parts["average"] = self.average.module
+        self.checkpoints = CheckpointManager(run, group, parts, len(dataset))
+        self.state = TrainingState()
+
+    def fit(self, log: RunLog, bar: tqdm[Any], label: str, checkpoint_seconds: float) -> None:
+        """Train from the present state to the end.
+
+        Args:
+            log: Takes the numbers of epochs and steps.
+            bar: Shows the progress.
+            label: What the bar calls the run.
+            checkpoint_seconds: Time between checkpoints within an epoch.
+        """
+        state, sampler, settings = self.state, self.sampler, self.recipe.optimization
+        rest = dataclasses.replace(sampler, start=(state.epoch, state.step))
+        batches = iter(self.loader(self.images, rest))
+        saved_at = time.monotonic()
+        while state.epoch < settings.epochs:
+            bar.set_description(f"{label}, epoch {state.epoch + 1}/{settings.epochs}")
+            self.model.train()
+            keep_frozen_in_eval(self.model, settings.frozen)
+            statistics = BatchStatistics(self.model)
+            for step in range(state.step, sampler.steps):
+                started = time.monotonic()
+                self.optimizer.zero_grad()
+                found = self.gradients(batches, statistics, step)
+                late = self.group.is_main and started - saved_at > checkpoint_seconds
+                numbers = torch.cat([found, found.new_tensor([*self.signals.asked, late])])
+                numbers = self.group.mean(numbers, *statistics.moving)
+                norm = None
+                if settings.clip_norm is not None:
+                    self.scaler.unscale_(self.optimizer)
+                    norm = nn.utils.clip_grad_norm_(self.trained, settings.clip_norm)
+                # The middle of the step, so that no step of a warm-up has learning rate 0
+                middle = state.epoch + (step + 0.5) / sampler.steps
+                rate = set_learning_rate(self.optimizer, settings, middle)
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                if self.average is not None:
+                    self.average.update(self.model)
+
+                loss, hits, preempted, interrupted, checkpoint_due = numbers.tolist()
+                self.check_loss(loss, rate)
+                state.step += 1
+                state.loss += loss * sampler.step_images
+                state.hits += round(hits * self.group.size)
+                state.seen += sampler.step_images
+                state.rate = rate
+                state.seconds += time.monotonic() - started
+                bar.set_postfix(loss=f"{state.loss / state.seen:.3f}", refresh=False)
+                bar.update(sampler.step_images)
+                if self.steps_taken % LOG_STEPS == 0:
+                    entry = {
+                        "epoch": state.epoch + 1,
+                        "loss": loss,
+                        "learning_rate": rate,
+                        "images_per_second": state.seen / state.seconds,
+                        "gradient_norm": None if norm is None else float(norm),
+                    }
+                    log.write("step", self.steps_taken, entry)
+                self.stop_if(preempted, interrupted)
+                if checkpoint_due:
+                    self.checkpoints.save(state)
+                    saved_at = time.monotonic()
+
+            shown = self.model if self.average is None else self.average.module
+            accuracy = self.validate(shown.eval())
+            if accuracy is not None and accuracy > state.best:
+                self.export(shown, BEST)
+            record = state.finish_epoch(accuracy)
+            log.write("epoch", self.steps_taken, vars(record))
+            self.checkpoints.save(state)
+            saved_at = time.monotonic()
+
+    def gradients(self, batches: Iterator[Any], statistics: BatchStatistics, step: int) -> Tensor:
+        """Add up the gradients of this process's micro-batches of a step.
+
+        Returns:
+            Mean loss and number of right decisions, (2,), on the device.
+        """
+        settings, device = self.recipe.optimization, self.group.device
+        smoothing, own = settings.label_smoothing, self.sampler.own
+        found = []
+        for number in statistics.averaged_over(own):
+            pixels, labels = next(batches)
+            seed = seed_at(settings.seed, "micro-batch", self.state.epoch, step, number)
+            seed_torch(seed, device)
+            pixels = pixels.to(device, non_blocking=True, memory_format=self.format)
+            labels = labels.to(device, non_blocking=True)
+            pixels, targets = mixed(
+                pixels, labels, self.recipe.augmentation, self.num_classes, smoothing, seed
+            )
+            with self.autocast():
+                pixels = attacked(self.model, pixels, targets, self.recipe.adversarial)
+            with gradients_kept_back(self.parallel, number != own[-1]):
+                with self.autocast():
+                    logits = self.parallel(pixels)
+                if settings.precision != "float32":
+                    logits = logits.float()
+                # Mixed labels are smoothed already
+                loss = cross_entropy(
+                    logits, targets, label_smoothing=smoothing if targets.ndim == 1 else 0.0
+                )
+                self.scaler.scale(loss / len(own)).backward()  # type: ignore[no-untyped-call]
+            classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+            hits = (logits.detach().argmax(dim=1) == classes).sum()
+            found.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
+        losses, hits = torch.stack(found).unbind(dim=1)
+        return torch.stack([losses.mean(), hits.sum()])
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> float | None:
+        """Return the share of right decisions on the validation images; None without any.
+
+        Batches and noise depend on the recipe and the epoch alone.
+
+        Args:
+            model: Takes pixels; in eval mode.
+
+        Raises:
+            Preempted, KeyboardInterrupt: As `stop_if`.
+        """
+        if self.validation is None:
+            return None
+        settings, device = self.recipe.optimization, self.group.device
+        hits = torch.zeros(1, device=device)
+        batches = iter(self.validation_loader)
+        for first in range(0, len(self.validation_batches), self.group.size):
+            asked = self.group.mean(torch.tensor(self.signals.asked, device=device))
+            self.stop_if(*asked.tolist())
+            number = first + self.group.rank
+            if number < len(self.validation_batches):
+                pixels, labels = next(batches)
+                seed_torch(seed_at(settings.seed, "validation", self.state.epoch, number), device)
+                with self.autocast():
+                    probabilities = averaged_probabilities(
+                        model, pixels.to(device, non_blocking=True), settings.decision_samples
+                    )
+                hits += (probabilities.argmax(dim=1) == labels.to(device)).sum()
+        total = round(float(self.group.mean(hits)) * self.group.size)
+        return total / len(self.validation)
+
+    def loader(self, images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
+        """Return a loader of these batches, in their order."""
+        workers = self.recipe.data.workers
+        return DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.group.device.type == "cuda",
+            worker_init_fn=_outlive_signals,
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+
+    def autocast(self) -> torch.autocast:
+        """Return a context of the recipe's precision."""
+        precision = self.recipe.optimization.precision
+        return torch.autocast(
+            self.group.device.type, getattr(torch, precision), enabled=precision != "float32"
+        )
+
+    def export(self, model: nn.Module, name: str) -> None:
+        """Write a model's weights into the folder of the run.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        run = self.run
+        if run is not None:
+            self.group.main_process_first(
+                lambda: replace_whole(run / name, lambda path: self.write_weights(model, path))
+            )
+
+    def check_loss(self, loss: float, rate: float) -> None:
+        """Refuse to go on with a loss that is not finite."""
+        if math.isfinite(loss):
+            return
+        half = self.recipe.optimization.precision == "float16"
+        raise VOneNetError(
+            f"the loss is {loss} at step {self.state.step + 1} of epoch {self.state.epoch + 1}, "
+            f"learning rate {rate:g}; a lower learning_rate, a warm-up (warmup_epochs), clip_norm"
+            f"{', precision bfloat16' if half else ''} in [optimization] usually help"
+        )
+
+    def stop_if(self, preempted: float, interrupted: float) -> None:
+        """Save and stop, if any process was asked to.
+
+        Raises:
+            KeyboardInterrupt: After a Ctrl-C.
+            Preempted: After SIGTERM.
+        """
+        if not (preempted or interrupted):
+            return
+        self.checkpoints.save(self.state)
+        self.group.wait()
+        if interrupted:
+            raise KeyboardInterrupt
+        raise Preempted(
+            f"stopped by SIGTERM at step {self.state.step} of epoch {self.state.epoch + 1} "
+            f"and saved in {self.run}; the same command goes on from there"
+        )
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps since the beginning of the run."""
+        return self.state.epoch * self.sampler.steps + self.state.step
+
+
+@dataclass
+class Signals:
+    """What a process was asked for from outside.
+
+    Attributes:
+        preempted: SIGTERM came, from a scheduler that wants the machine back.
+        interrupted: SIGINT came, from a user's Ctrl-C.
+    """
+
+    preempted: bool = False
+    interrupted: bool = False
+
+    @property
+    def asked(self) -> list[float]:
+        """Both as numbers, to be shared with other processes."""
+        return [float(self.preempted), float(self.interrupted)]
+
+
+@contextmanager
+def noted_signals(wanted: bool) -> Iterator[Signals]:
+    """Note SIGTERM and the first Ctrl-C inside the block; a second Ctrl-C acts at once.
+
+    Outside of the main thread Python hands out no signals, and nothing is noted.
+
+    Args:
+        wanted: False leaves all signals as they are.
+    """
+    signals = Signals()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            signals.preempted = True
+        else:
+            signals.interrupted = True
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _outlive_signals(worker: int) -> None:
+    """Leave a scheduler's signal to the training process, which then saves and ends its workers.
+
+    A scheduler signals every process of a job; workers that died of it would take the training
+    with them before it has saved.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

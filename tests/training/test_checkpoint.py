@@ -8,27 +8,30 @@ import pytest
 import torch
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
-from vonenet.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from vonenet.training.checkpoint import read_checkpoint, write_checkpoint
 
 
-def checkpoint(number: int) -> Checkpoint:
-    tensors = {"model/weight": torch.full((3, 2), float(number)), "step": torch.tensor(number)}
-    return Checkpoint(tensors, {"position": {"epoch": number}, "rate": 0.1 + number / 3})
+def write(run: Path, number: int) -> None:
+    weights = {"model": {"weight": torch.full((3, 2), float(number))}, "step": number}
+    write_checkpoint(run, weights, {"state": {"epoch": number}, "rate": 0.1 + number / 3})
 
 
-def number_of(found: Checkpoint | None) -> int:
+def written_last(run: Path) -> int:
+    """The number of the checkpoint that is read; all of it is checked."""
+    found = read_checkpoint(run)
     assert found is not None
-    number = int(found.tensors["step"])
-    assert torch.equal(found.tensors["model/weight"], torch.full((3, 2), float(number)))
-    assert found.facts == {"position": {"epoch": number}, "rate": 0.1 + number / 3}
+    parts, facts = found
+    number = parts["step"]
+    assert torch.equal(parts["model"]["weight"], torch.full((3, 2), float(number)))
+    assert facts == {"state": {"epoch": number}, "rate": 0.1 + number / 3}
     return number
 
 
 def test_the_last_one_is_read_back(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
     for number in range(4):
-        write_checkpoint(tmp_path, checkpoint(number))
-        assert number_of(read_checkpoint(tmp_path)) == number
+        write(tmp_path, number)
+        assert written_last(tmp_path) == number
     assert {path.name for path in tmp_path.iterdir()} == {"last", "previous"}
 
 
@@ -43,23 +46,23 @@ def turn_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [cut, turn_a_bit, Path.unlink])
-@pytest.mark.parametrize("name", ["state.safetensors", "position.json"])
+@pytest.mark.parametrize("name", ["state.pt", "state.json"])
 def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, harm, name: str) -> None:
     for number in (1, 2):
-        write_checkpoint(tmp_path, checkpoint(number))
+        write(tmp_path, number)
     harm(tmp_path / "last" / name)
     with pytest.warns(VOneNetWarning, match=r"last is damaged.*goes on from .*previous"):
-        assert number_of(read_checkpoint(tmp_path)) == 1
+        assert written_last(tmp_path) == 1
     # the damaged one is gone: it must not push the good one out
-    write_checkpoint(tmp_path, checkpoint(3))
+    write(tmp_path, 3)
     shutil.rmtree(tmp_path / "last")
-    assert number_of(read_checkpoint(tmp_path)) == 1
+    assert written_last(tmp_path) == 1
 
 
 def test_two_damaged_ones_are_an_error(tmp_path: Path) -> None:
     for number in (1, 2):
-        write_checkpoint(tmp_path, checkpoint(number))
-        cut(tmp_path / "last" / "state.safetensors")
+        write(tmp_path, number)
+        cut(tmp_path / "last" / "state.pt")
     with pytest.raises(CheckpointError, match="damaged"):
         read_checkpoint(tmp_path)
 
@@ -78,7 +81,7 @@ def test_no_moment_leaves_a_run_without_one(
 ) -> None:
     """Writing fails, or the process dies, at each of its steps on the disk."""
     for number in (1, 2):
-        write_checkpoint(tmp_path, checkpoint(number))
+        write(tmp_path, number)
     calls = 0
 
     def failing(original):
@@ -97,18 +100,18 @@ def test_no_moment_leaves_a_run_without_one(
         patched.setattr(shutil, "rmtree", failing(shutil.rmtree))
         if isinstance(failure, Killed):
             with pytest.raises(Killed):
-                write_checkpoint(tmp_path, checkpoint(3))
+                write(tmp_path, 3)
         elif call < 8:
             words = "cannot be written: No space left on device; the checkpoint .* is still good"
             with pytest.raises(InputError, match=words):
-                write_checkpoint(tmp_path, checkpoint(3))
-    assert number_of(read_checkpoint(tmp_path)) in (1, 2, 3)
-    write_checkpoint(tmp_path, checkpoint(4))
-    assert number_of(read_checkpoint(tmp_path)) == 4
+                write(tmp_path, 3)
+    assert written_last(tmp_path) in (1, 2, 3)
+    write(tmp_path, 4)
+    assert written_last(tmp_path) == 4
 
 
 def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(InputError, match=r"file/\.new-last cannot be written"):
-        write_checkpoint(blocked, checkpoint(1))
+        write(blocked, 1)

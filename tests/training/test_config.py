@@ -1,16 +1,13 @@
 """Recipes: TOML round trip, refusals that name the field, every field documented."""
 
-import dataclasses
 import tomllib
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 from vonenet.errors import InputError
 from vonenet.training import TrainingRecipe
-from vonenet.training.recipe import (
-    LIMITS,
+from vonenet.training.config import (
     AdversarialRecipe,
     AugmentationRecipe,
     DataRecipe,
@@ -47,15 +44,18 @@ def test_fields_left_out_keep_their_defaults(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("epochs = 3", r"no table \[epochs\]; allowed: model, data, optimization"),
-        ("optimization = 3", r"optimization=3 is impossible; allowed: a table"),
+        ("optimization = 3", r"optimization=3 is impossible; allowed: a dictionary"),
         ("[optimization]\nepoch = 3", r"\[optimization\] has no field 'epoch'; allowed: epochs"),
-        ("[optimization]\nepochs = 3.5", r"epochs=3.5 is impossible; allowed: a whole number"),
-        ("[optimization]\nepochs = true", r"epochs=True is impossible; allowed: a whole number"),
-        ("[optimization]\nlearning_rate = '1'", r"learning_rate='1' .*allowed: a number"),
+        ("[optimization]\nepochs = 3.5", r"epochs=3.5 is impossible; allowed: a valid integer"),
+        ("[optimization]\nepochs = true", r"epochs=True is impossible; allowed: a valid integer"),
+        ("[optimization]\nlearning_rate = '1'", r"learning_rate='1' .*allowed: a valid number"),
         ("[optimization]\nschedule = 'fast'", r"schedule='fast' .*'step', 'cosine', 'onecycle'"),
-        ("[optimization]\nfrozen = 'a'", r"frozen='a' is impossible; allowed: a list of texts"),
-        ("[data]\nlimit = 'all'", r"data.limit='all' is impossible; allowed: a whole number"),
-        ("[model]\nsettings = {a = [1]}", r"settings=.* allowed: a table of numbers"),
+        ("[optimization]\nfrozen = 'a'", r"frozen='a' is impossible; allowed: a list"),
+        ("[data]\nlimit = 'all'", r"data.limit='all' is impossible; allowed: a valid integer"),
+        (
+            "[model]\nsettings = {a = [1]}",
+            r"settings.a=\[1\] is impossible; allowed: a valid boolean or",
+        ),
         ("[optimization", "cannot be read"),
     ],
 )
@@ -76,33 +76,32 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "name", "value", "allowed"),
     [
-        ("data", "in_chans", 2, "1 .grey. or 3"),
-        ("data", "limit", 0, "1 or more"),
-        ("optimization", "epochs", 0, "1 or more"),
-        ("optimization", "learning_rate", 0.0, "above 0"),
-        ("optimization", "learning_rate", float("inf"), "above 0"),
-        ("optimization", "learning_rate", float("nan"), "above 0"),
-        ("optimization", "momentum", 1.0, "below 1"),
-        ("optimization", "layer_decay", 0.0, "above 0, at most 1"),
+        ("data", "in_chans", 2, "1 or 3"),
+        ("data", "limit", 0, "greater than or equal to 1"),
+        ("optimization", "epochs", 0, "greater than or equal to 1"),
+        ("optimization", "learning_rate", 0.0, "greater than 0"),
+        ("optimization", "learning_rate", float("inf"), "a finite number"),
+        ("optimization", "learning_rate", float("nan"), "a finite number"),
+        ("optimization", "momentum", 1.0, "less than 1"),
+        ("optimization", "layer_decay", 0.0, "greater than 0"),
         ("optimization", "warmup_epochs", 70.0, "below epochs=70"),
         ("optimization", "micro_batch_size", 100, "a divisor of batch_size=256"),
-        ("augmentation", "corruption_share", 1.5, "0 to 1"),
-        ("adversarial", "epsilon", -0.1, "0 or more"),
+        ("augmentation", "corruption_share", 1.5, "less than or equal to 1"),
+        ("adversarial", "epsilon", -0.1, "greater than or equal to 0"),
     ],
 )
 def test_an_impossible_value_is_named(table: str, name: str, value: object, allowed: str) -> None:
-    with pytest.raises(InputError, match=rf"{table}\.{name}=.* allowed: .*{allowed}"):
+    with pytest.raises(InputError, match=rf"{table}\.{name}=.* is impossible; allowed: {allowed}"):
         TrainingRecipe.from_tables({table: {name: value}})
 
 
 def test_one_cycle_has_its_own_warm_up() -> None:
-    warm = OptimizationRecipe(schedule="onecycle", warmup_epochs=1.0)
     with pytest.raises(InputError, match="0 with schedule 'onecycle'"):
-        TrainingRecipe(optimization=warm)
+        TrainingRecipe.from_tables({"optimization": {"schedule": "onecycle", "warmup_epochs": 1.0}})
 
 
-def test_every_field_is_documented_and_every_limit_is_of_a_field() -> None:
-    for table, kind in get_type_hints(TrainingRecipe).items():
-        names = {field.name for field in dataclasses.fields(kind)}
-        assert all(f"\n        {name}: " in kind.__doc__ for name in names), table
-        assert LIMITS[table].keys() <= names
+def test_every_field_is_documented() -> None:
+    recipe = TrainingRecipe()
+    for table in ("model", "data", "optimization", "augmentation", "adversarial"):
+        for name, field in type(getattr(recipe, table)).__pydantic_fields__.items():
+            assert field.description, (table, name)

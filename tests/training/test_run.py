@@ -7,15 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from accelerate.utils import LoggerType
 
 from tests.training.toys import Watched, toy_images, toy_model, toy_recipe
 from vonenet.training import train
-from vonenet.training.schedule import learning_rate_at
+from vonenet.training.optim import learning_rate_at
 
 
 def test_lines_of_epochs_and_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vonenet.training.loop.LOG_STEPS", 4)
+    monkeypatch.setattr("vonenet.training.trainer.LOG_STEPS", 4)
     images, recipe = toy_images(), toy_recipe(clip_norm=0.5)
     log = train(toy_model(), images, recipe, out=tmp_path / "new" / "run", progress=False)
     text = (tmp_path / "new" / "run" / "log.jsonl").read_text()
@@ -73,7 +72,7 @@ def test_tensorboard_shows_each_step_of_a_resumed_run_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    monkeypatch.setattr("vonenet.training.loop.LOG_STEPS", 1)
+    monkeypatch.setattr("vonenet.training.trainer.LOG_STEPS", 1)
     lines = cut_and_go_on(tmp_path, "tensorboard")
     events = reader.EventAccumulator(str(tmp_path / "vonenet")).Reload()
     shown = [(event.step, event.value) for event in events.Scalars("step/loss")]
@@ -83,20 +82,15 @@ def test_tensorboard_shows_each_step_of_a_resumed_run_once(
 
 
 def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in notes what the package would be told, here and by Accelerate."""
+    """A stand-in notes what the package would be told."""
     begun: list[dict[str, Any]] = []
     told: list[tuple[dict[str, Any], int]] = []
-    config: dict[str, Any] = {}
     finished: list[bool] = []
     run = SimpleNamespace(
         log=lambda values, step: told.append((values, step)), finish=lambda: finished.append(True)
     )
-    package = SimpleNamespace(
-        init=lambda **settings: begun.append(settings) or run,
-        config=SimpleNamespace(update=lambda values, **_: config.update(values)),
-    )
+    package = SimpleNamespace(init=lambda **settings: begun.append(settings) or run)
     monkeypatch.setitem(sys.modules, "wandb", package)
-    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])
     lines = cut_and_go_on(tmp_path / "night", "wandb")
     cut_and_go_on(tmp_path / "day", "wandb")
     first, second, other, _ = begun
@@ -105,7 +99,8 @@ def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert first["dir"] == str(tmp_path / "night")
     assert first["id"] != other["id"]
     assert finished == [True] * 4
-    assert (config["optimization.epochs"], config["data.image_size"]) == (2, 28)
+    config = first["config"]
+    assert (config["optimization"]["epochs"], config["data"]["image_size"]) == (2, 28)
     steps = [step for _, step in told]
     assert steps[:2] == [line["step"] for line in lines] == [6, 12]
     assert told[1][0]["epoch/loss"] == lines[1]["loss"]

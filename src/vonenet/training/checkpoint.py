@@ -1,0 +1,222 @@
+"""Checkpoints of a run: written whole or not at all, the newest two kept, read back to the bit.
+
+    last/state.pt       weights, their average, the optimizer's memory
+    last/state.json     where the run is; a checksum of state.pt
+    previous/           the checkpoint before
+
+`last` is replaced only after its successor is complete and on disk, so a kill at any moment leaves
+one that can be read; should `last` be damaged all the same, `previous` takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from vonenet.errors import CheckpointError, InputError, VOneNetWarning
+from vonenet.files import sync, write_whole, written
+from vonenet.results import EpochRecord
+from vonenet.training.distributed import ProcessGroup
+
+FORMAT = "vonenet-training-2"
+LAST, PREVIOUS, NEXT = "last", "previous", ".new-last"
+TENSORS, FACTS = "state.pt", "state.json"
+
+
+@dataclass
+class TrainingState:
+    """How far a run has come; all that is random in it follows from epoch and step.
+
+    Attributes:
+        epoch: Number of finished epochs.
+        step: Steps taken of this epoch. When all are taken, its validation is still to come.
+        loss: Sum over the images of this epoch.
+        hits: Right decisions in this epoch.
+        seen: Images of this epoch.
+        seconds: Training time of this epoch.
+        rate: Learning rate of the last step.
+        records: Records of the finished epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    hits: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        """The best validation accuracy so far; -1 without any."""
+        found = (record.validation_accuracy for record in self.records)
+        return max((each for each in found if each is not None), default=-1.0)
+
+    def finish_epoch(self, validation_accuracy: float | None) -> EpochRecord:
+        """Count an epoch and return its record."""
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            loss=self.loss / self.seen,
+            accuracy=self.hits / self.seen,
+            learning_rate=self.rate,
+            images_per_second=self.seen / self.seconds,
+            seconds=self.seconds,
+            validation_accuracy=validation_accuracy,
+        )
+        self.records.append(record)
+        self.epoch += 1
+        self.step = self.hits = self.seen = 0
+        self.loss = self.seconds = self.rate = 0.0
+        return record
+
+
+class Stateful(Protocol):
+    """A part of a training that has a state: network, average, optimizer, gradient scaler."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
+        """Take a state up."""
+
+
+@dataclass(frozen=True)
+class CheckpointManager:
+    """Saves a run and takes it up again. Without a folder it does nothing.
+
+    Attributes:
+        run: Folder of the run.
+        group: Processes; the main one writes.
+        parts: What has a state, by name.
+        images: Number of images of the data set, which must not change.
+    """
+
+    run: Path | None
+    group: ProcessGroup
+    parts: Mapping[str, Stateful]
+    images: int
+
+    def save(self, state: TrainingState) -> None:
+        """Make the present state the last checkpoint, on disk when this returns.
+
+        Raises:
+            InputError: It cannot be written; the one before is still good.
+        """
+        run = self.run
+        if run is not None:
+            facts = {"images": self.images, "state": dataclasses.asdict(state)}
+            self.group.main_process_first(
+                lambda: write_checkpoint(
+                    run, {name: part.state_dict() for name, part in self.parts.items()}, facts
+                )
+            )
+
+    def resume(self) -> TrainingState:
+        """Take up the last checkpoint; without one, return the state of a run at its start.
+
+        Raises:
+            CheckpointError: It is damaged, or of another network.
+            InputError: It is of other data.
+        """
+        run = self.run
+        if run is None:
+            return TrainingState()
+        # the main process removes a damaged one before the others look
+        self.group.main_process_first(lambda: read_checkpoint(run))
+        checkpoint = read_checkpoint(run)
+        if checkpoint is None:
+            return TrainingState()
+        tensors, facts = checkpoint
+        if facts["images"] != self.images:
+            raise InputError(
+                f"{run} holds a run on {facts['images']} images, not {self.images}; "
+                "allowed: the same data, or another folder"
+            )
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(tensors[name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint is of another network: {reason}") from error
+        records = [EpochRecord(**record) for record in facts["state"].pop("records")]
+        return TrainingState(**facts["state"], records=records)
+
+
+def write_checkpoint(run: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Make a checkpoint the last one of a run, on disk when this returns.
+
+    Args:
+        run: Folder of the run.
+        tensors: What torch.save stores.
+        facts: What JSON stores.
+
+    Raises:
+        InputError: It cannot be written; the last one is still there.
+    """
+    last, previous, new = run / LAST, run / PREVIOUS, run / NEXT
+    buffer = io.BytesIO()
+    torch.save(dict(tensors), buffer)
+    content = buffer.getvalue()
+    text = json.dumps({"format": FORMAT, "checksum": zlib.crc32(content), **facts})
+    try:
+        with written(new):
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            write_whole(new / TENSORS, content)
+            write_whole(new / FACTS, text.encode())
+            if last.exists():
+                shutil.rmtree(previous, ignore_errors=True)
+                last.rename(previous)
+            new.rename(last)
+            sync(run)
+    except InputError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        good = [folder for folder in (last, previous) if folder.exists()]
+        hint = f"; the checkpoint {good[0]} is still good" if good else ""
+        raise InputError(f"{error}{hint}") from error
+
+
+def read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return tensors and facts of the last checkpoint that can be read; None if there is none.
+
+    A damaged one is left out with a `VOneNetWarning`, and removed.
+
+    Raises:
+        CheckpointError: There are checkpoints, but none can be read.
+    """
+    last, previous = run / LAST, run / PREVIOUS
+    if not last.exists():
+        return _read(previous) if previous.exists() else None
+    try:
+        return _read(last)
+    except CheckpointError as error:
+        if not previous.exists():
+            raise CheckpointError(f"{error}; remove it to start the run anew") from error
+        found = _read(previous)
+        message = f"{error}; the run goes on from {previous}"
+        warnings.warn(message, VOneNetWarning, stacklevel=2)
+        shutil.rmtree(last)
+        return found
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        facts = json.loads((folder / FACTS).read_bytes())
+        content = (folder / TENSORS).read_bytes()
+        intact = facts.pop("format") == FORMAT and facts.pop("checksum") == zlib.crc32(content)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
+    if not intact:
+        raise CheckpointError(f"checkpoint {folder} is damaged: its checksum is wrong")
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), facts

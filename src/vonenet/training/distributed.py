@@ -1,0 +1,255 @@
+"""Processes that train together, started by torchrun or anything that sets the same variables.
+
+A step's batch is cut into micro-batches, which the processes share out among themselves. Order,
+augmentation, noise and batch statistics belong to the micro-batch, so the number of processes
+changes nothing but the speed.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from vonenet.data.pixels import chosen_device
+from vonenet.data.seeding import seed_at
+from vonenet.errors import InputError
+from vonenet.training.config import OptimizationRecipe
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among those that train together.
+
+    Attributes:
+        device: Where this process computes.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return the model so that backward passes average gradients over the processes.
+
+        All processes take the weights of the first one.
+        """
+        if self.size == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        with warnings.catch_warnings():
+            # torch 2.15 has a new name for broadcast_buffers, which earlier versions do not know
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return DistributedDataParallel(model, devices, broadcast_buffers=False)
+
+    def mean(self, values: Tensor, *others: Tensor) -> Tensor:
+        """Return the mean of `values` over the processes; average the others in place."""
+        if self.size == 1:
+            return values
+        flat = torch.cat([values, *(other.flatten() for other in others)])
+        distributed.all_reduce(flat)
+        values, *parts = torch.split(flat / self.size, [len(values), *(o.numel() for o in others)])
+        for other, part in zip(others, parts, strict=True):
+            other.copy_(part.view_as(other))
+        return values
+
+    def main_process_first(self, work: Callable[[], object]) -> None:
+        """Let the main process work while the others wait.
+
+        Raises:
+            InputError: In every process, if the main process raised it.
+        """
+        error = None
+        if self.is_main:
+            try:
+                work()
+            except InputError as raised:
+                error = raised
+        if self.size > 1:
+            message = [None if error is None else str(error)]
+            distributed.broadcast_object_list(message, 0)
+            if message[0] is not None:
+                error = error or InputError(message[0])
+                self.wait()  # gloo may abort those that are left behind
+        if error is not None:
+            raise error
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[ProcessGroup]:
+    """Join the processes that a launcher started, if any, inside the block.
+
+    Args:
+        device: "auto" (a GPU if there is one), "cpu" or "cuda". Processes on one machine take one
+            GPU each.
+
+    Raises:
+        InputError: The device is not there.
+    """
+    chosen = chosen_device(device)
+    size, local_rank = (
+        int(os.environ.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", local_rank if size > 1 else torch.cuda.current_device())
+        torch.cuda.set_device(chosen)
+    joined = distributed.is_available() and distributed.is_initialized()
+    if size == 1 and not joined:
+        yield ProcessGroup(chosen)
+        return
+    if not joined:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        group = ProcessGroup(chosen, distributed.get_rank(), distributed.get_world_size())
+        yield group
+        group.wait()
+    finally:
+        if not joined:
+            distributed.destroy_process_group()
+
+
+def gradients_kept_back(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
+    """Return a context in which, if wanted, gradients add up without being sent to others."""
+    return (
+        model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
+    )
+
+
+@dataclass(frozen=True)
+class MicroBatchSampler:
+    """Which images meet in which micro-batch of a run: a `batch_sampler` of a data loader.
+
+    Iteration gives this process's micro-batches as lists of pairs (epoch, index of an image), from
+    the start to the end of the run.
+
+    Attributes:
+        images: Images of the data set.
+        batch_size: Images of a step, over all processes.
+        micro_batches: Micro-batches of a step; process r takes number r, r + processes, ...
+        epochs: Epochs of the run.
+        seed: Seed of the order.
+        rank: Number of this process.
+        processes: Number of processes.
+        start: Epoch and step of the first micro-batch.
+    """
+
+    images: int
+    batch_size: int
+    micro_batches: int
+    epochs: int
+    seed: int
+    rank: int = 0
+    processes: int = 1
+    start: tuple[int, int] = (0, 0)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch: a last batch that is not full is left out, unless it is the only."""
+        return max(1, self.images // self.batch_size)
+
+    @property
+    def step_images(self) -> int:
+        """Images of each step."""
+        return min(self.images, self.batch_size)
+
+    @property
+    def own(self) -> range:
+        """Numbers of this process's micro-batches of a step."""
+        return range(self.rank, self.micro_batches, self.processes)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first_epoch, first_step = self.start
+        for epoch in range(first_epoch, self.epochs):
+            generator = torch.Generator().manual_seed(seed_at(self.seed, "order", epoch))
+            order = torch.randperm(self.images, generator=generator)
+            batches = torch.split(order, self.batch_size)[: self.steps]
+            for batch in batches[first_step if epoch == first_epoch else 0 :]:
+                parts = batch.chunk(self.micro_batches)
+                for number in self.own:
+                    yield [(epoch, index) for index in parts[number].tolist()]
+
+
+def micro_batch_sampler(
+    images: int, recipe: OptimizationRecipe, rank: int, processes: int
+) -> MicroBatchSampler:
+    """Return the sampler of a recipe for so many images.
+
+    Raises:
+        InputError: The processes cannot share a step's images evenly.
+    """
+    batch, micro = recipe.batch_size, recipe.micro_batch_size
+    if micro is None and batch % processes:
+        raise InputError(
+            f"{processes} processes cannot share optimization.batch_size={batch}; "
+            f"allowed: a multiple of {processes}"
+        )
+    micro_batches = batch // micro if micro else processes
+    if micro_batches % processes:
+        raise InputError(
+            f"{processes} processes cannot share the {micro_batches} micro-batches that "
+            f"optimization.micro_batch_size={micro} makes of batch_size={batch}; allowed: a "
+            "number of processes that divides them"
+        )
+    if micro_batches > 1 and images < batch:
+        raise InputError(
+            f"optimization.batch_size={batch} is cut into {micro_batches} micro-batches, but "
+            f"there are {images} images; allowed: at most {images}"
+        )
+    return MicroBatchSampler(
+        images, batch, micro_batches, recipe.epochs, recipe.seed, rank, processes
+    )
+
+
+class BatchStatistics:
+    """Running means and variances of batch norm, where a step has several micro-batches.
+
+    Each micro-batch moves them from where the step began, and the step's result is the mean over
+    the micro-batches; so it does not matter which process sees which.
+
+    Args:
+        model: In training mode but for what is frozen.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.buffers = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, _NormBase) and module.training
+            for buffer in module.buffers(recurse=False)
+        ]
+        self.moving = [buffer for buffer in self.buffers if buffer.is_floating_point()]
+
+    def averaged_over(self, micro_batches: range) -> Iterator[int]:
+        """Yield the number of each micro-batch, and average what they make of the statistics."""
+        if len(micro_batches) == 1:
+            yield micro_batches[0]
+            return
+        start = [buffer.clone() for buffer in self.buffers]
+        sums = [torch.zeros_like(buffer) for buffer in self.moving]
+        for number in micro_batches:
+            for buffer, first in zip(self.buffers, start, strict=True):
+                buffer.copy_(first)
+            yield number
+            for total, buffer in zip(sums, self.moving, strict=True):
+                total.add_(buffer)
+        for total, buffer in zip(sums, self.moving, strict=True):
+            buffer.copy_(total / len(micro_batches))
