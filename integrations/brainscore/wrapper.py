@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vonenet import VOneNet
-from vonenet.data.seeding import seeded
-from vonenet.data.seeding import seed_at
+from vonenet.data.seeding import seed_at, seeded
 
 from .layers import split_step
 

@@ -171,9 +171,15 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[optimization]\nepochs = 0", "optimization.epochs=0 is impossible; allowed: greater than or equal to 1"),
+        (
+            "[optimization]\nepochs = 0",
+            "optimization.epochs=0 is impossible; allowed: greater than or equal to 1",
+        ),
         ("[optimization]\nlr = 1.0", "[optimization] has no field 'lr'"),
-        ("[optimization]\nschedule = 'slow'", "allowed: 'step', 'cosine', 'onecycle' or 'constant'"),
+        (
+            "[optimization]\nschedule = 'slow'",
+            "allowed: 'step', 'cosine', 'onecycle' or 'constant'",
+        ),
         ("[model]\nname = 'voneresnet51'", "unknown model 'voneresnet51'"),
         ("epochs = 3", "no table [epochs]"),
         ("[optimization", "cannot be read"),

@@ -62,7 +62,7 @@ def test_every_process_knows_its_place(tmp_path: Path) -> None:
     assert "--cpus-per-task=9" in (tmp_path / "srun-options").read_text().split()
 
 
-@pytest.mark.parametrize(("more", "workers"), [((), 8), (("--workers", "3", "--shard"), 3)])
+@pytest.mark.parametrize(("more", "workers"), [((), 8), (("--workers", "3", "--epochs", "2"), 3)])
 def test_the_command_is_a_real_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], workers: int
 ) -> None:
@@ -74,13 +74,13 @@ def test_the_command_is_a_real_one(
         pass
 
     def run_training(recipe: Any, *others: Any, **settings: Any) -> None:
-        asked.extend([recipe.data.workers, *others, settings["shard"]])
+        asked.extend([recipe.data.workers, *others])
         raise StopError
 
     monkeypatch.setattr("vonenet.cli.training.run_training", run_training)
     with pytest.raises(StopError):
         cli.main(told[3]["words"])
-    assert asked == [workers, "my data", Path("runs/mine"), bool(more)]
+    assert asked == [workers, "my data", Path("runs/mine")]
 
 
 @pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (75, True)])
