@@ -69,7 +69,7 @@ def test_labels_of_json_and_files_that_are_no_images(tmp_path: Path) -> None:
         ([("a.png", b"x"), ("a.cls", b"cat")], r"the \.cls of a in .* holds no class number"),
         ([("a.png", b"x"), ("a.json", b"{}")], r"the \.json of a in .* holds no class number"),
         ([("a.png", b"x"), ("a.json", b"[1]")], "holds no class number"),
-        ([("a.png", b"x"), ("a.png", b"y")], r"holds a\.png twice in a row"),
+        ([("a.png", b"x"), ("a.png", b"y")], r"holds a\.png twice"),
         ([("a.cls", b"1")], "holds no image"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_shard_that_changes_after_it_was_opened(shards: Path) -> None:
 def test_missing_shards_are_named(shards: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 4 shards are not there; first: .*train-002\.tar"):
         open_dataset(f"{shards}/train-{{000..003}}.tar", image_size=8)
-    with pytest.raises(InputError, match=r"no shard is called '.*none-\*\.tar'"):
+    with pytest.raises(InputError, match=r"1 of 1 shards are not there; first: .*none-\*\.tar"):
         open_dataset(f"{shards}/none-*.tar", image_size=8)
 
 

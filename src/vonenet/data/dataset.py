@@ -41,12 +41,13 @@ class Source(ABC):
 
     Args:
         labels: (N,) class indices.
-        classes: Class names.
+        classes: Class names; the indices themselves where there are none.
     """
 
-    def __init__(self, labels: Tensor, classes: Sequence[str]) -> None:
+    def __init__(self, labels: Tensor, classes: Sequence[str] = ()) -> None:
+        most = int(labels.max()) if len(labels) else -1
         self.labels = labels
-        self.classes = classes
+        self.classes = classes or [str(label) for label in range(most + 1)]
 
     @abstractmethod
     def read(self, index: int) -> bytes | Image.Image:

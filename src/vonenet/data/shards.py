@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -113,12 +113,9 @@ class ParquetSource(Source):
                 labels.append(_as_labels(file.read(columns=[label], use_threads=False)[0], path))
                 groups = range(file.metadata.num_row_groups)
                 rows.append([file.metadata.row_group(group).num_rows for group in groups])
-            features = (
-                json.loads(note.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-            )
-            names = names or features.get(label, {}).get("names", [])
-        joined = torch.cat(labels)
-        super().__init__(joined, names or numbered(joined))
+            info = json.loads(note.get(b"huggingface", b"{}")).get("info", {})
+            names = names or info.get("features", {}).get(label, {}).get("names", [])
+        super().__init__(torch.cat(labels), names)
         self._groups = [(file, group) for file, of in enumerate(rows) for group in range(len(of))]
         self._ends = np.cumsum([count for of in rows for count in of])
         self._file_ends = np.cumsum([sum(of) for of in rows])
@@ -186,7 +183,7 @@ class HubSource(Source):
         image = _find_column(rows.column_names, IMAGE_COLUMNS, address)
         label = _find_column(rows.column_names, LABEL_COLUMNS, address)
         labels = _as_labels(rows.data.column(label), address)
-        super().__init__(labels, getattr(rows.features[label], "names", None) or numbered(labels))
+        super().__init__(labels, getattr(rows.features[label], "names", ()))
         self._rows = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
         self._column = image
         self._name = f"{address}/{self.split}"
@@ -222,16 +219,12 @@ class TarSource(Source):
         keys: list[bytes] = []
         places = array("q")  # shard, offset, size and label, image after image
         for number, path in enumerate(tqdm(self._paths, desc="list shards", delay=2, leave=False)):
-            with open(path, "rb") as file:  # noqa: PTH123
-                for key, members in _samples(file, path):
-                    images = [suffix for suffix in members if suffix in IMAGE_SUFFIXES]
-                    if images:
-                        keys.append(os.fsencode(key))
-                        label = _tar_label(file, members, f"{key} in {path}")
-                        places.extend((number, *members[images[0]], label))
+            for key, image, label in _images_of_tar(path):
+                keys.append(os.fsencode(key))
+                places.extend((number, image.offset_data, image.size, label))
         table = np.array(places, dtype=np.int64).reshape(-1, 4)
         labels = torch.from_numpy(table[:, 3].copy())
-        super().__init__(labels, numbered(labels))
+        super().__init__(labels)
         self._keys = np.array(keys)
         self._places = table[:, :3]
 
@@ -250,68 +243,56 @@ class TarSource(Source):
         return f"{os.fsdecode(self._keys[index])} in {self._paths[self._places[index, 0]]}"
 
 
-def _samples(file: BinaryIO, path: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
-    """Yield the key of each sample of a shard, and the offset and size of its files, by suffix."""
-    last, members = "", dict[str, tuple[int, int]]()
-    for member in _members(file, path):
-        parts = TAR_NAME.fullmatch(member.name)
-        if not member.isfile() or parts is None:
-            continue
-        key, suffix = parts[1], parts[2].lower()
-        if key != last:
-            yield last, members
-            last, members = key, {}
-        if suffix in members:
-            raise InputError(f"shard {path} holds {member.name} twice in a row")
-        members[suffix] = (member.offset_data, member.size)
-    yield last, members
-
-
-def _members(file: BinaryIO, path: str) -> Iterator[tarfile.TarInfo]:
-    """Yield what a tar file lists. `tarfile` takes any damage for the end: check that it is one."""
-    end = 0
+def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
+    """Yield the key, the file and the label of each image in a shard."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(path, mode="r:") as tar:
             for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                end = tar.offset
-                yield member
+                parts = TAR_NAME.fullmatch(member.name)
+                if member.isfile() and parts is not None:
+                    files, suffix = samples.setdefault(parts[1], {}), parts[2].lower()
+                    if suffix in files:
+                        raise InputError(f"shard {path} holds {member.name} twice")
+                    files[suffix] = member
     except tarfile.TarError as error:
         raise InputError(f"shard {path} is damaged, unfinished or packed: {error}") from error
-    file.seek(end)
-    if file.read(TAR_BLOCK) != bytes(TAR_BLOCK):
-        raise InputError(f"shard {path} is damaged or unfinished from byte {end} on")
-
-
-def _tar_label(file: BinaryIO, members: dict[str, tuple[int, int]], where: str) -> int:
-    suffix = next((each for each in ("cls", "json") if each in members), None)
-    if suffix is None:
-        raise InputError(f"{where} has no label; needed: a .cls file, or a .json file with a label")
-    offset, size = members[suffix]
-    file.seek(offset)
-    text = file.read(size)
-    try:
-        return int(text if suffix == "cls" else json.loads(text)["label"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the .{suffix} of {where} holds no class number") from error
+    with open(path, "rb") as file:  # noqa: PTH123
+        file.seek(tar.offset)
+        if file.read(TAR_BLOCK) != bytes(TAR_BLOCK):  # `tarfile` takes any damage for the end
+            raise InputError(f"shard {path} is damaged or unfinished from byte {tar.offset} on")
+        for key, files in samples.items():
+            image = next((files[suffix] for suffix in files if suffix in IMAGE_SUFFIXES), None)
+            if image is None:
+                continue
+            where = f"{key} in {path}"
+            noted = next((suffix for suffix in ("cls", "json") if suffix in files), None)
+            if noted is None:
+                raise InputError(
+                    f"{where} has no label; needed: a .cls file, or a .json file with a label"
+                )
+            file.seek(files[noted].offset_data)
+            text = file.read(files[noted].size)
+            try:
+                label = int(text if noted == "cls" else json.loads(text)["label"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"the .{noted} of {where} holds no class number") from error
+            yield key, image, label
 
 
 def find_tars(address: str) -> list[Path]:
     """Return the tar files that a path, a glob or braces such as `{000..099}` stand for.
 
     Raises:
-        InputError: If one is not there, or the address stands for none.
+        InputError: If one is not there.
     """
     paths: list[Path] = []
     for pattern in expand_braces(str(Path(address).expanduser())):
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
-        paths += map(Path, found)
-    if missing := [path for path in paths if not path.is_file()]:
+        paths += map(Path, sorted(glob.glob(pattern)) or [pattern])  # noqa: PTH207
+    if missing := [str(path) for path in paths if not path.is_file()]:
         raise InputError(
             f"{len(missing)} of {len(paths)} shards are not there; first: {missing[0]}"
         )
-    if not paths:
-        raise InputError(f"no shard is called {address!r}")
     return paths
 
 
@@ -330,11 +311,6 @@ def expand_braces(pattern: str) -> Iterator[str]:
         choices = [str(number).zfill(width) for number in range(first, last + step, step)]
     for choice in choices:
         yield from expand_braces(pattern[: braces.start()] + choice + pattern[braces.end() :])
-
-
-def numbered(labels: Tensor) -> list[str]:
-    """Return class names where there are none: the labels."""
-    return [str(label) for label in range(int(labels.max()) + 1)] if len(labels) else []
 
 
 def _find_column(columns: Sequence[str], names: Sequence[str], where: str) -> str:

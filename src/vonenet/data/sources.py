@@ -30,7 +30,6 @@ from vonenet.data.shards import (
     choose_split,
     files_of_split,
     find_tars,
-    numbered,
 )
 from vonenet.errors import InputError
 
@@ -127,7 +126,7 @@ def open_stored_corruption(
     part = slice(each * (severity - 1), each * severity)
     levels = torch.from_numpy(np.array(images[part])).permute(0, 3, 1, 2)
     levels = functional.rgb_to_grayscale(levels) if in_chans == 1 else levels
-    classes = numbered(torch.from_numpy(labels))
+    classes = [str(label) for label in range(int(labels.max()) + 1)]
     name = f"{name} {size_text(*images.shape[1:3])}"
     return ImageArrays(levels, torch.from_numpy(labels[part]), classes, name)
 
@@ -237,7 +236,7 @@ class TorchvisionSource(Source):
         known = [
             each[0] if isinstance(each, tuple) else each for each in getattr(dataset, "classes", ())
         ]
-        super().__init__(numbers, known if len(known) > int(numbers.max()) else numbered(numbers))
+        super().__init__(numbers, known if len(known) > int(numbers.max()) else ())
 
     def read(self, index: int) -> Image.Image:
         """Return one image in the mode that the set has it in."""

@@ -1,5 +1,8 @@
 """One file over HTTP(S): resumed where it stopped, checked, and in place whole or not at all.
 
+Neither pooch (which does not resume) nor huggingface_hub (which resumes files of its own hub, and
+takes any bytes for the rest) can go on after a break and know that the file is still the same one.
+
 Beside `name` lie `name.part` (the bytes that have come), `name.part.version` (which version of the
 remote file they are of) and `name.lock` while it is fetched, and `name.sha256` (as sha256sum writes
 it) afterwards.
