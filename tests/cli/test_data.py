@@ -30,7 +30,7 @@ def test_a_set_of_all_sorts(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", files)
     (tmp_path / "train" / "dog").mkdir()
     assert inspected(tmp_path) == [
-        f"{tmp_path}/train 8px",
+        f"{tmp_path}/train",
         "9 images, all of them opened",
         "",
         "classes   4, with 0 to 5 (median 2) images each",
@@ -66,6 +66,6 @@ def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path: Path) -> Non
 
 def test_more_than_two_copies() -> None:
     images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
-    text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x"), progress=False)
+    text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x 2px"), progress=False)
     assert "repeated  4 with the same pixels as one before" in text
-    assert "          number 0 of 'x' = number 1 of 'x' = 3 more" in text
+    assert "          number 0 of 'x 2px' = number 1 of 'x 2px' = 3 more" in text

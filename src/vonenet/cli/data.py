@@ -82,7 +82,7 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
         "repeated": [f"{copies:,} with the same pixels as one before", *_shown(repeated)],
     }
     opened = "all of them" if count == len(data) else f"{count:,} of them, spread over the set,"
-    lines = [data.name, f"{len(data):,} images, {opened} opened", ""]
+    lines = [_address(data), f"{len(data):,} images, {opened} opened", ""]
     for title, body in sections.items():
         lines += [f"{title if n == 0 else '':<10}{line}" for n, line in enumerate(body)]
     half = WIDTH // 2
@@ -119,7 +119,11 @@ def _copies(group: Sequence[int], data: ImageDataset) -> str:
 
 
 def _short(name: str, data: ImageDataset) -> str:
-    return name.replace(f"{data.name.rpartition(' ')[0]}/", "")  # the folder that heads the text
+    return name.replace(f"{_address(data)}/", "")
+
+
+def _address(data: ImageDataset) -> str:
+    return data.name.rpartition(" ")[0]  # without the size
 
 
 def _shown(entries: Sequence[str]) -> list[str]:
