@@ -78,7 +78,7 @@ class Corruption(Condition):
     """A common corruption, with the constants published for the images' size.
 
     Attributes:
-        name: A key of `vonenet.robustness.CORRUPTIONS`, or "frost_procedural".
+        name: A key of `corruptions.CORRUPTIONS` or `corruptions.OTHERS`.
         severity: 1 to 5.
         frost_folder: Where frost finds its textures (see `corrupt`); other types need none.
 

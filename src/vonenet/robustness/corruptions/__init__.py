@@ -145,8 +145,8 @@ CORRUPTIONS: Mapping[str, CorruptionType] = {
         32: ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))}),
 }
 # fmt: on
-# Ours, asked for by their own names alone: in no suite and in no published mean
-OTHERS: Mapping[str, CorruptionType] = {
+# Ours, and yours to add: asked for by their own names alone, in no suite and in no published mean
+OTHERS: dict[str, CorruptionType] = {
     "frost_procedural": CorruptionType(
         "extra", weather.frost_procedural, CORRUPTIONS["frost"].constants
     )
@@ -169,7 +169,7 @@ def corrupt(
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        name: A key of `CORRUPTIONS`, or "frost_procedural".
+        name: A key of `CORRUPTIONS` or `OTHERS`.
         severity: 1 to 5.
         seed: Seed of the whole set.
         first_index: Index in the set of the batch's first image.
