@@ -18,7 +18,7 @@ from benchmarks.page import SIZES, kept_notes, write_page
 from vonenet.data.pixels import chosen_device
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
-from vonenet.memory import keep_freed_memory
+from vonenet.v1.memory import keep_freed_memory
 
 SEED, BUDGET_S, QUICK = 0, 4.0, Path("build/bench")
 

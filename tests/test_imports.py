@@ -10,8 +10,7 @@ LEAVES = {"errors", "files"}  # anyone may import these
 ALLOWED = {
     "errors": set(),
     "files": set(),
-    "memory": set(),
-    "v1": {"memory"},
+    "v1": set(),
     "backbones": set(),
     "results": set(),
     "data": set(),

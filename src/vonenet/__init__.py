@@ -17,10 +17,10 @@ if TYPE_CHECKING:
         VOneNetError,
         VOneNetWarning,
     )
-    from vonenet.memory import keep_freed_memory
     from vonenet.model import VOneNet, VOneNetConfig
     from vonenet.v1.block import VOneBlock
     from vonenet.v1.config import VOneBlockConfig
+    from vonenet.v1.memory import keep_freed_memory
     from vonenet.v1.noise import fixed_noise, no_noise, noise_generator
     from vonenet.v1.parameters import GaborParameters, draw_parameters
     from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
@@ -37,7 +37,7 @@ _HOME = {
         "VOneNetError",
         "VOneNetWarning",
     ],
-    "vonenet.memory": ["keep_freed_memory"],
+    "vonenet.v1.memory": ["keep_freed_memory"],
     "vonenet.model": ["VOneNet", "VOneNetConfig"],
     "vonenet.v1.block": ["VOneBlock"],
     "vonenet.v1.config": ["VOneBlockConfig"],

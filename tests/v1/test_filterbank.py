@@ -80,14 +80,6 @@ def test_few_multiplications_are_left():
     assert 4 * pairs * tiling.multiplications(16) < published / 15
 
 
-def test_dense_weights_from_elsewhere_work_as_well():
-    block = VOneBlock(**SMALL)
-    for conv in (block.simple_conv_q0, block.simple_conv_q1):
-        conv.weight.normal_()
-    images = torch.rand(1, 3, 30, 30)
-    assert relative_error(block.mean_response(images), published_mean(block, images)) < 1e-5
-
-
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
 @pytest.mark.parametrize("filters", ["biological", "uniform", "legacy"])
 @pytest.mark.parametrize("size", [32, 64, 96, 224])

@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from vonenet.v1 import random
-from vonenet.v1.random import BLOCK, fill_normal
+from vonenet.v1 import noise
+from vonenet.v1.noise import BLOCK, fill_normal
 
 N = 5 * BLOCK + 1001
 PROMISED = [0.626973978914906, 0.32160128086512196, 0.3471666465619016]
@@ -91,7 +91,7 @@ def test_inference_mode_and_its_tensors_are_fine():
 
 def test_a_seed_keeps_its_promise():
     """The first numbers of seed 0; other code, or another block, would give others."""
-    assert random.BLOCK == 2**19
+    assert noise.BLOCK == 2**19
     expected = torch.tensor(PROMISED, dtype=torch.float64)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         ours = drawn(0, 6, dtype)

@@ -39,6 +39,7 @@ from vonenet.zoo import download as download_module
 from vonenet.zoo.download import download
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
+MODIFIED = {"etag": 'W/"weak"', "modified": "Mon, 01 Jun 2020 00:00:00 GMT"}
 
 
 # --- the plain way -------------------------------------------------------------------------------
@@ -50,10 +51,6 @@ def test_file_is_fetched_once(site: Site, cache: Path) -> None:
     assert first.read_bytes() == BODY
     assert fetch_quietly() == first
     assert site.ranges == [None]
-
-
-def test_nothing_but_the_file_and_its_hash_is_left(site: Site, cache: Path) -> None:
-    fetch_quietly()
     left = {path.name for path in cache.iterdir()} - {f"{FILENAME}.lock"}
     assert left == {FILENAME, f"{FILENAME}.sha256"}
     recorded = (cache / f"{FILENAME}.sha256").read_text()
@@ -162,30 +159,41 @@ def test_truncated_body_is_refused_and_kept_for_later(site: Site, cache: Path) -
     assert (cache / f"{FILENAME}.part").read_bytes() == BODY[:1000]
 
 
-def test_next_attempt_asks_only_for_the_rest(site: Site, cache: Path) -> None:
-    site.behaviours = [cut(1000)]
+@pytest.mark.parametrize(
+    ("versions", "second", "ranges", "answers"),
+    [
+        ({}, honest, [None, "bytes=1000-"], [200, 206]),
+        (MODIFIED, honest, [None, "bytes=1000-"], [200, 206]),
+        ({"etag": None}, honest, [None, None], [200, 200]),
+        ({}, ignore_range, [None, "bytes=1000-"], [200, 200]),
+        ({}, shift, [None, "bytes=1000-", None], [200, 206, 200]),
+        ({}, claim_range("bytes 5-9/*"), [None, "bytes=1000-", None], [200, 206, 200]),
+        ({}, claim_range("nonsense"), [None, "bytes=1000-", None], [200, 206, 200]),
+    ],
+    ids=[
+        "only the rest",
+        "by date, without a strong etag",
+        "anew, without any version",
+        "server without ranges",
+        "another range than asked for",
+        "range of unknown length",
+        "nonsense for a range",
+    ],
+)
+def test_next_attempt_goes_on_where_that_is_safe(
+    site: Site,
+    cache: Path,
+    versions: dict[str, str | None],
+    second: Behaviour,
+    ranges: list[str | None],
+    answers: list[int],
+) -> None:
+    for name, value in versions.items():
+        setattr(site, name, value)
+    site.behaviours = [cut(1000), second]
     assert fetch_quietly().read_bytes() == BODY
-    assert site.ranges == [None, "bytes=1000-"]
-
-
-def test_last_modified_serves_where_there_is_no_strong_etag(site: Site, cache: Path) -> None:
-    site.etag, site.modified = 'W/"weak"', "Mon, 01 Jun 2020 00:00:00 GMT"
-    site.behaviours = [cut(1000)]
-    assert fetch_quietly().read_bytes() == BODY
-    assert site.answers == [200, 206]
-
-
-def test_without_any_version_the_file_is_fetched_anew(site: Site, cache: Path) -> None:
-    site.etag = None
-    site.behaviours = [cut(1000)]
-    assert fetch_quietly().read_bytes() == BODY
-    assert site.ranges == [None, None]
-
-
-def test_server_without_ranges(site: Site, cache: Path) -> None:
-    site.behaviours = [cut(1000), ignore_range]
-    assert fetch_quietly().read_bytes() == BODY
-    assert site.ranges == [None, "bytes=1000-"]
+    assert site.ranges == ranges
+    assert site.answers == answers
 
 
 @pytest.mark.parametrize(
@@ -217,17 +225,6 @@ def test_part_of_unknown_origin_is_not_used(site: Site, cache: Path) -> None:
     (cache / f"{FILENAME}.part").write_bytes(b"x" * 1000)
     assert fetch_quietly().read_bytes() == BODY
     assert site.ranges == [None]
-
-
-@pytest.mark.parametrize(
-    "second",
-    [shift, claim_range("bytes 5-9/*"), claim_range("nonsense")],
-    ids=["shifted", "length unknown", "nonsense"],
-)
-def test_range_that_was_not_asked_for(site: Site, cache: Path, second: Behaviour) -> None:
-    site.behaviours = [cut(1000), second]
-    assert fetch_quietly().read_bytes() == BODY
-    assert site.ranges == [None, "bytes=1000-", None]
 
 
 # --- several at once -----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import torch
 import vonenet
 from vonenet.errors import InputError
 from vonenet.zoo.registry import NAMED_MODELS
-from vonenet.zoo.timm_entrypoints import NAMES
 
 SMALL = {"simple_channels": 4, "complex_channels": 4}
 
@@ -70,19 +69,8 @@ def test_list_models_knows_named_and_timm_models():
     assert len(names) == len(set(names)) > 300
 
 
-def test_a_timm_backbone_works_end_to_end():
-    model = vonenet.create_model("vone_resnet10t", image_size=64, num_classes=3, **SMALL).eval()
-    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
-    assert model.config.backbone == "timm/resnet10t"
-
-
-def test_a_family_without_adapter_says_so():
-    with pytest.raises(vonenet.InputError, match="mlp_mixer"):
-        vonenet.create_model("vone_mixer_s32_224")
-
-
 def test_timm_builds_our_models_after_import():
-    assert set(NAMES) == set(NAMED_MODELS)
+    assert all(timm.is_model(name) for name in NAMED_MODELS)
     model = timm.create_model("voneresnet18", num_classes=4, image_size=64)
     assert isinstance(model, vonenet.VOneNet)
     assert model.config.num_classes == 4

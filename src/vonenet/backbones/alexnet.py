@@ -1,8 +1,10 @@
 """AlexNet without its first convolution, as VOneAlexNet has it, and torchvision's full one.
 
-Written from science.md 1.5 and the published weights' shapes: behind a V1 of stride 4 the second
-convolution takes a stride of 2 and the max-pools a padding of 1, so that 224 pixels give maps of
-56, 28, 14 and 7; the classifier then sees 7 x 7 positions where torchvision's sees 6 x 6.
+Written from Krizhevsky 2014 (arXiv:1404.5997) as torchvision has it, from the back-end of the
+original package (dicarlolab/vonenet, back_ends.py) and the shapes of its published weights. Behind
+a V1 of stride 4 the second convolution takes a stride of 2 and the max-pools a padding of 1, so
+that 224 pixels give maps of 56, 28, 14 and 7. The classifier then sees 7 x 7 positions where
+torchvision's sees 6 x 6.
 """
 
 from collections.abc import Mapping
@@ -68,7 +70,7 @@ def alexnet_backbone(*, num_classes: int = 1000) -> Backbone:
 
 
 def alexnet_backbone_weights(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of torchvision's AlexNet as `AlexNetBackEnd` names and shapes them.
+    """Name and shape the weights of torchvision's AlexNet as `AlexNetBackEnd` does.
 
     torchvision's first linear layer sees 6 x 6 positions. Ours, on 7 x 7 of them, gives what
     torchvision's gives of the same map averaged to 6 x 6, as its own `avgpool` would do.

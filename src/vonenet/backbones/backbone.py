@@ -30,11 +30,22 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def without_inplace(module: ModuleT) -> ModuleT:
-    """Make every activation and dropout of `module` return a new tensor; returns `module`.
+    """Make every activation and dropout of `module` return a new tensor; return `module`.
 
     An in-place one would overwrite what a forward hook on the layer before it has been handed.
     """
     for layer in module.modules():
         if getattr(layer, "inplace", False) is True:
             layer.inplace = False  # type: ignore[assignment]  # a plain attribute of the layer
+    return module
+
+
+def he_initialised(module: ModuleT) -> ModuleT:
+    """Draw every convolution of `module` from N(0, 2 / fan_out); return `module`.
+
+    He et al. 2015 (arXiv:1502.01852), as in torchvision's ResNets and in CORnet-S.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return module

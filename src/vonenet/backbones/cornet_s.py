@@ -10,7 +10,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from vonenet.backbones.backbone import Backbone
+from vonenet.backbones.backbone import Backbone, he_initialised
 
 # The hidden layers of an area are this many times as wide as its output (Kubilius et al. 2019).
 _EXPANSION = 4
@@ -76,7 +76,7 @@ class RecurrentArea(nn.Module):
 
 
 def _v1_area(in_chans: int) -> nn.Sequential:
-    """CORnet-S's own V1, the stage that a VOneBlock replaces: stride 4, 64 channels."""
+    """Build CORnet-S's own V1, which a VOneBlock replaces: stride 4, 64 channels."""
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(in_chans, 64, kernel_size=7, stride=2, padding=3, bias=False),
@@ -92,7 +92,7 @@ def _v1_area(in_chans: int) -> nn.Sequential:
 
 
 def _areas_after_v1(num_classes: int) -> OrderedDict[str, nn.Module]:
-    """V2, V4, IT and the decoder, with the numbers of steps chosen by Kubilius et al. 2019."""
+    """Build V2, V4, IT and the decoder, with the numbers of steps of Kubilius et al. 2019."""
     decoder = OrderedDict[str, nn.Module](
         avgpool=nn.AdaptiveAvgPool2d(1),
         flatten=nn.Flatten(),
@@ -107,14 +107,6 @@ def _areas_after_v1(num_classes: int) -> OrderedDict[str, nn.Module]:
     )
 
 
-def _initialise(model: nn.Module) -> nn.Module:
-    """Draw every convolution from N(0, 2 / fan_out), as CORnet-S is defined."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return model
-
-
 def cornet_s(*, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
     """Build CORnet-S, randomly initialised: children `V1`, `V2`, `V4`, `IT` and `decoder`.
 
@@ -124,10 +116,10 @@ def cornet_s(*, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
     """
     areas = OrderedDict[str, nn.Module](V1=_v1_area(in_chans))
     areas.update(_areas_after_v1(num_classes))
-    return _initialise(nn.Sequential(areas))
+    return he_initialised(nn.Sequential(areas))
 
 
 def cornet_s_backbone(*, num_classes: int = 1000) -> Backbone:
     """Build CORnet-S without its V1, which has 64 channels and stride 4."""
-    module = _initialise(nn.Sequential(_areas_after_v1(num_classes)))
+    module = he_initialised(nn.Sequential(_areas_after_v1(num_classes)))
     return Backbone(module, in_channels=64, stride=4, head="decoder.linear")

@@ -1,16 +1,17 @@
-"""ResNets of torchvision without conv1, bn1, relu and maxpool, and the full ones.
+"""ResNets: torchvision's, whole and without conv1, bn1, relu and maxpool, and a small one of ours.
 
 Written from He et al. 2016 (CVPR), table 1, and torchvision's `ResNet`, whose layer names they
 keep.
 """
 
+from collections import OrderedDict
 from typing import cast
 
 from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
 from torchvision.models.resnet import ResNet
 
-from vonenet.backbones.backbone import Backbone, without_inplace
+from vonenet.backbones.backbone import Backbone, he_initialised, without_inplace
 
 
 class BasicBlock(torchvision_resnet.BasicBlock):  # type: ignore[misc]  # torchvision is untyped
@@ -90,3 +91,54 @@ def resnet_backbone(depth: int, *, num_classes: int = 1000) -> Backbone:
     """Build the ResNet of one of `DEPTHS` without its stem, which has 64 channels and stride 4."""
     module = ResNetBackEnd(resnet(depth, num_classes=num_classes))
     return Backbone(module, in_channels=64, stride=4, head="fc")
+
+
+# --- resnet_small: three residual blocks, made to train on one CPU in minutes. Ours, for
+# demonstrations and tests; it comes from no paper.
+
+_WIDTH = 16
+
+
+def _block(stride: int) -> nn.Module:
+    """Build a residual block of width 16, with a normalised 1x1 convolution as shortcut.
+
+    The first block needs one too: V1 and its bottleneck deliver a scale of their own, and an
+    identity would carry it past every normalisation to the classifier.
+    """
+    conv = nn.Conv2d(_WIDTH, _WIDTH, kernel_size=1, stride=stride, bias=False)
+    shortcut = nn.Sequential(conv, nn.BatchNorm2d(_WIDTH))
+    return without_inplace(BasicBlock(_WIDTH, _WIDTH, stride, shortcut))
+
+
+def _stages_after_stem(num_classes: int) -> OrderedDict[str, nn.Module]:
+    """Build blocks at 2, 4 and 8 pixels per position; the last one's units see 51 x 51 px."""
+    return OrderedDict[str, nn.Module](
+        block1=_block(stride=1),
+        block2=_block(stride=2),
+        block3=_block(stride=2),
+        avgpool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        fc=nn.Linear(_WIDTH, num_classes),
+    )
+
+
+def resnet_small(*, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
+    """Build the small residual network with a 7x7 stem of stride 2, randomly initialised.
+
+    Args:
+        num_classes: Width of the logits.
+        in_chans: Channels of the image.
+    """
+    stages = OrderedDict[str, nn.Module](
+        conv1=nn.Conv2d(in_chans, _WIDTH, kernel_size=7, stride=2, padding=3, bias=False),
+        bn1=nn.BatchNorm2d(_WIDTH),
+        relu=nn.ReLU(),
+    )
+    stages.update(_stages_after_stem(num_classes))
+    return he_initialised(nn.Sequential(stages))
+
+
+def resnet_small_backbone(*, num_classes: int = 1000) -> Backbone:
+    """Build the small residual network without its stem, which has 16 channels and stride 2."""
+    module = he_initialised(nn.Sequential(_stages_after_stem(num_classes)))
+    return Backbone(module, in_channels=_WIDTH, stride=2, head="fc")

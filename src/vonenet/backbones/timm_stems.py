@@ -36,19 +36,19 @@ Adapter = Callable[[nn.Module, int | None], tuple[int, int]]
 
 
 def _chain(*names: str) -> Adapter:
-    """Adapter for a stem that is a chain of modules, named in the order that they are called in."""
+    """Adapt a stem that is a chain of modules, named in the order that they are called in."""
     return lambda model, _stride: _take_out(model, names)
 
 
 def _densenet(model: nn.Module, _stride: int | None) -> tuple[int, int]:
-    """Everything before the first dense block: plain and deep stems differ in length."""
+    """Take out all before the first dense block: plain and deep stems differ in length."""
     children = [name for name, _ in model.get_submodule("features").named_children()]
     stem = takewhile(lambda name: name != "denseblock1", children)
     return _take_out(model, [f"features.{name}" for name in stem])
 
 
 def _vgg(model: nn.Module, _stride: int | None) -> tuple[int, int]:
-    """The first block of convolutions with its max-pool; a VGG has nothing else of short stride."""
+    """Take out the first block of convolutions with its max-pool: nothing else is that short."""
     layers = list(model.get_submodule("features").children())
     first_pool = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
     return _take_out(model, [f"features.{i}" for i in range(first_pool + 1)])
@@ -71,7 +71,7 @@ def _take_out(model: nn.Module, names: Sequence[str]) -> tuple[int, int]:
 
 
 def _patches(model: nn.Module, stride: int | None) -> tuple[int, int]:
-    """Adapter for vision transformers: V1 takes over a part of the patch embedding's stride."""
+    """Give V1 a part of the stride of a vision transformer's patch embedding."""
     embed = cast(Any, model.get_submodule("patch_embed"))
     patch_size: tuple[int, int] = embed.patch_size
     if stride is None:
@@ -147,7 +147,7 @@ FAMILIES: dict[str, Adapter] = {
 
 
 def adaptable_names() -> list[str]:
-    """Names of the networks that `timm_backbone` takes, sorted; none is built."""
+    """List the networks that `timm_backbone` takes, sorted; none is built."""
     names = (name for family in _families() for name in timm.list_models(module=family))
     return sorted(name for name in names if isinstance(_classifier(name), str))
 
@@ -176,7 +176,7 @@ def timm_base(
 
 
 def timm_weights(name: str, *, num_classes: int, image_size: tuple[int, int]) -> dict[str, Tensor]:
-    """Published weights as timm fits them to a size and a number of classes, downloaded once.
+    """Download published weights, as timm fits them to a size and a number of classes.
 
     Args:
         name: With or without a tag; timm chooses among several weights if there is none.
@@ -189,13 +189,13 @@ def timm_weights(name: str, *, num_classes: int, image_size: tuple[int, int]) ->
 
 
 def timm_tags(name: str) -> list[str]:
-    """What timm calls the published weights of a network; none if there are none."""
+    """List what timm calls the published weights of a network; empty if there are none."""
     names: list[str] = timm.list_pretrained(f"{name}.*")
     return [each.partition(".")[2] for each in names]
 
 
 def rebuilt_prefixes(name: str) -> tuple[str, ...]:
-    """Beginnings of the names of parameters that `timm_backbone` shapes anew."""
+    """Return beginnings of the names of parameters that `timm_backbone` shapes anew."""
     return ("patch_embed.proj.",) if FAMILIES[_family(name)] is _patches else ()
 
 
@@ -228,14 +228,14 @@ def timm_backbone(
 
 
 def _size_settings(name: str, image_size: tuple[int, int]) -> dict[str, Any]:
-    """How timm is told the image size, if the network is tied to one."""
+    """Return timm's keyword for the image size, if the network is tied to one."""
     config = timm.get_pretrained_cfg(name)
     is_tied = config is not None and config.fixed_input_size
     return {"img_size": image_size} if is_tied else {}
 
 
 def _families() -> list[str]:
-    """The families of the table that this version of timm has."""
+    """List the families of the table that this version of timm has."""
     return sorted(FAMILIES.keys() & set(timm.list_modules()))
 
 
@@ -244,6 +244,6 @@ def _family(name: str) -> str:
 
 
 def _classifier(name: str) -> str | tuple[str, ...]:
-    """Dotted name of the final classifier, or of each where there are several or none."""
+    """Return the final classifier's dotted name, or a tuple where there is not just one."""
     config = timm.get_pretrained_cfg(name)
     return (config.classifier if config is not None else None) or ()

@@ -23,7 +23,7 @@ class Demo:
     def run(self) -> None:
         """Train, measure, write the page and print its table."""
         from vonenet.cli.demonstration import DemoConfig, run_demo
-        from vonenet.memory import keep_freed_memory
+        from vonenet.v1.memory import keep_freed_memory
 
         keep_freed_memory()
         config = DemoConfig().with_descent(seed=self.seed)

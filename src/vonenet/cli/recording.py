@@ -17,8 +17,8 @@ from vonenet.physiology.recording import GroundTruth, Recording, read_recording,
 from vonenet.physiology.rows import recording_rows
 from vonenet.results import RESULTS, Value, append_missing
 from vonenet.v1.block import VOneBlock
-from vonenet.v1.fast_noise import VARIANCE_FLOOR
 from vonenet.v1.gabor import cut_by_window
+from vonenet.v1.noise import VARIANCE_FLOOR
 from vonenet.zoo.loading import LoadedModel, load_model, v1_block_of, visual_degrees_of
 
 # Of a model whose noise cannot be left out

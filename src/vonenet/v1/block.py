@@ -29,7 +29,7 @@ class SimpleCells(nn.Module):
     """Half-wave rectified linear responses."""
 
     def forward(self, q0: Tensor) -> Tensor:
-        """Responses of the shape of `q0`."""
+        """Return responses of the shape of `q0`."""
         return F.relu(q0)
 
 
@@ -37,7 +37,7 @@ class ComplexCells(nn.Module):
     """Magnitude of a quadrature pair, over sqrt(2), so that both cell types have one scale."""
 
     def forward(self, q0: Tensor, q1: Tensor) -> Tensor:
-        """Responses of the shape of `q0`; the gradient at silence (both phases 0) is 0."""
+        """Return responses of the shape of `q0`; the gradient is 0 where both phases are 0."""
         return magnitude(q0, q1) * math.sqrt(0.5)
 
 
@@ -52,17 +52,17 @@ class Magnitude(torch.autograd.Function):
 
     @staticmethod
     def forward(q0: Tensor, q1: Tensor) -> Tensor:
-        """The magnitude, in one pass and without underflow."""
+        """Compute the magnitude, in one pass and without underflow."""
         return torch.hypot(q0, q1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Keep what the gradient is made of."""
+        """Keep what the gradient needs."""
         ctx.save_for_backward(*inputs, output)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient times the pair's direction."""
+        """Return the gradient times the pair's direction."""
         q0, q1, length = ctx.saved_tensors
         length = length.masked_fill(length == 0, torch.inf)
         return gradient * (q0 / length), gradient * (q1 / length)
@@ -70,7 +70,7 @@ class Magnitude(torch.autograd.Function):
 
 @torch.fx.wrap
 def magnitude(q0: Tensor, q1: Tensor) -> Tensor:
-    """Length of the pair (q0, q1)."""
+    """Return the length of the pair (q0, q1)."""
     length: Tensor = Magnitude.apply(q0, q1)
     return length
 
@@ -133,7 +133,7 @@ class VOneBlock(nn.Module):
             warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Noisy, rectified responses to normalised images.
+        """Compute noisy, rectified responses to normalised images.
 
         Args:
             images: B, in_chans, H, W with any H and W.
@@ -144,7 +144,7 @@ class VOneBlock(nn.Module):
         return self.respond(self.mean_response(images))
 
     def mean_response(self, images: Tensor) -> Tensor:
-        """Responses before noise: what the noisy responses scatter around. Shapes as `forward`.
+        """Compute responses before noise, which the noisy ones scatter around. Shapes as `forward`.
 
         Raises:
             InputError: images that are not a batch with the block's number of channels.
@@ -162,7 +162,7 @@ class VOneBlock(nn.Module):
         return cells
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
-        """One draw of noise on a mean response, rectified: k draws cost one pass of the filters.
+        """Draw noise on a mean response and rectify: k draws cost one pass of the filters.
 
         Args:
             mean_response: B, C, H, W from `mean_response`, repeated as often as wanted.
@@ -192,14 +192,14 @@ class VOneBlock(nn.Module):
         )
 
     def sampling_report(self) -> SamplingReport | None:
-        """What the pixel grid and the kernels do to the filters; None where those are unknown."""
+        """Report what pixel grid and kernels do to the filters; None if those are unknown."""
         if self.gabor_parameters is None:
             return None
         kernel_size = self.simple_conv_q0.weight.shape[-1]
         return sampling_report(self.gabor_parameters, self.config.pixels_per_degree, kernel_size)
 
     def extra_repr(self) -> str:
-        """Geometry, for the printed model."""
+        """Return the geometry, for the printed model."""
         c = self.config
         return (
             f"{c.simple_channels} simple + {c.complex_channels} complex cells, "
@@ -224,7 +224,7 @@ def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
 
 
 def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tuple[Tensor, Tensor]:
-    """Both phases, float32; not a number until the weights that are to come are loaded."""
+    """Return both phases, float32; NaN where weights are still to be loaded."""
     n, k = config.out_channels, config.kernel_size
     assert k is not None
     if parameters is None:

@@ -86,7 +86,7 @@ class VOneBlockConfig:
         return _by_size(DEGREES_BY_SIZE_PX, min(image_size_pair(self.image_size)))
 
     def resolved(self) -> VOneBlockConfig:
-        """This configuration with every default filled in, checked.
+        """Return this configuration with every default filled in, checked.
 
         Raises:
             InputError: a value that cannot be used, named with what is allowed.
@@ -126,7 +126,7 @@ class VOneBlockConfig:
 
 
 def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width from one number or two.
+    """Return height and width from one number or two.
 
     Raises:
         InputError: not one or two positive whole numbers.
@@ -141,7 +141,7 @@ def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def default_stride(shorter_side_px: int) -> int:
-    """Stride of a V1 block in front of a network for images of this size."""
+    """Return the stride of a V1 block in front of a network for images of this size."""
     return _by_size(STRIDE_BY_SIZE_PX, shorter_side_px)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vonenet.errors import InputError
 from vonenet.v1 import fourier
-from vonenet.v1.fast_noise import is_recorded
+from vonenet.v1.noise import is_recorded
 
 # Smaller weights are computed with as 0. The tails of the Gaussians reach below 1e-38, where
 # numbers are subnormal and some processors (Intel's) a hundred times slower; a product with a pixel
@@ -42,7 +42,7 @@ class FilterBank(nn.Module):
         self.stride, self.first = stride, first
 
     def forward(self, images: Tensor, responses: Tensor | None = None) -> Tensor:
-        """Responses (B, cells - first, ceil(H / stride), ceil(W / stride)) to (B, C, H, W).
+        """Return responses (B, cells - first, ceil(H / stride), ceil(W / stride)).
 
         Args:
             images: B, C, H, W.
@@ -55,7 +55,7 @@ class FilterBank(nn.Module):
         return responses
 
     def extra_repr(self) -> str:
-        """Geometry, for the printed model."""
+        """Return the geometry, for the printed model."""
         return f"{tuple(self.weight.shape)}, stride={self.stride}, first={self.first}"
 
 
@@ -68,7 +68,7 @@ def filter_images(
     first: int,
     way: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Responses in phase 0 of all cells, and in phase 90 of those from `first` on.
+    """Return responses in phase 0 of all cells, and in phase 90 of those from `first` on.
 
     Raises:
         InputError: a way that does not exist.
@@ -83,7 +83,7 @@ def filter_images(
 
 
 def fastest_way(images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int) -> str:
-    """The way that measured fastest for images of this size on this device.
+    """Choose the way that measured fastest for images of this size on this device.
 
     On the CPU (docs/performance.md) Fourier transforms, where they save half the multiplications
     and more; but operations that are recorded, to be compiled or to leave PyTorch, and weights that
@@ -103,12 +103,12 @@ def fastest_way(images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: in
 
 
 def convolution(images: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The definition: a dense convolution with k // 2 zeros around the images."""
+    """Convolve as defined: densely, with k // 2 zeros around the images."""
     return F.conv2d(images, without_tails(weight), stride=stride, padding=weight.shape[-1] // 2)
 
 
 def space_to_depth(images: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """A convolution at stride 1, each of the stride^2 pixel phases of each colour a channel."""
+    """Convolve at stride 1, with the stride^2 pixel phases of each colour as channels."""
     before, taps = weight.shape[-1] // 2, -(-weight.shape[-1] // stride)
     seen = [stride * (-(-side // stride) + taps - 1) for side in images.shape[-2:]]
     missing = stride * taps - weight.shape[-1]
@@ -118,7 +118,7 @@ def space_to_depth(images: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def without_tails(weight: Tensor) -> Tensor:
-    """The weights with 0 for those that are too small to matter and slow to compute with."""
+    """Set weights to 0 that are too small to matter and slow to compute with."""
     return weight.masked_fill(weight.abs() < SMALLEST_WEIGHT, 0)
 
 
@@ -131,7 +131,7 @@ WAYS: Mapping[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 def by_fourier(
     images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int, first: int
 ) -> tuple[Tensor, Tensor]:
-    """Products of spectra, which both phases share, in single precision or better."""
+    """Multiply spectra, which both phases share, in single precision or better."""
     if torch.is_autocast_enabled("cpu"):
         images = images.to(torch.get_autocast_dtype("cpu"))
     both: Tensor = fourier.Correlate.apply(images, weight_q0, weight_q1, stride, first)

@@ -1,4 +1,4 @@
-"""Correlates images with many large kernels by Fourier transforms: far fewer multiplications.
+"""Correlate images with many large kernels by Fourier transforms: far fewer multiplications.
 
 A correlation at stride s is one at stride 1 of the s^2 pixel phases of the image. It is done tile
 by tile (overlap-save: Oppenheim & Schafer, Discrete-Time Signal Processing, 3rd ed., section
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vonenet.memory import empty
+from vonenet.v1.memory import empty
 
 # Lengths of Fourier transforms to choose from: products of 2, 3 and 5, which are fast.
 TILE_SIZES = (8, 10, 12, 16, 18, 20, 24, 30, 32, 36, 40, 48, 60, 64)
@@ -50,7 +50,7 @@ class Tiling:
     width: int
 
     def multiplications(self, phases: int) -> int:
-        """Complex multiplications for an image and two kernels: products and the way back."""
+        """Count complex multiplications for an image and two kernels: products and way back."""
         back = self.height * self.size + self.height * self.width
         return self.rows * self.columns * self.size * (self.size * phases + back)
 
@@ -64,7 +64,7 @@ class Tiling:
 
 
 def best_tiling(image_size: Sequence[int], kernel_size: int, stride: int) -> Tiling:
-    """The tiles that need the fewest multiplications for images of (height, width) pixels."""
+    """Choose the tiles with the fewest multiplications for images of (height, width) pixels."""
     taps = -(-kernel_size // stride)
     out = [-(-side // stride) for side in image_size]
     tilings = []
@@ -76,7 +76,7 @@ def best_tiling(image_size: Sequence[int], kernel_size: int, stride: int) -> Til
 
 
 def is_cheaper(images: Tensor, kernel_size: int, stride: int) -> bool:
-    """Whether this way needs less than half the multiplications of a dense convolution."""
+    """Tell whether this way needs less than half the multiplications of a dense convolution."""
     channels, height, width = images.shape[1:]
     if -(-kernel_size // stride) > TILE_SIZES[-1] // 2 or images.numel() == 0:
         return False
@@ -93,7 +93,7 @@ class Correlate(torch.autograd.Function):
     def forward(
         images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int, first: int
     ) -> Tensor:
-        """Responses to images.
+        """Return responses to images.
 
         Args:
             images: B, C, H, W, on the CPU.
@@ -125,13 +125,13 @@ class Correlate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, responses: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient with respect to the images."""
+        """Return the gradient with respect to the images."""
         bank = (*ctx.saved_tensors, ctx.stride, ctx.first)
         return CorrelateTransposed.apply(responses, *bank, *ctx.size), None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
-        """Many images, or many filter banks."""
+        """Apply it to many images, or many filter banks."""
         return _vmapped(Correlate.apply, info, in_dims, *inputs)
 
 
@@ -148,7 +148,7 @@ class CorrelateTransposed(torch.autograd.Function):
         height: int,
         width: int,
     ) -> Tensor:
-        """Images from responses, with the kernels of `Correlate`."""
+        """Return images from responses, with the kernels of `Correlate`."""
         tiling = best_tiling((height, width), weight_q0.shape[-1], stride)
         bank = _bank(weight_q0, weight_q1, stride, first, tiling.size, responses.dtype)
         images = responses.new_empty(len(responses), weight_q0.shape[1], height, width)
@@ -164,13 +164,13 @@ class CorrelateTransposed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, images: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient with respect to the responses."""
+        """Return the gradient with respect to the responses."""
         responses = Correlate.apply(images, *ctx.saved_tensors, ctx.stride, ctx.first)
         return responses, None, None, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
-        """Many images, or many filter banks."""
+        """Apply it to many images, or many filter banks."""
         return _vmapped(CorrelateTransposed.apply, info, in_dims, *inputs)
 
 
@@ -199,7 +199,7 @@ class Memory:
         self._blocks: dict[str, Tensor] = {}
 
     def __call__(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """A block with undefined contents."""
+        """Return a block with undefined contents."""
         n = math.prod(shape)
         if name not in self._blocks or len(self._blocks[name]) < n:
             self._blocks[name] = empty((n,), dtype)
@@ -333,7 +333,7 @@ class Bank:
         out.copy_(framed(pixels, -(self.kernel_size // 2), out.shape[-2:]))
 
     def _spectra(self, images: Tensor, tiling: Tiling, memory: Memory) -> Tensor:
-        """Spectra of the images' tiles, (C, frequencies, tiles, phases)."""
+        """Return the spectra of the images' tiles, (C, frequencies, tiles, phases)."""
         size = [side * self.stride for side in tiling.extent]
         phases = F.pixel_unshuffle(framed(images, self.kernel_size // 2, size), self.stride)
         tiles = phases.unfold(2, tiling.size, tiling.height).unfold(3, tiling.size, tiling.width)
@@ -352,18 +352,18 @@ class Bank:
 
 
 def _transform(matrix: Tensor, lines: Tensor, out: Tensor) -> None:
-    """out[i, :, j] = matrix @ lines[:, i, j]."""
+    """Compute out[i, :, j] = matrix @ lines[:, i, j]."""
     torch.bmm(matrix.expand(lines.shape[1], -1, -1), lines.transpose(0, 1), out=out)
 
 
 def framed(images: Tensor, before: int, size: Sequence[int]) -> Tensor:
-    """`before` zeros above and left of images, and zeros or a cut on the other sides, to `size`."""
+    """Put `before` zeros above and left of images; pad or cut the other sides to `size`."""
     below, right = (new - old - before for new, old in zip(size, images.shape[-2:], strict=True))
     return F.pad(images, (before, right, before, below))
 
 
 def _by_colours(weight: Tensor) -> list[tuple[list[int], Tensor]]:
-    """Colours, and the kernels that read just these; one group if any kernel reads several."""
+    """Group kernels by the colours that they read; one group if any reads several."""
     reads = weight.flatten(2).ne(0).any(dim=2)
     if (reads.sum(dim=1) > 1).any():
         return [(list(range(weight.shape[1])), torch.arange(len(weight)))]
@@ -372,7 +372,7 @@ def _by_colours(weight: Tensor) -> list[tuple[list[int], Tensor]]:
 
 
 def _chunks(n_images: int, tiling: Tiling) -> Iterator[slice]:
-    """Slices of a batch whose tiles go through all steps together."""
+    """Yield slices of a batch whose tiles go through all steps together."""
     at_once = max(1, PIXELS_AT_ONCE // (tiling.rows * tiling.columns * tiling.size**2))
     for start in range(0, n_images, at_once):
         yield slice(start, start + at_once)
@@ -386,7 +386,7 @@ _BANKS_KEPT = 8
 def _bank(
     weight_q0: Tensor, weight_q1: Tensor, stride: int, first: int, size: int, dtype: torch.dtype
 ) -> Bank:
-    """The spectra of these kernels, derived anew if a single number differs from last time's."""
+    """Return the spectra of these kernels, computed anew if a single number has changed."""
     weights = weight_q0, weight_q1[first:]
     dtype = torch.promote_types(dtype, torch.float32)
     key = (weight_q0.data_ptr(), weight_q1.data_ptr(), stride, first, size, dtype)

@@ -29,7 +29,7 @@ def gabor_kernels(
     *,
     phase_shift_deg: float = 0.0,
 ) -> Tensor:
-    """One-channel kernels of n Gabor filters, sampled on a pixel grid.
+    """Sample n Gabor filters on a pixel grid.
 
     Args:
         parameters: n filters.
@@ -66,7 +66,7 @@ def gabor_kernels(
 
 
 def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
-    """Dense convolution weights: each kernel in its own colour channel, zero in the others.
+    """Return dense weights: each kernel in its own colour channel, zero in the others.
 
     Args:
         kernels: shape (n, k, k).
@@ -84,7 +84,7 @@ def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
 def quadrature_weights(
     parameters: GaborParameters, pixels_per_degree: float, kernel_size: int, in_chans: int
 ) -> tuple[Tensor, Tensor]:
-    """Dense float32 weights of both phases of quadrature pairs, (n, in_chans, k, k) each."""
+    """Return dense float32 weights of both phases of the pairs, (n, in_chans, k, k) each."""
     q0, q1 = (
         gabor_kernels(parameters, pixels_per_degree, kernel_size, phase_shift_deg=shift)
         for shift in (0.0, 90.0)
@@ -155,7 +155,7 @@ def sampling_report(
 def cut_by_window(
     parameters: GaborParameters, pixels_per_degree: float, kernel_size: int
 ) -> npt.NDArray[np.bool_]:
-    """Which filters, (n,), have a standard deviation larger than half their kernel.
+    """Tell which filters, (n,), have a standard deviation larger than half their kernel.
 
     Such a filter is another one than its parameters say.
     """

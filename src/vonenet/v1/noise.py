@@ -1,18 +1,22 @@
-"""Neuronal stochasticity: noise on the V1 cells' mean responses, fresh, repeated, or off.
+"""Neuronal stochasticity: noise on the mean responses of V1 cells, fresh, repeated, or off.
 
-After Dapello, Marques et al. 2020. A response x is read as s x + l spikes in a window of 25 ms;
-spike counts vary like a Poisson process (variance = mean, Fano factor 1), approximated by a
-Gaussian:
+After Dapello, Marques et al. 2020 (NeurIPS 33), section 3, and the published code. A response x is
+read as s x + l spikes in a window of 25 ms. Spike counts vary like a Poisson process (variance =
+mean, Fano factor 1), approximated by a Gaussian:
 
     x' = x + N(0, 1) sqrt(max(s x + l, 0) + 1e-4) / s
 
-The noise belongs to the model: it is there in training and in evaluation.
+The noise belongs to the model: it is there in training and in evaluation. On the CPU it is computed
+in one pass over memory: the responses of a batch are far larger than a processor's cache, and
+PyTorch's operations would write and read all of them several times.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +24,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
-from vonenet.v1.fast_noise import NeuronalResponse, is_recorded, neuronal_deviation
+from vonenet.v1.memory import empty_like, in_memory_order
 
 NOISE_MODES = ("neuronal", "gaussian", None)
+# Keeps the gradient of the standard deviation finite at silence; "10e-5" in the published code.
+VARIANCE_FLOOR = 1e-4
+# Numbers that are processed at a time, and stay in a core's cache.
+CHUNK = 2**17
+# Numbers that are drawn at a time. Part of what a seed promises: do not change.
+BLOCK = 2**19
 StandardNormal = Callable[[Tensor], Tensor]  # a draw that broadcasts to the given responses
 
 
 class Noise(nn.Module):
-    """Adds noise to mean responses and rectifies them.
+    """Add noise to mean responses and rectify them.
 
     Attributes:
         mode: `neuronal`, `gaussian`, or None (no noise).
@@ -54,13 +64,13 @@ class Noise(nn.Module):
         self.mode, self.scale, self.level = mode, scale, level
 
     def standard_deviation(self, mean_response: Tensor) -> Tensor | float:
-        """Standard deviation of the response, before rectification, at each mean (any shape)."""
+        """Return the standard deviation before rectification at each mean (any shape)."""
         if self.mode == "neuronal":
             return neuronal_deviation(mean_response, self.scale, self.level)
         return self.scale if self.mode == "gaussian" else 0.0
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
-        """Noisy responses >= 0, of the shape of `mean_response`.
+        """Return noisy responses >= 0, of the shape of `mean_response`.
 
         Args:
             mean_response: any shape; B, C, H, W for images.
@@ -73,31 +83,8 @@ class Noise(nn.Module):
         return add_noise(mean_response, standard_normal, self.mode, self.scale, self.level)
 
     def extra_repr(self) -> str:
-        """Settings, for the printed model."""
+        """Return the settings, for the printed model."""
         return f"{self.mode}, scale={self.scale}, level={self.level}"
-
-
-@torch.fx.wrap
-def add_noise(
-    mean: Tensor, standard_normal: Tensor | None, mode: str, scale: float, level: float
-) -> Tensor:
-    """max(x + z sd(x), 0) for a mean response x and a draw z, new if there is none."""
-    if mode == "neuronal" and mean.device.type == "cpu" and not is_recorded():
-        noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, scale, level)
-        return noisy
-    z = drawn_like(mean) if standard_normal is None else standard_normal
-    deviation = scale if mode == "gaussian" else neuronal_deviation(mean, scale, level)
-    return F.relu(mean + z * deviation)
-
-
-def drawn_like(mean: Tensor) -> Tensor:
-    """A new standard normal draw of the shape of `mean`, from torch's generator of its device."""
-    if mean.device.type == "cpu" and mean.dim() == 4:
-        # Where channels come last, `randn_like` takes ten times as long on the CPU.
-        batch, channels, height, width = mean.shape
-        draw = torch.randn(batch, height, width, channels, dtype=mean.dtype)
-        return draw.permute(0, 3, 1, 2)
-    return torch.randn_like(mean)
 
 
 def check_noise(mode: str | None, scale: float, level: float) -> None:
@@ -110,11 +97,193 @@ def check_noise(mode: str | None, scale: float, level: float) -> None:
         raise InputError(f"noise_level must be 0 or more, got {level}")
 
 
-class Repeated:
+# --- the noise of a batch ------------------------------------------------------------------------
+
+
+@torch.fx.wrap
+def add_noise(
+    mean: Tensor, standard_normal: Tensor | None, mode: str, scale: float, level: float
+) -> Tensor:
+    """Return max(x + z sd(x), 0) for a mean response x and a draw z, new if there is none."""
+    if mode == "neuronal" and mean.device.type == "cpu" and not is_recorded():
+        noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, scale, level)
+        return noisy
+    z = _drawn_like(mean) if standard_normal is None else standard_normal
+    deviation = scale if mode == "gaussian" else neuronal_deviation(mean, scale, level)
+    return F.relu(mean + z * deviation)
+
+
+def is_recorded() -> bool:
+    """Tell whether operations are recorded, to be compiled or to leave PyTorch."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
+
+
+def neuronal_deviation(mean: Tensor, scale: float, level: float) -> Tensor:
+    """Return sqrt(max(s x + l, 0) + floor) / s, the standard deviation of the response."""
+    silent = mean.new_tensor((level + VARIANCE_FLOOR) / scale**2)
+    variance = torch.add(silent, mean, alpha=1 / scale)
+    return variance.clamp_min_(VARIANCE_FLOOR / scale**2).sqrt_()
+
+
+def _drawn_like(mean: Tensor) -> Tensor:
+    """Draw standard normal numbers of the shape of `mean` from torch's generator of its device."""
+    if mean.device.type == "cpu" and mean.dim() == 4:
+        # Where channels come last, `randn_like` takes ten times as long on the CPU.
+        batch, channels, height, width = mean.shape
+        draw = torch.randn(batch, height, width, channels, dtype=mean.dtype)
+        return draw.permute(0, 3, 1, 2)
+    return torch.randn_like(mean)
+
+
+class NeuronalResponse(torch.autograd.Function):
+    """max(x + z sd(x), 0) on the CPU, of the shape and memory layout of the mean response x."""
+
+    @staticmethod
+    def forward(mean: Tensor, standard_normal: Tensor | None, scale: float, level: float) -> Tensor:
+        """Return noisy responses.
+
+        Args:
+            mean: x, any shape.
+            standard_normal: the draw z, broadcast to the mean; None: a new one by torch's seed.
+            scale: spikes per unit of response.
+            level: spontaneous spikes.
+        """
+        wide = torch.promote_types(mean.dtype, torch.float32)
+        out = empty_like(mean, wide)
+        if standard_normal is None:
+            fill_normal(in_memory_order(out))
+        draw = out if standard_normal is None else standard_normal.expand_as(mean)
+        for x, z, y in _chunks(mean, draw, out):
+            deviation = neuronal_deviation(x.to(wide), scale, level)
+            torch.addcmul(x.to(wide), z.to(wide), deviation, out=deviation)
+            torch.clamp_min(deviation, 0, out=y)
+        return out.to(mean.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep mean and response."""
+        mean, _, ctx.scale, ctx.level = inputs
+        ctx.save_for_backward(mean, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient with respect to the mean.
+
+        The draw need not be kept: z sd(x) is response minus mean where the response is above 0;
+        elsewhere the gradient is 0.
+        """
+        mean, noisy = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for the second derivative, the draw being given
+            deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
+            draw = ((noisy - mean) / deviation).detach()
+            slope = _slope(mean, draw * deviation, ctx.scale, ctx.level)
+            return gradient * slope * (noisy > 0), None, None, None
+        result = torch.empty_like(mean)
+        for g, x, y, r in _chunks(gradient, mean, noisy, result):
+            torch.mul(_slope(x, y - x, ctx.scale, ctx.level).mul_(y > 0), g, out=r)
+        return result, None, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, mean: Tensor, z: Tensor | None, *settings: Any
+    ) -> tuple[Tensor, int]:
+        """Apply it to many means, or many draws."""
+        n = info.batch_size
+        mean = mean.expand(n, *mean.shape) if in_dims[0] is None else mean.movedim(in_dims[0], 0)
+        if z is None and info.randomness == "error":
+            raise RuntimeError('noise under vmap needs randomness="different" or "same"; or fix it')
+        if z is None and info.randomness == "same":
+            z = fill_normal(torch.empty(mean.shape[1:]))
+        elif z is not None and in_dims[1] is not None:
+            z = z.movedim(in_dims[1], 0)
+            z = z[(slice(None), *[None] * (mean.dim() - z.dim()))]
+        return NeuronalResponse.apply(mean.contiguous(), z, *settings), 0
+
+
+def _slope(mean: Tensor, deviation: Tensor, scale: float, level: float) -> Tensor:
+    """Return d(x + z sd(x)) / dx = 1 + z sd(x) / (2 (x + (l + floor) / s)).
+
+    It is 1 below 0 spikes, where the deviation no longer changes.
+    """
+    twice = mean.new_tensor(2 * (level + VARIANCE_FLOOR) / scale)
+    divisor = torch.add(twice, mean, alpha=2)
+    below = divisor < 2 * VARIANCE_FLOOR / scale
+    return deviation.div(divisor).masked_fill(below, 0.0).add(1.0)
+
+
+def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same small parts of tensors of one shape, in memory order if layouts agree."""
+    if all(t.stride() == tensors[-1].stride() for t in tensors):
+        tensors = tuple(in_memory_order(t) for t in tensors)
+        yield from zip(*(torch.split(t, CHUNK) for t in tensors), strict=True)
+    else:
+        yield from zip(*tensors, strict=True)
+
+
+def fill_normal(out: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Overwrite a tensor with independent standard normal numbers, up to 6.7 in size.
+
+    Most of the time of `torch.randn` goes into the bits of its Mersenne Twister, on one core. Here
+    they come from SFC64 (Doty-Humphrey's PractRand, as numpy has it), and the Box-Muller transform
+    uses all cores. One seed gives the same numbers whatever the number of cores.
+
+    Args:
+        out: contiguous, float32 or float64, on the CPU; any shape.
+        generator: what sets the numbers; None: PyTorch's global generator of the CPU.
+
+    Returns:
+        `out`.
+    """
+    seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator))
+    bits = np.random.SFC64(seed)
+    for block in torch.split(out.view(-1), BLOCK):
+        n = -(-len(block) // 2)
+        integers = torch.from_numpy(bits.random_raw(n).view(np.int32))
+        # Whole numbers from -2^31: the size of the first half is uniform in (0, 1], and finest
+        # where it is smallest, which makes the largest normal numbers.
+        uniform = integers[:n].to(out.dtype).abs_().mul_(2.0**-31).add_(2.0**-33)
+        radius = uniform.log_().mul_(-2).clamp_min_(0).sqrt_()
+        angle = integers[n:].to(out.dtype).mul_(math.pi * 2.0**-31)
+        torch.mul(angle.cos(), radius, out=block[:n])
+        torch.mul(angle.sin_()[: len(block) - n], radius[: len(block) - n], out=block[n:])
+    return out
+
+
+# --- switches ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_noise(model: nn.Module) -> Iterator[None]:
+    """Have every V1 block in `model` give its mean response within the context."""
+    with _switched(model, "mode", None):
+        yield
+
+
+@contextmanager
+def fixed_noise(model: nn.Module, seed: int) -> Iterator[None]:
+    """Have every pass and every image meet the same draw, set by `seed` (0 is a seed)."""
+    with _switched(model, "draw", RepeatedDraw(seed)):
+        yield
+
+
+@contextmanager
+def noise_generator(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Draw the noise from `generator`, on its own device, instead of torch's global one."""
+
+    def draw(like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=generator, device=generator.device)
+        return drawn.to(like.device, like.dtype)
+
+    with _switched(model, "draw", draw):
+        yield
+
+
+class RepeatedDraw:
     """The same draw for every image, wherever it stands in a batch of any size.
 
-    Drawn by numpy on the CPU, so that it neither depends on the device nor is a random operation to
-    `torch.func.vmap`.
+    Drawn by numpy on the CPU, so that it does not depend on the device and is no random operation
+    to `torch.func.vmap`.
     """
 
     def __init__(self, seed: int) -> None:
@@ -122,7 +291,7 @@ class Repeated:
         self._drawn: dict[tuple[int, ...], Tensor] = {}
 
     def __call__(self, like: Tensor) -> Tensor:
-        """A draw of one image's shape, (1, C, H, W)."""
+        """Return a draw of one image's shape, (1, C, H, W)."""
         shape = (1, *like.shape[1:])
         if shape not in self._drawn:
             draw = np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
@@ -130,58 +299,15 @@ class Repeated:
         return self._drawn[shape].to(like.device, like.dtype)
 
 
-class FromGenerator:
-    """A new draw for every element, from the given generator on its own device."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-
-    def __call__(self, like: Tensor) -> Tensor:
-        """A draw of the responses' shape."""
-        draw = torch.randn(like.shape, generator=self.generator, device=self.generator.device)
-        return draw.to(like.device, like.dtype)
-
-
 @contextmanager
-def no_noise(model: nn.Module) -> Iterator[None]:
-    """Within: every V1 block in `model` gives its mean response."""
-    stages = _noise_stages(model)
-    modes = [stage.mode for stage in stages]
+def _switched(model: nn.Module, attribute: str, value: Any) -> Iterator[None]:
+    """Set an attribute of every noise stage within the context."""
+    stages = [module for module in model.modules() if isinstance(module, Noise)]
+    previous = [getattr(stage, attribute) for stage in stages]
     for stage in stages:
-        stage.mode = None
-    try:
-        yield
-    finally:
-        for stage, mode in zip(stages, modes, strict=True):
-            stage.mode = mode
-
-
-@contextmanager
-def fixed_noise(model: nn.Module, seed: int) -> Iterator[None]:
-    """Within: every pass and every image meets the same draw, set by `seed` (0 is a seed)."""
-    with _drawing(model, Repeated(seed)):
-        yield
-
-
-@contextmanager
-def noise_generator(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Within: the noise is drawn from `generator` instead of torch's global one."""
-    with _drawing(model, FromGenerator(generator)):
-        yield
-
-
-@contextmanager
-def _drawing(model: nn.Module, draw: StandardNormal) -> Iterator[None]:
-    stages = _noise_stages(model)
-    previous = [stage.draw for stage in stages]
-    for stage in stages:
-        stage.draw = draw
+        setattr(stage, attribute, value)
     try:
         yield
     finally:
         for stage, before in zip(stages, previous, strict=True):
-            stage.draw = before
-
-
-def _noise_stages(model: nn.Module) -> list[Noise]:
-    return [module for module in model.modules() if isinstance(module, Noise)]
+            setattr(stage, attribute, before)

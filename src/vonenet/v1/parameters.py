@@ -38,14 +38,14 @@ class Histogram:
     log: bool = False
 
     def quantile(self, u: Array) -> Array:
-        """The inverse of the cumulative distribution, for u in [0, 1)."""
+        """Return the inverse of the cumulative distribution, for u in [0, 1)."""
         axis = np.log2(self.edges) if self.log else np.asarray(self.edges)
         cumulative = np.concatenate([[0.0], np.cumsum(self.counts) / np.sum(self.counts)])
         value = np.interp(u, cumulative, axis)
         return np.exp2(value) if self.log else value
 
     def between(self, low: float, high: float) -> Histogram:
-        """This histogram cut exactly at `low` and `high`, a cut bin keeping its share of cells."""
+        """Cut exactly at `low` and `high`; a cut bin keeps its share of cells."""
         axis = np.log2 if self.log else np.asarray
         edges, counts = [], []
         for a, b, count in zip(self.edges[:-1], self.edges[1:], self.counts, strict=True):
@@ -58,7 +58,7 @@ class Histogram:
         return Histogram((*edges, end), tuple(counts), self.log) if edges else Histogram((), ())
 
     def whole_bins_between(self, low: float, high: float) -> Histogram:
-        """Only the bins that lie entirely within [low, high]: what the original code keeps."""
+        """Keep the bins that lie entirely within [low, high], as the original code does."""
         bins = zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
         kept = [(a, b, count) for a, b, count in bins if low <= a and b <= high]
         if not kept:
@@ -143,16 +143,16 @@ class GaborParameters:
         return self.ny_cycles / self.frequency_cpd
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Plain lists by field name; `from_dict` gives the same parameters back, bit for bit."""
+        """Return lists by field name; `from_dict` gives the same parameters, bit for bit."""
         return {name: value.tolist() for name, value in vars(self).items()}
 
     def to_json(self) -> str:
-        """The parameters as one JSON object of lists."""
+        """Return the parameters as one JSON object of lists."""
         return json.dumps(self.to_dict())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GaborParameters:
-        """Parameters from lists by field name.
+        """Build parameters from lists by field name.
 
         Raises:
             InputError: a field is missing or unknown, or the lists do not fit together.
@@ -168,7 +168,7 @@ class GaborParameters:
 
     @classmethod
     def from_json(cls, text: str) -> GaborParameters:
-        """Parameters from what `to_json` wrote."""
+        """Build parameters from what `to_json` wrote."""
         return cls.from_dict(json.loads(text))
 
 
@@ -247,7 +247,7 @@ def _frequency_prior(filters: str, sf_min: float, sf_max: float) -> Histogram:
 
 
 def _correlated_uniforms(normals: Array, correlation: float) -> tuple[Array, Array]:
-    """A Gaussian copula: two uniform variables whose normal scores have this correlation.
+    """Make two uniform variables whose normal scores have this correlation (Gaussian copula).
 
     The eigenvectors are written out, with the signs that LAPACK gives, so that the draws equal
     numpy's `multivariate_normal` (which the original used) and do not depend on the library.
@@ -282,7 +282,7 @@ def _uniform_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Arr
 
 
 def _legacy_colors(n: int, color_seed: int, in_chans: int) -> tuple[IntArray, IntArray]:
-    """Two independent draws from torch's stream: most pairs get two colours, as in the original."""
+    """Draw twice from torch's stream: most pairs get two colours, as in the original."""
     generator = torch.Generator().manual_seed(color_seed)
     draws: Sequence[torch.Tensor] = [
         torch.randint(0, in_chans, (n,), generator=generator) for _ in range(2)

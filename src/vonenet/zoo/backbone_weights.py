@@ -80,7 +80,7 @@ def fill_base(
 def find_weights(
     source: str | Path, backbone: str, num_classes: int, image_size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """The tensors of a source, by the names that it gives them."""
+    """Fetch or read the tensors of a source, by the names that it gives them."""
     publisher, _, which = str(source).partition(":")
     match publisher:
         case "timm":
@@ -140,7 +140,7 @@ def _fetched(what: str, fetch: Callable[[], dict[str, Tensor]]) -> dict[str, Ten
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without what wrappers have put in front of every name."""
+    """Remove what wrappers have put in front of every name."""
     for prefix in WRAPPERS:
         if weights and all(key.startswith(prefix) for key in weights):
             return _unwrapped({key.removeprefix(prefix): v for key, v in weights.items()})
@@ -165,7 +165,7 @@ def _fill(
 
 
 def _in_channels(weight: Tensor, in_chans: int) -> Tensor:
-    """A first convolution for colour images made one for grey ones, or the other way round.
+    """Turn a first convolution for colour images into one for grey ones, or the reverse.
 
     A grey image gives what its colour copy gave.
     """
@@ -177,7 +177,7 @@ def _in_channels(weight: Tensor, in_chans: int) -> Tensor:
 
 
 def _heads_of(base: nn.Module) -> tuple[str, ...]:
-    """Dotted names of a base network's classifiers: nearly always one. timm's networks know it."""
+    """Return dotted names of a base network's classifiers: nearly always one."""
     described = getattr(base, "pretrained_cfg", None)
     if described is None:
         linear = [name for name, module in base.named_modules() if isinstance(module, nn.Linear)]

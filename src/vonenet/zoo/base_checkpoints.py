@@ -48,13 +48,13 @@ def save_base_checkpoint(
 
 
 def is_base_checkpoint(path: str | Path) -> bool:
-    """Whether a file is one of `save_base_checkpoint`."""
+    """Tell whether a file is one of `save_base_checkpoint`."""
     path = Path(path)
     return path.is_file() and is_safetensors(path) and read_metadata(path).get("format") == FORMAT
 
 
 def load_base_checkpoint(path: str | Path) -> nn.Module:
-    """The base network of a file, with its image size and normalisation in `pretrained_cfg`.
+    """Load the base network of a file, image size and normalisation in `pretrained_cfg`.
 
     Raises:
         CheckpointError: the file is damaged, or its weights do not fit.

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: P
 
 
 def stored_classes(path: str | Path) -> list[str] | None:
-    """Names of the logits that a weights file was saved with; None where it has none."""
+    """Return the names of the logits that a weights file was saved with, if it has any."""
     path = Path(path)
     if not (path.is_file() and is_safetensors(path)):
         return None
@@ -94,7 +95,7 @@ def stored_classes(path: str | Path) -> list[str] | None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The header of a safetensors file.
+    """Read the header of a safetensors file.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -107,7 +108,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: Any) -> VOneNet:
-    """The VOneNet of a weights file, bit for bit.
+    """Load the VOneNet of a weights file, bit for bit.
 
     Args:
         path: a file of `save_checkpoint`, or a `.pth.tar` file of the original package.
@@ -144,7 +145,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
 
 
 def read_checkpoint(path: Path, given: Mapping[str, Any] | None = None) -> Checkpoint:
-    """What a weights file says, checked, without building the model.
+    """Read and check a weights file, without building the model.
 
     Args:
         path: the file.
@@ -156,12 +157,7 @@ def read_checkpoint(path: Path, given: Mapping[str, Any] | None = None) -> Check
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a vonenet checkpoint: its format is {metadata.get('format')!r}, "
@@ -173,7 +169,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         parameters = GaborParameters.from_json(gabors) if gabors else None
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a configuration that cannot be read: {error}") from error
-    return Checkpoint(config, tensors, parameters)
+    return Checkpoint(config, load_file(path), parameters)
 
 
 def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
@@ -226,7 +222,7 @@ def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
 def _said(
     flags: Mapping[str, Any], given: Mapping[str, Any], kernel_size: int, path: Path
 ) -> dict[str, Any]:
-    """The settings that responses depend on, by a file's flags or else as given by the user.
+    """Collect the settings that responses depend on, from the flags or else from the user.
 
     Raises:
         CheckpointError: a setting that neither says.
@@ -251,7 +247,7 @@ def _said(
 
 
 def _backbone_of(weights: dict[str, Tensor], path: Path) -> str:
-    """The back-end that these keys belong to; flags name it differently from file to file."""
+    """Find the back-end that these keys belong to; flags name it differently by file."""
     if any(key.startswith("model.V2.") for key in weights):
         return "cornet_s"
     if any(key.startswith("model.features.") for key in weights):
@@ -274,7 +270,7 @@ def _last_weight(weights: dict[str, Tensor]) -> Tensor:
 def recover_parameters(
     weight_q0: Tensor, weight_q1: Tensor, v1: VOneBlockConfig
 ) -> GaborParameters | None:
-    """The parameters that published filters were drawn from, if the original's sampler gives them.
+    """Find the parameters of published filters, if the original's sampler gives them.
 
     Files do not hold them. They are drawn anew for the seed, and kept only if every kernel agrees.
     """
@@ -299,7 +295,7 @@ def recover_parameters(
 
 
 def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetConfig:
-    """The stored configuration with what the user asked for, or an error if the weights forbid."""
+    """Change the stored configuration as asked, or raise if the weights forbid it."""
     asked = dict(settings)
     num_classes = asked.pop("num_classes", None)
     num_classes = config.num_classes if num_classes is None else num_classes
@@ -324,7 +320,7 @@ def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetCo
 
 
 def _grey(stored: Checkpoint) -> Checkpoint:
-    """The same filters for one-channel images: what they give for a grey picture's colour copy."""
+    """Sum the filters over colours: they give what a grey picture's colour copy gives."""
     weights = dict(stored.state_dict)
     weights.update({key: weights[key].sum(dim=1, keepdim=True) for key in (Q0, Q1)})
     parameters = stored.gabor_parameters

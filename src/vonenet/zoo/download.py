@@ -85,7 +85,7 @@ def record_sha256(path: Path, *, content: Path) -> None:
 
 
 def is_as_recorded(path: Path) -> bool | None:
-    """Whether the file has the SHA-256 noted beside it; None if no (legible) note is there.
+    """Tell whether the file has the SHA-256 noted beside it; None without a legible note.
 
     The whole file is read each time: a damaged disk changes neither size nor date, and hashing
     costs less than loading.
@@ -141,7 +141,7 @@ def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> 
 
 
 def _resume_point(part: Path) -> tuple[int, str]:
-    """How many bytes are there, and of which version; (0, "") where that is not known."""
+    """Return how many bytes are there, and of which version; (0, "") if not known."""
     try:
         version = _version_note(part).read_text(encoding="utf-8").strip()
         return (part.stat().st_size, version) if version else (0, "")
@@ -150,7 +150,7 @@ def _resume_point(part: Path) -> tuple[int, str]:
 
 
 def _request(url: str, offset: int, version: str) -> Request:
-    """The request for all bytes from `offset` on, or for the whole file if it has changed."""
+    """Ask for all bytes from `offset` on, or for the whole file if it has changed."""
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("the address must begin with http:// or https://")
     headers = {"User-Agent": "vonenet"}
@@ -174,7 +174,7 @@ def _open(request: Request, part: Path, timeout_s: float) -> HTTPResponse:
 
 
 def _span(response: HTTPResponse, part: Path, offset: int, version: str) -> tuple[int, int | None]:
-    """Where the server's bytes begin, and how long the whole file is (None: it does not say)."""
+    """Return where the server's bytes begin, and the whole file's length (None: not said)."""
     if response.status == 200:
         return 0, response.length
     content_range = response.headers.get("Content-Range", "")
@@ -204,14 +204,14 @@ def _examine(part: Path, sha1: str | None, check: Callable[[Path], object] | Non
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may succeed."""
+    """Tell whether another attempt may succeed."""
     if isinstance(error, HTTPError):
         return error.code in PASSING_STATUS
     return not isinstance(_cause(error), SSLCertVerificationError)
 
 
 def _reason(error: Exception, timeout_s: float) -> str:
-    """One line on why a download failed."""
+    """Say in one line why a download failed."""
     if isinstance(error, HTTPError):
         return f"the server answered {error.code} {error.reason}".rstrip()
     cause = _cause(error)
@@ -221,12 +221,12 @@ def _reason(error: Exception, timeout_s: float) -> str:
 
 
 def _cause(error: Exception) -> BaseException | str:
-    """What urllib has wrapped, if it has."""
+    """Return what urllib has wrapped, if it has."""
     return error.reason if isinstance(error, URLError) else error
 
 
 def _version_of(response: HTTPResponse) -> str:
-    """What tells this version of the remote file from others; "" if the server says nothing."""
+    """Return what tells this version of the remote file from others; "" if not said."""
     etag = response.headers.get("ETag", "")
     is_strong = etag and not etag.startswith("W/")  # RFC 9110 13.1.5: If-Range needs a strong one
     return etag if is_strong else response.headers.get("Last-Modified", "")

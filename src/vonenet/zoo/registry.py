@@ -43,23 +43,29 @@ class ModelEntry:
     noise: str | None = "neuronal"
 
 
-_NAMED = (
-    ModelEntry("voneresnet18", "resnet18", "ResNet-18 behind V1"),
-    ModelEntry("voneresnet34", "resnet34", "ResNet-34 behind V1"),
-    ModelEntry("voneresnet50", "resnet50", "the paper's VOneResNet-50", "resnet50"),
-    ModelEntry(
-        "voneresnet50_at", "resnet50", "VOneResNet-50, adversarially trained", "resnet50_at"
-    ),
-    ModelEntry(
-        "voneresnet50_ns", "resnet50", "VOneResNet-50, trained without noise", "resnet50_ns", None
-    ),
-    ModelEntry("voneresnet101", "resnet101", "ResNet-101 behind V1"),
-    ModelEntry("voneresnet152", "resnet152", "ResNet-152 behind V1"),
-    ModelEntry("vonecornet_s", "cornet_s", "the paper's VOneCORnet-S", "cornets"),
-    ModelEntry("vonealexnet", "alexnet", "the paper's VOneAlexNet", "alexnet"),
-    ModelEntry("voneresnet_small", "resnet_small", "three small residual blocks, for the demo"),
-)
-NAMED_MODELS = {entry.name: entry for entry in _NAMED}
+NAMED_MODELS = {
+    entry.name: entry
+    for entry in (
+        ModelEntry("voneresnet18", "resnet18", "ResNet-18 behind V1"),
+        ModelEntry("voneresnet34", "resnet34", "ResNet-34 behind V1"),
+        ModelEntry("voneresnet50", "resnet50", "the paper's VOneResNet-50", "resnet50"),
+        ModelEntry(
+            "voneresnet50_at", "resnet50", "VOneResNet-50, adversarially trained", "resnet50_at"
+        ),
+        ModelEntry(
+            "voneresnet50_ns",
+            "resnet50",
+            "VOneResNet-50, trained without noise",
+            "resnet50_ns",
+            None,
+        ),
+        ModelEntry("voneresnet101", "resnet101", "ResNet-101 behind V1"),
+        ModelEntry("voneresnet152", "resnet152", "ResNet-152 behind V1"),
+        ModelEntry("vonecornet_s", "cornet_s", "the paper's VOneCORnet-S", "cornets"),
+        ModelEntry("vonealexnet", "alexnet", "the paper's VOneAlexNet", "alexnet"),
+        ModelEntry("voneresnet_small", "resnet_small", "three small residual blocks, for the demo"),
+    )
+}
 
 
 def create_model(
@@ -114,7 +120,7 @@ def create_model(
         return model
     if pretrained:
         if entry.weights is None:
-            with_weights = [e.name for e in _NAMED if e.weights]
+            with_weights = [e.name for e in NAMED_MODELS.values() if e.weights]
             raise InputError(
                 f"no weights are published for {name}; there are for {', '.join(with_weights)}"
             )
@@ -134,7 +140,7 @@ def get_model(
     map_location: str = "cpu",
     **settings: Any,
 ) -> VOneNet:
-    """A VOneNet by the name that the original package gives it.
+    """Build a VOneNet by the name that the original package gives it.
 
     Args:
         model_arch: `resnet50`, `resnet50_at`, `resnet50_ns`, `cornets`, `alexnet`.
@@ -142,7 +148,9 @@ def get_model(
         map_location: device of the model.
         **settings: as `create_model`; every one of them counts, with pretrained weights too.
     """
-    by_original_name = {entry.weights: entry.name for entry in _NAMED if entry.weights}
+    by_original_name = {
+        entry.weights: entry.name for entry in NAMED_MODELS.values() if entry.weights
+    }
     if model_arch not in by_original_name:
         raise InputError(
             f"unknown model_arch {model_arch!r}: must be one of {', '.join(by_original_name)}; "
@@ -153,7 +161,7 @@ def get_model(
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Registered names that match a shell pattern, the named ones first.
+    """List registered names that match a shell pattern, the named ones first.
 
     Args:
         pattern: such as `vonere*` or `*convnext*`.
@@ -164,7 +172,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def create_base_model(
     name: str, *, backbone_weights: str | Path | None = None, **settings: Any
 ) -> nn.Module:
-    """The network that a VOneNet is compared with: the same back-end with its own first stage.
+    """Build what a VOneNet is compared with: the same back-end with its own first stage.
 
     Args:
         name: the VOneNet's name.
@@ -191,7 +199,7 @@ def create_base_model(
 
 
 def find_entry(name: str) -> ModelEntry:
-    """The entry of a registered name.
+    """Look up a registered name.
 
     Raises:
         InputError: an unknown name, with the nearest ones.

@@ -7,25 +7,15 @@ from typing import Any
 
 from timm.models import is_model, register_model
 
-NAMES = (
-    "voneresnet18",
-    "voneresnet34",
-    "voneresnet50",
-    "voneresnet50_at",
-    "voneresnet50_ns",
-    "voneresnet101",
-    "voneresnet152",
-    "vonecornet_s",
-    "vonealexnet",
-    "voneresnet_small",
-)
+from vonenet.zoo.registry import NAMED_MODELS, create_model
+
 # What timm.create_model passes to every model, beside the user's own keywords.
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 def register_timm_models() -> None:
     """Make our named models known to `timm.create_model`; done once, however often it is called."""
-    for name in NAMES:
+    for name in NAMED_MODELS:
         if not is_model(name):
             # timm lists what it registers among the public names of its function's module
             globals()[name] = register_model(_entrypoint(name))
@@ -33,8 +23,6 @@ def register_timm_models() -> None:
 
 def _entrypoint(name: str) -> Callable[..., Any]:
     def build(pretrained: bool = False, **settings: Any) -> Any:
-        from vonenet.zoo.registry import create_model
-
         for key in _TIMMS_OWN:
             settings.pop(key, None)
         return create_model(name, pretrained=pretrained, **settings)

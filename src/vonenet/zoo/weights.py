@@ -67,7 +67,7 @@ PUBLISHED = {
 
 
 def cache_dir() -> Path:
-    """The folder of downloaded weights: VONENET_HOME, or where torch.hub keeps its checkpoints.
+    """Return the folder of downloads: VONENET_HOME, or where torch.hub keeps checkpoints.
 
     With VONENET_HOME=~/.vonenet the files that the original package has downloaded are used.
     """
@@ -76,7 +76,7 @@ def cache_dir() -> Path:
 
 
 def fetch(weights: PublishedWeights, *, progress: bool = True, timeout_s: float = 30.0) -> Path:
-    """The path of published weights on this machine, downloaded if they are not there yet.
+    """Return the path of published weights on this machine; download them if needed.
 
     A file that is there is used without any request, also from a folder that cannot be written. It
     must still be the one that was stored; one that was put there by hand is examined as a download.
@@ -105,7 +105,7 @@ def fetch(weights: PublishedWeights, *, progress: bool = True, timeout_s: float 
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """The content of a training checkpoint (`.pth.tar`, zip or legacy format), on the CPU.
+    """Read a training checkpoint (`.pth.tar`, zip or legacy format) to the CPU.
 
     No code of the file is run: beside tensors and plain values only `argparse.Namespace` and numpy
     scalars are accepted. The latter become Python's numbers and strings.
@@ -126,7 +126,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file: safetensors, or what torch.save has made of a state dict.
+    """Read the tensors of a weights file: safetensors, or a state dict of torch.save.
 
     Args:
         path: the file; a training checkpoint may hold the state dict under "state_dict" or "model".
@@ -150,7 +150,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins like a safetensors file."""
+    """Tell whether a file begins like a safetensors file."""
     with path.open("rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:] == b"{"
@@ -222,7 +222,7 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _refusal(error: Exception) -> str:
-    """Says in one line why torch has refused a file."""
+    """Say in one line why torch has refused a file."""
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted is not None:
         return f"it asks for {wanted[1]}, which weights do not need and which may run code"
@@ -245,7 +245,7 @@ class _ScalarType:
 
 
 def _scalar(kind: _ScalarType, data: bytes) -> Any:
-    """Stands in for the function that numpy's scalars are unpickled with."""
+    """Stand in for the function that numpy's scalars are unpickled with."""
     return np.frombuffer(data, kind.byte_order + kind.code, count=1)[0].item()
 
 
@@ -260,6 +260,6 @@ _ACCEPTING = threading.Lock()  # torch keeps the accepted types in one list for 
 
 
 def _newly_accepted() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What has to be accepted for a while, leaving alone what the program itself accepts."""
+    """List what to accept for a while, besides what the program itself accepts."""
     known = torch.serialization.get_safe_globals()
     return [item for item in _ACCEPTED if item not in known]

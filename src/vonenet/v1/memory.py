@@ -1,4 +1,4 @@
-"""Spares big tensors on the CPU most of their page faults.
+"""Spare big tensors on the CPU most of their page faults.
 
 glibc returns blocks above 32 MB to the system when they are freed; the next tensor of that size is
 then mapped and zeroed page by page. Measured on a 2-core virtual machine: 18 of the 21 ms of an
@@ -50,17 +50,17 @@ _HUGE_PAGE_BYTES = 2**21
 
 
 def empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """As `empty`, of a tensor's shape and memory layout, which has no gaps."""
+    """Do as `empty`, with a tensor's shape and memory layout, which has no gaps."""
     return _in_huge_pages(torch.empty_like(tensor, dtype=dtype))
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """`torch.empty`, and for big tensors on the CPU the advice to Linux to use pages of 2 MB."""
+    """Do as `torch.empty`, and advise Linux to use pages of 2 MB for big tensors."""
     return _in_huge_pages(torch.empty(shape, dtype=dtype, device=device))
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
-    """A view of one dimension of a tensor without gaps, whatever its layout."""
+    """Return a tensor without gaps as a view of one dimension, whatever its layout."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
