@@ -21,6 +21,7 @@ COLORS = {
     "soft": "#58626d",
     "line": "#dfe3e8",
     "paper": "#ffffff",
+    "cells": "#cdd3da",
     "s0": "#5f6973",
     "s1": "#0072b2",
     "s2": "#c8500a",

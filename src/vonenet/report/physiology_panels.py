@@ -1,0 +1,401 @@
+"""Recorded layers -> panels of the page: distributions, example units, what was built in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from vonenet.recordings import Array, Curve, Mask, Published, Recording
+from vonenet.report import physiology_plots as plots
+from vonenet.report.page import inline_svg
+from vonenet.report.physiology_plots import Distribution
+from vonenet.report.words import count
+from vonenet.results import Result
+
+CEILED = "ceiled_ks_similarity"
+EMPTY_DRAWS = 0.1  # share of draws without the property, above which its score is 0
+SHOWN_UNITS = 6
+LEAST_REACH_DEG = 0.75
+
+# Where a property's own name does not say it
+NAMES = {
+    "sf_selective": "share selective for spatial frequency",
+    "sf_bandwidth": "spatial-frequency bandwidth, all cells",
+    "sf_bandwidth_simple": "spatial-frequency bandwidth, simple cells",
+    "sf_bandwidth_complex": "spatial-frequency bandwidth, complex cells",
+    "strongly_suppressed": "share suppressed by a tenth or more",
+    "surround_to_summation_field": "surround over summation field",
+    "summation_field": "summation field, all units",
+    "field_x": "receptive field, x",
+    "field_y": "receptive field, y",
+    "field_diameter": "receptive-field diameter",
+    "bandwidth": "orientation half-bandwidth",
+    "orth_pref_ratio": "orthogonal over preferred response",
+    "orientation_selective": "share selective for orientation",
+    "cv_bandwidth_ratio": "circular variance over half-bandwidth",
+    "opr_cv_difference": "orthogonal/preferred less circular variance",
+    "modulation_ratio": "F1/F0",
+    "max_dc": "largest mean rate",
+    "c50": "semi-saturation contrast (c50)",
+    "naka_rushton_exponent": "Naka-Rushton exponent",
+    "cross_orientation_suppression": "cross-orientation suppression",
+    "fano_factor": "Fano factor",
+    "variance": "variance of the noise",
+}
+UNITS = {"deg": " (degrees)", "cpd": " (cycles/degree)", "%": " (%)", "": ""}
+# An example unit responds in all of these
+SHOWN_EXPERIMENTS = {"orientation", "modulation", "spatial_frequency", "size", "contrast"}
+# What its caption says
+ABOUT_UNIT = {
+    "modulation_ratio": "F1/F0 {:.2f}",
+    "preferred_orientation": "bars of {:.0f}°",
+    "bandwidth": "half-bandwidth {:.0f}°",
+    "peak_spatial_frequency": "peak {:#.3g} cycles/degree",
+    "surround_suppression_index": "suppression index {:.2f}",
+    "c50": "c50 {:.2f}",
+}
+# Axis of a tuning curve, whether it is logarithmic, its ticks
+TUNING: dict[str, tuple[str, bool, Sequence[float] | None]] = {
+    "spatial_frequency": ("cycles/degree", True, None),
+    "size": ("diameter (degrees)", True, None),
+    "contrast": ("contrast", False, (0, 0.5, 1)),
+    "phase": ("phase (degrees)", False, (0, 90, 180, 270, 360)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A recording and its rows.
+
+    Attributes:
+        recording: What was recorded.
+        label: Model and layer, and what tells them apart where these are not unique.
+        style: Number of its colour and marker in every figure.
+        rows: Every row of the recording.
+    """
+
+    recording: Recording
+    label: str
+    style: int
+    rows: Sequence[Result]
+
+    def of(self, metric: str) -> Mapping[str, Result]:
+        """Return rows of a metric by property, without those of what was built in."""
+        return {
+            str(row.condition["property"]): row
+            for row in self.rows
+            if row.metric == metric and "holds" not in row.flags
+        }
+
+    @property
+    def agreements(self) -> Mapping[str, Result]:
+        """Rows that compare with what the units were built with, by property."""
+        return {str(row.condition["property"]): row for row in self.rows if "holds" in row.flags}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure with heading and caption."""
+
+    name: str
+    picture: Markup
+    finding: str
+
+
+# Properties of which no histogram of V1 is public: unit, ends of the axis (None: as the values
+# need), dashed line. How to read them stands in the template.
+PROPERTIES: dict[str, tuple[str, tuple[float, float] | None, float | None]] = {
+    "modulation_ratio": ("", (0, 2), 1),
+    "phase_invariance": ("", (0, 1), None),
+    "circular_variance": ("", (0, 1), None),
+    "bandwidth": ("deg", (0, 90), None),
+    "orth_pref_ratio": ("", (0, 1), None),
+    "c50": ("", (10**-1.5, 10), 1),
+    "cross_orientation_suppression": ("", (-1, 1), 0),
+    "field_diameter": ("deg", None, None),
+    "fano_factor": ("", None, 1),
+    "noise_correlation": ("", None, 0),
+}
+COUNTED_ABOVE = ("modulation_ratio", "c50")  # how many are above the line, not the median
+LOGARITHMIC = ("c50",)
+
+
+def name_of(name: str) -> str:
+    """Return a property in words."""
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def source_of(published: Published) -> str:
+    """Return how many cells were counted, which, and where."""
+    which = f" ({published.cells})" if published.cells else ""
+    return f"{count(published.n, 'cell')}{which}, {published.paper}"
+
+
+def _panel(name: str, figure: plots.Figure, finding: str) -> Panel:
+    return Panel(name[0].upper() + name[1:], inline_svg(figure, name), finding)
+
+
+def defined(row: Result) -> int:
+    """Return for how many units of a similarity's row the property is defined."""
+    return row.n - int(row.flags.get("undefined", 0))
+
+
+def is_missing(row: Result) -> bool:
+    """Return whether a similarity is 0 because hardly any unit has the property."""
+    lacking = 1 - defined(row) / row.n if row.n else 1.0
+    return row.value == 0 and lacking**row.data_size > EMPTY_DRAWS
+
+
+def compared(row: Result) -> str:
+    """Return how many units were compared, of how many."""
+    known = defined(row)
+    return f"{known:,} of {count(row.n, 'unit')}" if known < row.n else count(row.n, "unit")
+
+
+def published_panel(published: Published, layers: Sequence[Layer]) -> Panel:
+    """Return a published distribution with the layers'."""
+    name, caption = name_of(published.name), f"V1: {source_of(published)}"
+    ticks: Mapping[float, str] | Sequence[float] | None = published.edges if published.period else None
+    if is_share(published):
+        ticks = {0.25: "no", 0.75: "yes"}
+        caption = f"V1: {published.shares[1]:.0%} of {source_of(published)}"
+    figure = plots.distribution_figure(
+        ("low over high cut-off" if published.unit == "%" else name) + UNITS[published.unit],
+        published.edges,
+        [published_distribution(published, layer) for layer in layers],
+        published.shares,
+        log=published.log,
+        ticks=ticks,
+    )
+    return _panel(name, figure, caption)
+
+
+def published_distribution(published: Published, layer: Layer) -> Distribution:
+    """Return a layer's shares in the bins of V1's, those beyond the edges in the end bins."""
+    row = layer.of(CEILED).get(published.name)
+    if row is None:
+        return Distribution(layer.style, None, "", "not measured")
+    if not defined(row):
+        return Distribution(layer.style, None, f"{row.value:.2f}", compared(row))
+    bins = published.bins_of(layer.recording.values(published.name))
+    shares = np.bincount(bins[bins >= 0], minlength=len(published.counts)) / defined(row)
+    units = f"{shares[1]:.0%} of {compared(row)}" if is_share(published) else compared(row)
+    return Distribution(layer.style, shares, f"{row.value:.2f}", units)
+
+
+def is_share(published: Published) -> bool:
+    """Return whether a cell has the property or has it not."""
+    return published.edges == (0, 0.5, 1)
+
+
+def other_panels(layers: Sequence[Layer]) -> list[Panel]:
+    """Return distributions of properties of which no histogram is public."""
+    panels = []
+    for name, (unit, ends, rule) in PROPERTIES.items():
+        values = [_values(name, layer) for layer in layers]
+        known = np.concatenate(values)
+        known = known[np.isfinite(known)]
+        if not len(known):
+            continue
+        whole = np.array([*known, 0, rule or 0])
+        low, high = ends or MaxNLocator(7).tick_values(whole.min(), whole.max())[[0, -1]]
+        is_log = name in LOGARITHMIC
+        edges = np.geomspace(low, high, 16) if is_log else np.linspace(low, high, 21)
+        rows = [
+            other_distribution(name, layer.style, each, edges)
+            for layer, each in zip(layers, values, strict=True)
+        ]
+        axis = name_of(name) + UNITS[unit]
+        figure = plots.distribution_figure(axis, edges, rows, rule=rule, log=is_log)
+        panels.append(_panel(name_of(name), figure, name))
+    return panels
+
+
+def _values(name: str, layer: Layer) -> Array:
+    """Nothing where it was not measured, or is about noise and there is none."""
+    population = layer.recording.experiment_of(name)
+    if population is None or (
+        population.experiment == "noise" and not layer.recording.is_stochastic
+    ):
+        return np.array([])
+    return population.values(name)
+
+
+def other_distribution(name: str, style: int, values: Array, edges: Array) -> Distribution:
+    """Return the shares of values in bins, and their median or how many are above the line."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Distribution(style, None, "", "no unit has it" if len(values) else "not measured")
+    units = count(len(values), "unit")
+    if len(known) < len(values):
+        units = f"{len(known):,} of {units}"
+    rule = PROPERTIES[name][2]
+    if name in COUNTED_ABOVE:
+        above = f"{(known > rule).mean():.0%} above {rule:g}"
+        return Distribution(style, shares_in(known, edges), above, units)
+    median = float(np.median(known))
+    told = f"{round(median, 4) + 0.0:.3g}"  # neither 1e-17 nor -0
+    place = float(np.clip(median, edges[0], edges[-1]))
+    return Distribution(style, shares_in(known, edges), told, units, place)
+
+
+def shares_in(values: Array, edges: Array) -> Array:
+    """Return the share of values in each bin, (bins,); those beyond are in the end bins."""
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    shares: Array = counts / max(len(values), 1)
+    return shares
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Example units of a layer.
+
+    Attributes:
+        responding: How many units of how many respond in every experiment, of which kinds.
+        units: Name, properties and figures of each.
+    """
+
+    responding: str
+    units: Sequence[tuple[str, str, Sequence[Markup]]]
+
+
+def example_units(layer: Layer) -> Examples:
+    """Choose some units of a layer and draw their receptive fields and tuning."""
+    recording, fields = layer.recording, layer.recording.fields
+    found = candidates(recording)
+    chosen = choose(recording, found)
+    reaches = np.abs(fields.centers_deg[chosen]).max(axis=1) + fields.diameters_deg[chosen]
+    reach = max([LEAST_REACH_DEG, *reaches[np.isfinite(reaches)]])
+    simple = int(_is_simple(recording)[found].sum())
+    return Examples(
+        f"{len(found):,} of {count(len(recording.units), 'unit')} "
+        f"({simple:,} simple, {len(found) - simple:,} complex)",
+        [
+            (
+                f"Channel {recording.units[unit, 0]}",
+                about_unit(recording, unit),
+                list(_unit_figures(layer, unit, min(reach, float(fields.x_deg.max())))),
+            )
+            for unit in chosen
+        ],
+    )
+
+
+def candidates(recording: Recording) -> list[int]:
+    """Return units that respond in every experiment that is shown."""
+    responsive = np.ones(len(recording.units), bool)
+    for name in SHOWN_EXPERIMENTS & recording.populations.keys():
+        responsive &= recording.populations[name].responsive
+    found: list[int] = np.flatnonzero(responsive).tolist()
+    return found
+
+
+def choose(recording: Recording, candidates: Sequence[int], most: int = SHOWN_UNITS) -> list[int]:
+    """Return simple and complex cells by turns, spread evenly over the ranks of peak frequency.
+
+    Args:
+        recording: Whose.
+        candidates: Units to choose from.
+        most: How many at most; where one kind has too few, the other has more.
+    """
+    frequencies, is_simple = _property(recording, "peak_spatial_frequency"), _is_simple(recording)
+    ranked = sorted(candidates, key=lambda unit: (frequencies[unit], unit))
+    simple = [unit for unit in ranked if is_simple[unit]]
+    complex_ = [unit for unit in ranked if not is_simple[unit]]
+    of_simple = min(len(simple), max(most // 2, most - len(complex_)))
+    pairs = zip_longest(_spread(simple, of_simple), _spread(complex_, most - of_simple))
+    return [unit for unit in chain.from_iterable(pairs) if unit is not None]
+
+
+def _spread(ranked: Sequence[int], most: int) -> list[int]:
+    """The middle one of each of so many equal groups."""
+    groups = min(most, len(ranked))
+    return [ranked[int((group + 0.5) * len(ranked) / groups)] for group in range(groups)]
+
+
+def _property(recording: Recording, name: str) -> Array:
+    """Of all units, NaN where it was not measured."""
+    found = recording.experiment_of(name)
+    return np.full(len(recording.units), np.nan) if found is None else found.properties[name]
+
+
+def _is_simple(recording: Recording) -> Mask:
+    simple: Mask = _property(recording, "modulation_ratio") > 1
+    return simple
+
+
+def about_unit(recording: Recording, unit: int) -> str:
+    """Return a unit's kind and properties."""
+    found = {name: float(_property(recording, name)[unit]) for name in ABOUT_UNIT}
+    found["preferred_orientation"] %= 180
+    told = [ABOUT_UNIT[name].format(value) for name, value in found.items() if np.isfinite(value)]
+    return "; ".join(["simple" if _is_simple(recording)[unit] else "complex", *told])
+
+
+def _unit_figures(layer: Layer, unit: int, reach_deg: float) -> Iterator[Markup]:
+    recording, style = layer.recording, layer.style
+    yield inline_svg(plots.field_figure(recording.fields, unit, reach_deg), "receptive field")
+    curves: dict[str, Curve] = {}
+    for population in recording.populations.values():
+        curves |= population.curves
+    if curve := curves.get("orientation"):
+        preferred = float(_property(recording, "preferred_orientation")[unit])
+        figure = plots.orientation_figure(curve, unit, preferred, style)
+        yield inline_svg(figure, "orientation tuning")
+    if curve := curves.get("phase"):  # ends with its first point, at 360 degrees
+        rates = np.column_stack([curve.rates, curve.rates[:, :1]])
+        curves["phase"] = Curve(curve.axis, np.append(curve.x, 360.0), rates)
+    for name, (axis, is_log, ticks) in TUNING.items():
+        if curve := curves.get(name):
+            figure = plots.tuning_figure(curve, unit, style, name=axis, log=is_log, ticks=ticks)
+            yield inline_svg(figure, f"response against {axis}")
+
+
+def agreement_panels(layer: Layer) -> Iterator[Panel]:
+    """Draw what was measured beside what the units were built with, where that is known."""
+    drawn, populations, style = layer.recording.drawn, layer.recording.populations, layer.style
+    if drawn is None:
+        return
+    for name, row in layer.agreements.items():
+        if name == "variance":
+            figure = plots.variance_figure(populations["noise"].curves["variance"], drawn, style)
+        elif name == "modulation_ratio":
+            edges = np.linspace(0, 2, 21)
+            ratio = _property(layer.recording, name)
+            kinds = []
+            for kind, mask in (("simple", ~drawn.is_complex), ("complex", drawn.is_complex)):
+                values = ratio[mask & np.isfinite(ratio)]
+                shares = shares_in(values, edges) if len(values) else None
+                kinds.append(Distribution(style, shares, kind, count(len(values), "cell")))
+            figure = plots.distribution_figure("F1/F0", edges, kinds, rule=1)
+        elif name == "preferred_orientation":
+            measured = drawn.beside(_property(layer.recording, name))
+            pair, ticks = (drawn.orientation_deg, measured), (0, 45, 90, 135, 180)
+            axis = "orientation of bars (degrees)"
+            figure = plots.agreement_figure(axis, *pair, drawn.whole, style, ticks=ticks)
+        else:
+            pair = (drawn.frequency_cpd, _property(layer.recording, name))
+            axis = "spatial frequency (cycles/degree)"
+            figure = plots.agreement_figure(axis, *pair, drawn.whole, style, log=True)
+        yield _panel(name_of(name), figure, agreement(row))
+
+
+def agreement(row: Result) -> str:
+    """Return whether what was built in came back, how well, and over how many units."""
+    names = {"correlation": "correlation", "share": "share alike", "ratio": "median ratio"}
+    told = [
+        f"{'✓ agrees' if row.flags['holds'] else '✗ does not agree'}: {names[row.metric]} "
+        f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]",
+        count(row.n, "unit"),
+    ]
+    if "offset" in row.flags:
+        unit = "octaves" if row.condition["property"] == "peak_spatial_frequency" else "degrees"
+        told.insert(1, f"median offset {row.flags['offset']:.2f} {unit}")
+    if row.data_size > row.n:
+        told.append(f"{row.data_size - row.n:,} left out")
+    return ", ".join(told).replace("-", "\N{MINUS SIGN}")

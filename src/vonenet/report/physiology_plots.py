@@ -1,0 +1,351 @@
+"""Figures of recorded units: distributions beside published ones, tuning, what was built in.
+
+recording = read_recording("physiology/voneresnet50_vone_block.npz")
+orientation = recording.populations["orientation"].curves["orientation"]
+orientation_figure(orientation, unit=3).savefig("tuning.pdf")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from vonenet.recordings import Array, Curve, Drawn, Mask, ReceptiveFields
+from vonenet.report.plots import COLORS, MARKERS, PIXELS_PER_INCH, STYLES, house_style
+
+WIDTH = 350  # a phone's page, less its margins
+PLOT_LEFT, PLOT_RIGHT = 22, 252  # of a distribution; its numbers stand right of it
+ROW_PX = 52  # of a layer's distribution
+UNIT_WIDTH, UNIT_HEIGHT = 180, 168
+WHITE = "#fffffe"  # unlike the paper's, white on a dark page, too
+RATE = "spikes/s"
+# Dots whose logarithms agree to this many digits are drawn once
+LOG_DIGITS = 2
+# Of the largest response, so many decades below: less is a rounding error of silence
+DECADES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """A layer's row in a figure of distributions.
+
+    Attributes:
+        style: Number of its colour and marker.
+        shares: Share of its units in each bin, (bins,); None where there is nothing to show.
+        number: Its most telling number, as text.
+        units: How many units, or why there are none.
+        median: Median over units, which is marked; None marks none.
+    """
+
+    style: int
+    shares: Array | None
+    number: str
+    units: str
+    median: float | None = None
+
+
+@house_style()
+def distribution_figure(
+    name: str,
+    edges: npt.ArrayLike,
+    rows: Sequence[Distribution],
+    published: Array | None = None,
+    *,
+    rule: float | None = None,
+    log: bool = False,
+    ticks: Sequence[float] | Mapping[float, str] | None = None,
+) -> Figure:
+    """Draw histograms of layers one beneath the other, each before V1's where that is known.
+
+    Args:
+        name: What the axis is, with its unit.
+        edges: (bins + 1,) of the bins.
+        rows: Layers, from the top.
+        published: (bins,) shares of V1 cells.
+        rule: Number that a dashed line marks.
+        log: Whether the axis is logarithmic.
+        ticks: Numbers on the axis, or their labels; None: round ones.
+    """
+    edges = np.asarray(edges, np.float64)
+    figure, axes = _stacked(len(rows), ROW_PX, 0.2)
+    drawn = [row.shares for row in rows if row.shares is not None]
+    drawn += [published] if published is not None else []
+    highest = max((float(shares.max()) for shares in drawn), default=0.0) or 1.0
+    for axis, row in zip(axes, rows, strict=True):
+        axis.set(ylim=(0, 1.02 * highest), yticks=[])
+        _sign(axis, row.style)
+        if rule is not None:
+            axis.axvline(rule, color=COLORS["soft"], lw=1, ls=(0, (3, 3)), clip_on=False)
+        if row.shares is None:
+            axis.text(0.03, 0.35, row.units, color=COLORS["soft"], transform=axis.transAxes)
+            _right(axis, 0.5, row.number, fontweight="bold")
+            continue
+        if published is not None:
+            bar = {"color": COLORS["cells"], "edgecolor": COLORS["paper"], "lw": 0.7}
+            axis.bar(edges[:-1], published, np.diff(edges), align="edge", **bar)
+        color = COLORS[f"s{row.style % STYLES}"]
+        axis.stairs(row.shares, edges, fill=True, color=color, alpha=0.16, lw=0)
+        axis.stairs(row.shares, edges, color=color, lw=2, clip_on=False)
+        if row.median is not None:
+            axis.axvline(row.median, color=color, lw=3)
+        _right(axis, 0.68, row.number, fontweight="bold")
+        _right(axis, 0.32 if row.number else 0.5, row.units, color=COLORS["soft"], fontsize=11)
+    axes[-1].set(xlim=(edges[0], edges[-1]), xlabel=name)
+    _ticks(axes[-1], log, ticks)
+    return figure
+
+
+@house_style()
+def field_figure(fields: ReceptiveFields, unit: int, reach_deg: float) -> Figure:
+    """Draw the map of a receptive field, bright where the unit responds, and its measured size.
+
+    Args:
+        fields: Of all units.
+        unit: Which of them.
+        reach_deg: From the centre of the image to the figure's edge, at most that of the map.
+    """
+    figure, axis = _small()
+    columns, rows = (np.abs(of) <= reach_deg + 1e-6 for of in (fields.x_deg, fields.y_deg))
+    x_deg = fields.x_deg[columns]
+    end = x_deg[-1] + (x_deg[-1] - x_deg[0]) / max(len(x_deg) - 1, 1) / 2
+    shown = fields.maps[unit][np.ix_(rows, columns)]
+    axis.imshow(
+        shown,
+        cmap="magma",
+        vmin=0,
+        vmax=float(np.nanmax(shown, initial=1e-12)),
+        extent=(-end, end, -end, end),
+        origin="lower",
+        interpolation="none",
+    )
+    axis.grid(False)
+    center, diameter = fields.centers_deg[unit], fields.diameters_deg[unit]
+    if np.isfinite([*center, diameter]).all():
+        axis.add_patch(Circle(center, diameter / 2, fill=False, ec=WHITE, lw=1.25, ls=(0, (3, 2))))
+    axis.set_xlabel("degrees")
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    _top(figure, "receptive field")
+    return figure
+
+
+@house_style()
+def orientation_figure(
+    curve: Curve, unit: int, preferred_deg: float = np.nan, style: int = 1
+) -> Figure:
+    """Draw orientation tuning: rate outwards, orientation of the bars around.
+
+    Angles count from horizontal, counter-clockwise; the half beyond 180 degrees is the mirrored
+    first half.
+    """
+    angles, rates = np.deg2rad(_x(curve, unit)), curve.rates[unit]
+    figure = _figure(UNIT_WIDTH, UNIT_HEIGHT)
+    axis = figure.add_axes((0.2, 0.2, 0.6, 0.62), projection="polar")
+    _top(figure, "orientation of bars")
+    if not np.isfinite(rates).all():
+        return _not_measured(axis)
+    highest = float(rates.max()) or 1.0
+    around = np.append(np.concatenate([angles, angles + np.pi]), angles[0])
+    outwards = np.append(np.tile(np.maximum(rates, 0), 2), max(rates[0], 0))
+    color = COLORS[f"s{style % STYLES}"]
+    axis.fill(around, outwards, color=color, alpha=0.16, lw=0)
+    axis.plot(around, outwards, color=color, clip_on=False)
+    if np.isfinite(preferred_deg):
+        turn = np.deg2rad([preferred_deg, preferred_deg + 180])
+        axis.plot(turn, [highest, highest], color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
+    axis.set(ylim=(0, highest), yticks=[highest / 2])
+    axis.set_yticklabels([])
+    axis.set_xticks(np.deg2rad([0, 90, 180, 270]), ["0°", "90°", "", ""])
+    axis.tick_params(pad=-3)
+    axis.grid(True, axis="both")
+    axis.spines["polar"].set_color(COLORS["line"])
+    axis.set_xlabel(f"outer circle: {highest:.3g} {RATE}", labelpad=6)
+    return figure
+
+
+@house_style()
+def tuning_figure(
+    curve: Curve,
+    unit: int,
+    style: int = 1,
+    *,
+    name: str | None = None,
+    log: bool = False,
+    ticks: Sequence[float] | None = None,
+) -> Figure:
+    """Draw rates against a stimulus's parameter: dots, and their fit or a line through them.
+
+    Args:
+        curve: Of all units.
+        unit: Which of them.
+        style: Number of the colour.
+        name: What the axis is; None: as the curve says.
+        log: Whether the axis is logarithmic.
+        ticks: Numbers on the axis; None: round ones.
+    """
+    x, rates = _x(curve, unit), curve.rates[unit]
+    figure, axis = _small()
+    axis.set_xlabel(curve.axis if name is None else name)
+    _top(figure, RATE)
+    if not np.isfinite(rates).all():
+        return _not_measured(axis)
+    fitted = None if curve.fitted is None else curve.fitted[unit]
+    line = rates if fitted is None or not np.isfinite(fitted).any() else fitted
+    axis.plot(x, line, color=COLORS[f"s{style % STYLES}"], clip_on=False)
+    axis.plot(x, rates, "o", ms=4.5, mew=0, color=COLORS["ink"], clip_on=False)
+    axis.yaxis.set_major_locator(MaxNLocator(3))
+    axis.set_xmargin(0.02 if log else 0)
+    axis.set_ylim(min(0, *rates), max(1.05 * max(*rates, *line[np.isfinite(line)]), 1e-3))
+    _ticks(axis, log, ticks)
+    return figure
+
+
+@house_style()
+def agreement_figure(
+    name: str,
+    built: Array,
+    measured: Array,
+    whole: Mask,
+    style: int = 1,
+    *,
+    log: bool = False,
+    ticks: Sequence[float] | None = None,
+) -> Figure:
+    """Draw what units were built with against what was measured back from them.
+
+    Args:
+        name: What both are, with their unit.
+        built: (units,).
+        measured: (units,); NaN is left out.
+        whole: (units,) which filters the kernel's window holds; the others are grey.
+        style: Number of the colour.
+        log: Whether the axes are logarithmic.
+        ticks: Numbers on the axes; None: round ones.
+    """
+    figure, axis = _large()
+    known = np.isfinite(measured)
+    both = np.concatenate([built[known], measured[known]])
+    ends = [both.min(), both.max()]
+    axis.plot(ends, ends, color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
+    for mask, color in ((known & ~whole, "soft"), (known & whole, f"s{style % STYLES}")):
+        axis.plot(built[mask], measured[mask], "o", ms=4.5, mew=0, color=COLORS[color])
+    axis.set_xlabel(f"built in: {name}")
+    _top(figure, f"measured: {name}")
+    _ticks(axis, log, ticks)
+    if log:
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    elif ticks is not None:
+        axis.set_yticks(ticks)
+    return figure
+
+
+@house_style()
+def variance_figure(curve: Curve, drawn: Drawn, style: int = 1) -> Figure:
+    """Draw variance over trials against mean, every unit and stimulus, and the noise model.
+
+    Args:
+        curve: Variances (units, stimuli) against means (units, stimuli), in the model's own unit.
+        drawn: The noise that was built in.
+        style: Number of the colour.
+    """
+    figure, axis = _large()
+    means, variances = curve.x.ravel(), curve.rates.ravel()
+    least, most = means.max() / 10**DECADES, means.max()
+    shown = (means > least) & (variances > 0)
+    logs = np.log10(np.stack([means[shown], variances[shown]]))
+    dots = 10 ** np.unique(logs.round(LOG_DIGITS), axis=1)
+    axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=COLORS[f"s{style % STYLES}"])
+    axis.plot(*drawn.rectified(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
+    axis.set(xscale="log", yscale="log", xlabel="mean over trials (model's unit)")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_minor_locator(NullLocator())
+    _top(figure, "variance over trials")
+    return figure
+
+
+def _x(curve: Curve, unit: int) -> Array:
+    return curve.x if curve.x.ndim == 1 else curve.x[unit]
+
+
+def _figure(width_px: float, height_px: float) -> Figure:
+    return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
+
+
+def _stacked(rows: int, row_px: float, gap: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of axes for each layer, numbers right of them, one axis beneath."""
+    height = 8 + rows * row_px + 38
+    figure = _figure(WIDTH, height)
+    axes = figure.subplots(rows, sharex=True, sharey=True, squeeze=False)[:, 0].tolist()
+    sides = {"left": PLOT_LEFT / WIDTH, "right": PLOT_RIGHT / WIDTH}
+    figure.subplots_adjust(**sides, bottom=38 / height, top=1 - 8 / height, hspace=gap)
+    for axis in axes:
+        axis.grid(False)
+        if axis is not axes[-1]:
+            axis.tick_params(bottom=False)
+            axis.spines.bottom.set_color(COLORS["line"])
+    return figure, axes
+
+
+def _small() -> tuple[Figure, Axes]:
+    figure = _figure(UNIT_WIDTH, UNIT_HEIGHT)
+    axis = figure.add_axes((34 / UNIT_WIDTH, 40 / UNIT_HEIGHT, 134 / UNIT_WIDTH, 102 / UNIT_HEIGHT))
+    axis.tick_params(labelsize=11)
+    return figure, axis
+
+
+def _large() -> tuple[Figure, Axes]:
+    figure = _figure(WIDTH, 312)
+    return figure, figure.add_axes((50 / WIDTH, 40 / 312, 290 / WIDTH, 244 / 312))
+
+
+def _top(figure: Figure, name: str) -> None:
+    """The name of the upward axis, at the figure's corner."""
+    figure.text(0, 0.995, name, va="top", color=COLORS["soft"], fontsize=11)
+
+
+def _sign(axis: Axes, style: int) -> None:
+    """A layer's marker, left of its row."""
+    place = {"transform": axis.transAxes, "clip_on": False}
+    left = (7 - PLOT_LEFT) / (PLOT_RIGHT - PLOT_LEFT)
+    color = COLORS[f"s{style % STYLES}"]
+    axis.plot([left], [0.5], color=color, marker=MARKERS[style % STYLES], ms=8, **place)
+
+
+def _right(axis: Axes, y: float, words: str, **text: object) -> None:
+    """Text at the figure's right end."""
+    where = ("figure fraction", "axes fraction")
+    axis.annotate(words, (1, y), xycoords=where, ha="right", va="center", **text)
+
+
+def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] | None) -> None:
+    """Plain numbers along the bottom."""
+    if log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if isinstance(ticks, Mapping):
+        axis.set_xticks(list(ticks), list(ticks.values()))
+    elif ticks is not None:
+        axis.set_xticks(ticks)
+
+
+def _not_measured(axis: Axes) -> Figure:
+    axis.set_axis_off()
+    where = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+    axis.text(0.5, 0.5, "not measured", color=COLORS["soft"], **where)
+    figure = axis.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
