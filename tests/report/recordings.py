@@ -7,7 +7,7 @@ import numpy as np
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.recording import Curve, GroundTruth, Population, ReceptiveFields, Recording
 from vonenet.physiology.rows import recording_rows
-from vonenet.report.physiology_rows import read_recorded
+from vonenet.report.physiology import read_layers
 from vonenet.results import append_jsonl
 
 UNITS = 24
@@ -218,4 +218,4 @@ def saved_rows(recordings, folder):
 
 def layers_of(recordings, folder):
     """Recordings with their rows, as the page takes them."""
-    return read_recorded(recordings, saved_rows(recordings, folder))
+    return read_layers(recordings, saved_rows(recordings, folder))

@@ -61,6 +61,8 @@ def inline_svg(figure: Figure, label: str) -> Markup:
     for name in used:
         body = re.sub(rf'(id="|#){re.escape(name)}(?=["\)])', rf"\g<1>{prefix}-{name}", body)
     body = re.sub(rf' id="(?!{prefix}-)[^"]*"', "", body)
+    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
+    body = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
     body = re.sub(r"\s+", " ", body)
     return Markup(  # noqa: S704 - matplotlib escapes what it writes
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width} {height}" '

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vonenet.errors import InputError
-from vonenet.recordings import Population, Published, Recording
+from vonenet.physiology.recording import Population, PublishedHistogram, Recording
 from vonenet.report import physiology_panels as panels
 from vonenet.report.page import write_html
 from vonenet.report.physiology_panels import CEILED, Layer, compared, is_missing, name_of, source_of
@@ -64,7 +64,7 @@ def write_physiology_report(recordings: Sequence[Recording], results: Path, out:
     write_html(
         "physiology.html",
         out,
-        layers=layers,
+        layers=[(layer.label, layer.style, panels.sign(layer)) for layer in layers],
         verdict=verdict(layers),
         means=score_cells(layers, MEAN),
         scores=[
@@ -74,7 +74,9 @@ def write_physiology_report(recordings: Sequence[Recording], results: Path, out:
         published=[panels.published_panel(each, layers) for each in published],
         others=panels.other_panels(layers),
         examples=[panels.example_units(layer) for layer in layers],
-        agreements=[list(panels.agreement_panels(layer)) for layer in layers],
+        agreements=[
+            (layer.label, found) for layer in layers if (found := panels.agreement_panels(layer))
+        ],
         counts=_counts(layers),
         settings=_settings(layers),
         numbers=[every_number(layer) for layer in layers],
@@ -121,7 +123,7 @@ def labels(recordings: Sequence[Recording]) -> list[str]:
     ]
 
 
-def published_of(layers: Sequence[Layer]) -> list[Published]:
+def published_of(layers: Sequence[Layer]) -> list[PublishedHistogram]:
     """Return the averaged properties that any layer was scored in, in their order."""
     found = {
         each.name: each
@@ -179,7 +181,9 @@ def every_number(layer: Layer) -> list[tuple[str, ...]]:
     return [
         (
             name_of(str(row.condition["property"])),
-            "share alike" if row.metric == "share" and "holds" in row.flags else METRICS[row.metric],
+            "share alike"
+            if row.metric == "share" and "holds" in row.flags
+            else METRICS[row.metric],
             _plain(row.value),
             f"[{_plain(row.ci_low)}, {_plain(row.ci_high)}]",
             f"{row.n:,}",
@@ -201,8 +205,12 @@ def text_table(layers: Sequence[Layer]) -> str:
     for layer in layers:
         model = layer.recording.model
         cells = [score_cells([layer], name)[0] for name in names]
-        told = [f"{c.value} {c.interval or ('(none)' if c.value != DASH else c.units)}" for c in cells]
-        columns.append([printable(model), printable(layer.label.removeprefix(model).strip()), *told])
+        told = [
+            f"{c.value} {c.interval or ('(none)' if c.value != DASH else c.units)}" for c in cells
+        ]
+        columns.append(
+            [printable(model), printable(layer.label.removeprefix(model).strip()), *told]
+        )
     widths = [TEXT_GAP + max(map(len, column)) for column in columns]
     return "\n".join(
         head + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))

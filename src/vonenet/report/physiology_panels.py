@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from vonenet.recordings import Array, Curve, Mask, Published, Recording
+from vonenet.physiology.recording import Array, Curve, Mask, PublishedHistogram, Recording
 from vonenet.report import physiology_plots as plots
 from vonenet.report.page import inline_svg
 from vonenet.report.physiology_plots import Distribution
@@ -123,6 +123,7 @@ PROPERTIES: dict[str, tuple[str, tuple[float, float] | None, float | None]] = {
 }
 COUNTED_ABOVE = ("modulation_ratio", "c50")  # how many are above the line, not the median
 LOGARITHMIC = ("c50",)
+NOISE = "noise"  # the experiment
 
 
 def name_of(name: str) -> str:
@@ -130,7 +131,7 @@ def name_of(name: str) -> str:
     return NAMES.get(name, name.replace("_", " "))
 
 
-def source_of(published: Published) -> str:
+def source_of(published: PublishedHistogram) -> str:
     """Return how many cells were counted, which, and where."""
     which = f" ({published.cells})" if published.cells else ""
     return f"{count(published.n, 'cell')}{which}, {published.paper}"
@@ -138,6 +139,11 @@ def source_of(published: Published) -> str:
 
 def _panel(name: str, figure: plots.Figure, finding: str) -> Panel:
     return Panel(name[0].upper() + name[1:], inline_svg(figure, name), finding)
+
+
+def sign(layer: Layer) -> Markup:
+    """Return a layer's marker, for legends."""
+    return inline_svg(plots.sign_figure(layer.style), layer.label)
 
 
 def defined(row: Result) -> int:
@@ -157,10 +163,12 @@ def compared(row: Result) -> str:
     return f"{known:,} of {count(row.n, 'unit')}" if known < row.n else count(row.n, "unit")
 
 
-def published_panel(published: Published, layers: Sequence[Layer]) -> Panel:
+def published_panel(published: PublishedHistogram, layers: Sequence[Layer]) -> Panel:
     """Return a published distribution with the layers'."""
     name, caption = name_of(published.name), f"V1: {source_of(published)}"
-    ticks: Mapping[float, str] | Sequence[float] | None = published.edges if published.period else None
+    ticks: Mapping[float, str] | Sequence[float] | None = (
+        published.edges if published.period else None
+    )
     if is_share(published):
         ticks = {0.25: "no", 0.75: "yes"}
         caption = f"V1: {published.shares[1]:.0%} of {source_of(published)}"
@@ -175,7 +183,7 @@ def published_panel(published: Published, layers: Sequence[Layer]) -> Panel:
     return _panel(name, figure, caption)
 
 
-def published_distribution(published: Published, layer: Layer) -> Distribution:
+def published_distribution(published: PublishedHistogram, layer: Layer) -> Distribution:
     """Return a layer's shares in the bins of V1's, those beyond the edges in the end bins."""
     row = layer.of(CEILED).get(published.name)
     if row is None:
@@ -188,7 +196,7 @@ def published_distribution(published: Published, layer: Layer) -> Distribution:
     return Distribution(layer.style, shares, f"{row.value:.2f}", units)
 
 
-def is_share(published: Published) -> bool:
+def is_share(published: PublishedHistogram) -> bool:
     """Return whether a cell has the property or has it not."""
     return published.edges == (0, 0.5, 1)
 
@@ -207,7 +215,7 @@ def other_panels(layers: Sequence[Layer]) -> list[Panel]:
         is_log = name in LOGARITHMIC
         edges = np.geomspace(low, high, 16) if is_log else np.linspace(low, high, 21)
         rows = [
-            other_distribution(name, layer.style, each, edges)
+            other_distribution(name, layer, each, edges)
             for layer, each in zip(layers, values, strict=True)
         ]
         axis = name_of(name) + UNITS[unit]
@@ -217,31 +225,30 @@ def other_panels(layers: Sequence[Layer]) -> list[Panel]:
 
 
 def _values(name: str, layer: Layer) -> Array:
-    """Nothing where it was not measured, or is about noise and there is none."""
+    """Nothing where it was not measured, or is about the noise of a model without noise."""
     population = layer.recording.experiment_of(name)
-    if population is None or (
-        population.experiment == "noise" and not layer.recording.is_stochastic
-    ):
+    if population is None or (population.experiment == NOISE and not layer.recording.is_stochastic):
         return np.array([])
     return population.values(name)
 
 
-def other_distribution(name: str, style: int, values: Array, edges: Array) -> Distribution:
+def other_distribution(name: str, layer: Layer, values: Array, edges: Array) -> Distribution:
     """Return the shares of values in bins, and their median or how many are above the line."""
     known = values[np.isfinite(values)]
     if not len(known):
-        return Distribution(style, None, "", "no unit has it" if len(values) else "not measured")
+        is_measured = layer.recording.experiment_of(name) is not None
+        return Distribution(layer.style, None, "", "none" if is_measured else "not measured")
     units = count(len(values), "unit")
     if len(known) < len(values):
         units = f"{len(known):,} of {units}"
-    rule = PROPERTIES[name][2]
-    if name in COUNTED_ABOVE:
+    rule, shares = PROPERTIES[name][2], shares_in(known, edges)
+    if rule is not None and name in COUNTED_ABOVE:
         above = f"{(known > rule).mean():.0%} above {rule:g}"
-        return Distribution(style, shares_in(known, edges), above, units)
+        return Distribution(layer.style, shares, above, units)
     median = float(np.median(known))
-    told = f"{round(median, 4) + 0.0:.3g}"  # neither 1e-17 nor -0
+    told = f"{float(f'{round(median, 4):.2g}') + 0.0:g}"  # neither 1e-17 nor -0
     place = float(np.clip(median, edges[0], edges[-1]))
-    return Distribution(style, shares_in(known, edges), told, units, place)
+    return Distribution(layer.style, shares, told, units, place)
 
 
 def shares_in(values: Array, edges: Array) -> Array:
@@ -268,7 +275,7 @@ def example_units(layer: Layer) -> Examples:
     """Choose some units of a layer and draw their receptive fields and tuning."""
     recording, fields = layer.recording, layer.recording.fields
     found = candidates(recording)
-    chosen = choose(recording, found)
+    chosen = choose(recording, found, SHOWN_UNITS)
     reaches = np.abs(fields.centers_deg[chosen]).max(axis=1) + fields.diameters_deg[chosen]
     reach = max([LEAST_REACH_DEG, *reaches[np.isfinite(reaches)]])
     simple = int(_is_simple(recording)[found].sum())
@@ -295,7 +302,7 @@ def candidates(recording: Recording) -> list[int]:
     return found
 
 
-def choose(recording: Recording, candidates: Sequence[int], most: int = SHOWN_UNITS) -> list[int]:
+def choose(recording: Recording, candidates: Sequence[int], most: int) -> list[int]:
     """Return simple and complex cells by turns, spread evenly over the ranks of peak frequency.
 
     Args:
@@ -356,33 +363,37 @@ def _unit_figures(layer: Layer, unit: int, reach_deg: float) -> Iterator[Markup]
             yield inline_svg(figure, f"response against {axis}")
 
 
-def agreement_panels(layer: Layer) -> Iterator[Panel]:
-    """Draw what was measured beside what the units were built with, where that is known."""
-    drawn, populations, style = layer.recording.drawn, layer.recording.populations, layer.style
-    if drawn is None:
-        return
+def agreement_panels(layer: Layer) -> list[Panel]:
+    """Return what was measured beside what the units were built with; none if it is not known."""
+    built, style = layer.recording.ground_truth, layer.style
+    panels: list[Panel] = []
+    if built is None:
+        return panels
     for name, row in layer.agreements.items():
         if name == "variance":
-            figure = plots.variance_figure(populations["noise"].curves["variance"], drawn, style)
+            figure = plots.variance_figure(
+                layer.recording.populations["noise"].curves["variance"], built, style
+            )
         elif name == "modulation_ratio":
             edges = np.linspace(0, 2, 21)
             ratio = _property(layer.recording, name)
             kinds = []
-            for kind, mask in (("simple", ~drawn.is_complex), ("complex", drawn.is_complex)):
+            for kind, mask in (("simple", ~built.is_complex), ("complex", built.is_complex)):
                 values = ratio[mask & np.isfinite(ratio)]
                 shares = shares_in(values, edges) if len(values) else None
                 kinds.append(Distribution(style, shares, kind, count(len(values), "cell")))
             figure = plots.distribution_figure("F1/F0", edges, kinds, rule=1)
         elif name == "preferred_orientation":
-            measured = drawn.beside(_property(layer.recording, name))
-            pair, ticks = (drawn.orientation_deg, measured), (0, 45, 90, 135, 180)
+            measured = built.unwrap_orientation(_property(layer.recording, name))
+            pair, ticks = (built.orientation_deg, measured), (0, 45, 90, 135, 180)
             axis = "orientation of bars (degrees)"
-            figure = plots.agreement_figure(axis, *pair, drawn.whole, style, ticks=ticks)
+            figure = plots.agreement_figure(axis, *pair, built.whole, style, ticks=ticks)
         else:
-            pair = (drawn.frequency_cpd, _property(layer.recording, name))
+            pair = (built.frequency_cpd, _property(layer.recording, name))
             axis = "spatial frequency (cycles/degree)"
-            figure = plots.agreement_figure(axis, *pair, drawn.whole, style, log=True)
-        yield _panel(name_of(name), figure, agreement(row))
+            figure = plots.agreement_figure(axis, *pair, built.whole, style, log=True)
+        panels.append(_panel(name_of(name), figure, agreement(row)))
+    return panels
 
 
 def agreement(row: Result) -> str:

@@ -13,21 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from vonenet.recordings import Array, Curve, Drawn, Mask, ReceptiveFields
+from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask, ReceptiveFields
 from vonenet.report.plots import COLORS, MARKERS, PIXELS_PER_INCH, STYLES, house_style
 
 WIDTH = 350  # a phone's page, less its margins
-PLOT_LEFT, PLOT_RIGHT = 22, 252  # of a distribution; its numbers stand right of it
+PLOT_LEFT, PLOT_RIGHT = 22, 244  # of a distribution; its numbers stand right of it
 ROW_PX = 52  # of a layer's distribution
 UNIT_WIDTH, UNIT_HEIGHT = 180, 168
 WHITE = "#fffffe"  # unlike the paper's, white on a dark page, too
 RATE = "spikes/s"
-# Dots whose logarithms agree to this many digits are drawn once
-LOG_DIGITS = 2
+ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of ten
+DOTS_PER_DECADE = 25  # as many places are told apart
 # Of the largest response, so many decades below: less is a rounding error of silence
 DECADES = 6
 
@@ -131,7 +132,8 @@ def field_figure(fields: ReceptiveFields, unit: int, reach_deg: float) -> Figure
         axis.add_patch(Circle(center, diameter / 2, fill=False, ec=WHITE, lw=1.25, ls=(0, (3, 2))))
     axis.set_xlabel("degrees")
     for each in (axis.xaxis, axis.yaxis):
-        each.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        each.set_major_locator(MaxNLocator(4, steps=ROUND))
+        each.set_major_formatter("{x:g}")
     _top(figure, "receptive field")
     return figure
 
@@ -163,7 +165,7 @@ def orientation_figure(
     axis.set(ylim=(0, highest), yticks=[highest / 2])
     axis.set_yticklabels([])
     axis.set_xticks(np.deg2rad([0, 90, 180, 270]), ["0°", "90°", "", ""])
-    axis.tick_params(pad=-3)
+    axis.tick_params(pad=0)
     axis.grid(True, axis="both")
     axis.spines["polar"].set_color(COLORS["line"])
     axis.set_xlabel(f"outer circle: {highest:.3g} {RATE}", labelpad=6)
@@ -200,7 +202,7 @@ def tuning_figure(
     line = rates if fitted is None or not np.isfinite(fitted).any() else fitted
     axis.plot(x, line, color=COLORS[f"s{style % STYLES}"], clip_on=False)
     axis.plot(x, rates, "o", ms=4.5, mew=0, color=COLORS["ink"], clip_on=False)
-    axis.yaxis.set_major_locator(MaxNLocator(3))
+    axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.set_xmargin(0.02 if log else 0)
     axis.set_ylim(min(0, *rates), max(1.05 * max(*rates, *line[np.isfinite(line)]), 1e-3))
     _ticks(axis, log, ticks)
@@ -240,36 +242,43 @@ def agreement_figure(
     _top(figure, f"measured: {name}")
     _ticks(axis, log, ticks)
     if log:
-        axis.set_yscale("log")
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
-        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        _logarithmic(axis.yaxis)
     elif ticks is not None:
         axis.set_yticks(ticks)
     return figure
 
 
 @house_style()
-def variance_figure(curve: Curve, drawn: Drawn, style: int = 1) -> Figure:
+def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
     """Draw variance over trials against mean, every unit and stimulus, and the noise model.
 
     Args:
         curve: Variances (units, stimuli) against means (units, stimuli), in the model's own unit.
-        drawn: The noise that was built in.
+        built: The noise that units were built with.
         style: Number of the colour.
     """
     figure, axis = _large()
     means, variances = curve.x.ravel(), curve.rates.ravel()
     least, most = means.max() / 10**DECADES, means.max()
     shown = (means > least) & (variances > 0)
-    logs = np.log10(np.stack([means[shown], variances[shown]]))
-    dots = 10 ** np.unique(logs.round(LOG_DIGITS), axis=1)
+    places = DOTS_PER_DECADE * np.log10(np.stack([means[shown], variances[shown]]))
+    dots = 10 ** (np.unique(places.round(), axis=1) / DOTS_PER_DECADE)
     axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=COLORS[f"s{style % STYLES}"])
-    axis.plot(*drawn.rectified(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
-    axis.set(xscale="log", yscale="log", xlabel="mean over trials (model's unit)")
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_minor_locator(NullLocator())
+    axis.plot(*built.rectified_moments(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
+    axis.set_xlabel("mean over trials (model's unit)")
+    _logarithmic(axis.xaxis)
+    _logarithmic(axis.yaxis)
     _top(figure, "variance over trials")
+    return figure
+
+
+@house_style()
+def sign_figure(style: int) -> Figure:
+    """Draw a layer's marker alone, for legends."""
+    figure = _figure(16, 16)
+    axis = figure.add_axes((0, 0, 1, 1), frame_on=False, xlim=(-1, 1), ylim=(-1, 1))
+    axis.set_axis_off()
+    axis.plot([0], [0], color=COLORS[f"s{style % STYLES}"], marker=MARKERS[style % STYLES], ms=8)
     return figure
 
 
@@ -328,18 +337,26 @@ def _right(axis: Axes, y: float, words: str, **text: object) -> None:
 
 
 def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] | None) -> None:
-    """Plain numbers along the bottom."""
+    """Numbers along the bottom."""
     if log:
-        axis.set_xscale("log")
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        _logarithmic(axis.xaxis)
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        axis.xaxis.set_major_formatter("{x:g}")
     if isinstance(ticks, Mapping):
         axis.set_xticks(list(ticks), list(ticks.values()))
     elif ticks is not None:
         axis.set_xticks(ticks)
+
+
+def _logarithmic(axis: Axis) -> None:
+    """1, 2 and 5 times powers of ten, or powers of ten alone where these are many."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = axis.get_data_interval()
+    subs = [1, 2, 5] if high < 1000 * low else [1]
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def _not_measured(axis: Axes) -> Figure:
