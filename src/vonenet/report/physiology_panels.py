@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vonenet.physiology.recording import Array, Curve, Mask, PublishedHistogram, Recording
@@ -137,7 +138,7 @@ def source_of(published: PublishedHistogram) -> str:
     return f"{count(published.n, 'cell')}{which}, {published.paper}"
 
 
-def _panel(name: str, figure: plots.Figure, finding: str) -> Panel:
+def _panel(name: str, figure: Figure, finding: str) -> Panel:
     return Panel(name[0].upper() + name[1:], inline_svg(figure, name), finding)
 
 
@@ -211,7 +212,7 @@ def other_panels(layers: Sequence[Layer]) -> list[Panel]:
         if not len(known):
             continue
         whole = np.array([*known, 0, rule or 0])
-        low, high = ends or MaxNLocator(7).tick_values(whole.min(), whole.max())[[0, -1]]
+        low, *_, high = ends or MaxNLocator(7).tick_values(whole.min(), whole.max())
         is_log = name in LOGARITHMIC
         edges = np.geomspace(low, high, 16) if is_log else np.linspace(low, high, 21)
         rows = [

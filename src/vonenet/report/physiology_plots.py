@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import blended_transform_factory
 
 from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask, ReceptiveFields
 from vonenet.report.plots import COLORS, MARKERS, PIXELS_PER_INCH, STYLES, house_style
 
 WIDTH = 350  # a phone's page, less its margins
-PLOT_LEFT, PLOT_RIGHT = 22, 244  # of a distribution; its numbers stand right of it
-ROW_PX = 52  # of a layer's distribution
+PLOT_LEFT, PLOT_PX = 22, 222  # of distributions; their numbers stand right of them
+ROW_PX, ROW_FILL = 52, 0.82  # a layer's height, and how much of it the highest bar fills
 UNIT_WIDTH, UNIT_HEIGHT = 180, 168
 WHITE = "#fffffe"  # unlike the paper's, white on a dark page, too
 RATE = "spikes/s"
@@ -31,6 +33,9 @@ ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of ten
 DOTS_PER_DECADE = 25  # as many places are told apart
 # Of the largest response, so many decades below: less is a rounding error of silence
 DECADES = 6
+
+
+Style = dict[str, Any]  # keywords of matplotlib
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,31 +80,50 @@ def distribution_figure(
         ticks: Numbers on the axis, or their labels; None: round ones.
     """
     edges = np.asarray(edges, np.float64)
-    figure, axes = _stacked(len(rows), ROW_PX, 0.2)
+    height = ROW_PX * len(rows) + 46
+    figure = _figure(WIDTH, height)
+    place = (PLOT_LEFT / WIDTH, 38 / height, PLOT_PX / WIDTH, ROW_PX * len(rows) / height)
+    axis = figure.add_axes(place, xlim=(edges[0], edges[-1]), ylim=(1 - len(rows), 1), xlabel=name)
+    axis.grid(False)
+    axis.set_yticks([])
+    if rule is not None:
+        axis.axvline(rule, color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
     drawn = [row.shares for row in rows if row.shares is not None]
     drawn += [published] if published is not None else []
-    highest = max((float(shares.max()) for shares in drawn), default=0.0) or 1.0
-    for axis, row in zip(axes, rows, strict=True):
-        axis.set(ylim=(0, 1.02 * highest), yticks=[])
-        _sign(axis, row.style)
-        if rule is not None:
-            axis.axvline(rule, color=COLORS["soft"], lw=1, ls=(0, (3, 3)), clip_on=False)
+    scale = ROW_FILL / (max((float(shares.max()) for shares in drawn), default=0.0) or 1.0)
+    right: Style = {"xycoords": ("figure fraction", "data"), "ha": "right", "va": "center"}
+    sign: Style = {"transform": blended_transform_factory(figure.transFigure, axis.transData)}
+    for row, base in zip(rows, range(0, -len(rows), -1), strict=True):
+        color, marker = COLORS[f"s{row.style % STYLES}"], MARKERS[row.style % STYLES]
+        axis.plot(
+            [7 / WIDTH], [base + 0.4], marker=marker, ms=8, color=color, clip_on=False, **sign
+        )
+        axis.axhline(base, color=COLORS["line"], lw=1)
         if row.shares is None:
-            axis.text(0.03, 0.35, row.units, color=COLORS["soft"], transform=axis.transAxes)
-            _right(axis, 0.5, row.number, fontweight="bold")
+            axis.annotate(row.units, (0.03, base + 0.3), xycoords=("axes fraction", "data"))
+            axis.annotate(row.number, (1, base + 0.4), fontweight="bold", **right)
             continue
         if published is not None:
-            bar = {"color": COLORS["cells"], "edgecolor": COLORS["paper"], "lw": 0.7}
-            axis.bar(edges[:-1], published, np.diff(edges), align="edge", **bar)
-        color = COLORS[f"s{row.style % STYLES}"]
-        axis.stairs(row.shares, edges, fill=True, color=color, alpha=0.16, lw=0)
-        axis.stairs(row.shares, edges, color=color, lw=2, clip_on=False)
+            bar: Style = {
+                "color": COLORS["cells"],
+                "edgecolor": COLORS["paper"],
+                "lw": 0.7,
+            }
+            widths = np.diff(edges)
+            axis.bar(edges[:-1], scale * published, widths, bottom=base, align="edge", **bar)
+        outline: Style = {
+            "values": base + scale * row.shares,
+            "edges": edges,
+            "baseline": base,
+        }
+        axis.stairs(**outline, fill=True, color=color, alpha=0.16, lw=0)
+        axis.stairs(**outline, color=color, lw=2, clip_on=False)
         if row.median is not None:
-            axis.axvline(row.median, color=color, lw=3)
-        _right(axis, 0.68, row.number, fontweight="bold")
-        _right(axis, 0.32 if row.number else 0.5, row.units, color=COLORS["soft"], fontsize=11)
-    axes[-1].set(xlim=(edges[0], edges[-1]), xlabel=name)
-    _ticks(axes[-1], log, ticks)
+            axis.vlines(row.median, base, base + ROW_FILL, color=color, lw=3)
+        soft: Style = {"color": COLORS["soft"], "fontsize": 11}
+        axis.annotate(row.number, (1, base + 0.54), fontweight="bold", **right)
+        axis.annotate(row.units, (1, base + (0.26 if row.number else 0.4)), **right, **soft)
+    _ticks(axis, log, ticks)
     return figure
 
 
@@ -290,21 +314,6 @@ def _figure(width_px: float, height_px: float) -> Figure:
     return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
 
 
-def _stacked(rows: int, row_px: float, gap: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes for each layer, numbers right of them, one axis beneath."""
-    height = 8 + rows * row_px + 38
-    figure = _figure(WIDTH, height)
-    axes = figure.subplots(rows, sharex=True, sharey=True, squeeze=False)[:, 0].tolist()
-    sides = {"left": PLOT_LEFT / WIDTH, "right": PLOT_RIGHT / WIDTH}
-    figure.subplots_adjust(**sides, bottom=38 / height, top=1 - 8 / height, hspace=gap)
-    for axis in axes:
-        axis.grid(False)
-        if axis is not axes[-1]:
-            axis.tick_params(bottom=False)
-            axis.spines.bottom.set_color(COLORS["line"])
-    return figure, axes
-
-
 def _small() -> tuple[Figure, Axes]:
     figure = _figure(UNIT_WIDTH, UNIT_HEIGHT)
     axis = figure.add_axes((34 / UNIT_WIDTH, 40 / UNIT_HEIGHT, 134 / UNIT_WIDTH, 102 / UNIT_HEIGHT))
@@ -322,20 +331,6 @@ def _top(figure: Figure, name: str) -> None:
     figure.text(0, 0.995, name, va="top", color=COLORS["soft"], fontsize=11)
 
 
-def _sign(axis: Axes, style: int) -> None:
-    """A layer's marker, left of its row."""
-    place = {"transform": axis.transAxes, "clip_on": False}
-    left = (7 - PLOT_LEFT) / (PLOT_RIGHT - PLOT_LEFT)
-    color = COLORS[f"s{style % STYLES}"]
-    axis.plot([left], [0.5], color=color, marker=MARKERS[style % STYLES], ms=8, **place)
-
-
-def _right(axis: Axes, y: float, words: str, **text: object) -> None:
-    """Text at the figure's right end."""
-    where = ("figure fraction", "axes fraction")
-    axis.annotate(words, (1, y), xycoords=where, ha="right", va="center", **text)
-
-
 def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] | None) -> None:
     """Numbers along the bottom."""
     if log:
@@ -351,7 +346,7 @@ def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] |
 
 def _logarithmic(axis: Axis) -> None:
     """1, 2 and 5 times powers of ten, or powers of ten alone where these are many."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     low, high = axis.get_data_interval()
     subs = [1, 2, 5] if high < 1000 * low else [1]
     axis.set_major_locator(LogLocator(subs=subs))
@@ -361,7 +356,7 @@ def _logarithmic(axis: Axis) -> None:
 
 def _not_measured(axis: Axes) -> Figure:
     axis.set_axis_off()
-    where = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+    where: Style = {"transform": axis.transAxes, "ha": "center", "va": "center"}
     axis.text(0.5, 0.5, "not measured", color=COLORS["soft"], **where)
     figure = axis.get_figure()
     assert isinstance(figure, Figure)
