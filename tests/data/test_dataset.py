@@ -52,6 +52,9 @@ def test_subset_takes_the_first_of_every_class(n: int, kept: list[int]) -> None:
     assert [round(float(subset[i][0]) * 10) for i in range(n)] == kept
     assert subset.labels.tolist() == LABELS[kept].tolist()
     assert (subset.name, subset.classes) == ("six", ("a", "b", "c"))
+    for impossible in (0, 7):
+        with pytest.raises(InputError, match=f"n={impossible}.*1 to 6"):
+            ImageArrays(images, LABELS, "abc", "six").subset(impossible)
 
 
 def test_a_selection_of_a_selection() -> None:
@@ -63,12 +66,6 @@ def test_a_selection_of_a_selection() -> None:
     assert chosen.labels.tolist() == [1, 2]
     with pytest.raises(InputError, match="'six' holds no image"):
         data.select(torch.tensor([], dtype=torch.long))
-
-
-@pytest.mark.parametrize("n", [0, 7])
-def test_impossible_subsets_are_refused(n: int) -> None:
-    with pytest.raises(InputError, match=f"n={n}.*1 to 6"):
-        ImageArrays(GREY, LABELS, "abc", "six").subset(n)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +95,8 @@ def test_arrays_as_whole_images(channels: int, mode: str) -> None:
     image = data.whole(1)
     assert (image.mode, image.size) == (mode, (4, 3))
     assert torch.equal(torch.tensor(levels(image)), images[1].permute(1, 2, 0).flatten())
+    with pytest.raises(InputError, match="2 channels; allowed: 1, 3"):
+        ImageArrays(torch.zeros(1, 2, 3, 3), torch.zeros(1), "a", "set").whole(0)
 
 
 def test_floating_point_is_rounded_to_256_levels() -> None:
@@ -106,11 +105,6 @@ def test_floating_point_is_rounded_to_256_levels() -> None:
         pixels = torch.tensor(values, dtype=dtype).reshape(1, 1, 1, 6)
         image = ImageArrays(pixels, torch.zeros(1), "a", "set").whole(0)
         assert levels(image) == [0, 0, 1, 128, 254, 255]
-
-
-def test_two_channels_are_no_picture() -> None:
-    with pytest.raises(InputError, match="2 channels; allowed: 1, 3"):
-        ImageArrays(torch.zeros(1, 2, 3, 3), torch.zeros(1), "a", "set").whole(0)
 
 
 @pytest.mark.parametrize(("in_chans", "mode"), [(1, "L"), (3, "RGB")])

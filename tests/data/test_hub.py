@@ -46,10 +46,6 @@ def test_a_split_with_its_names(hub: Path) -> None:
     for index in (4, 0):
         assert levels(data.whole(index)) == levels(noise_image(12, 10, index))
     assert data.describe(3) == "in row 3 of hub/owner/name/train"
-
-
-def test_selections_and_pickles_read_the_same(hub: Path) -> None:
-    data = open_dataset("hub/owner/name", "train", image_size=8)
     chosen = pickle.loads(pickle.dumps(data)).select(torch.tensor([3, 1]))
     assert levels(chosen.whole(0)) == levels(noise_image(12, 10, 3))
 

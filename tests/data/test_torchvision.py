@@ -57,13 +57,8 @@ def test_sets_with_a_split_argument(root: Path) -> None:
     assert data.labels.tolist() == [0, 1]
     assert data.classes == ("tench", "English springer")
     assert data.whole(1).size == (30, 20)
-
-
-def test_another_name_of_the_split_is_taken_and_told(root: Path) -> None:
-    assert (
-        open_dataset("torchvision/Imagenette", image_size=8).name
-        == "torchvision/Imagenette/val 8px"
-    )
+    test = open_dataset("torchvision/Imagenette", image_size=8)
+    assert test.name == "torchvision/Imagenette/val 8px"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +130,7 @@ def test_where_data_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_root() == Path.home() / ".cache" / "vonenet" / "data"
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_every_set_listed_is_there(name: str) -> None:
-    assert issubclass(getattr(torchvision.datasets, name), torchvision.datasets.VisionDataset)
+def test_every_set_listed_is_there() -> None:
+    for name in TORCHVISION:
+        kind = getattr(torchvision.datasets, name)
+        assert issubclass(kind, torchvision.datasets.VisionDataset)
