@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vonenet.errors import InputError, VOneNetError
 from vonenet.training import train
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 from vonenet.training.distributed import process_group
-from vonenet.training.trainer import Signals, Trainer
+from vonenet.training.trainer import Trainer
 from vonenet.v1.noise import Noise
 
 
@@ -317,10 +318,13 @@ def test_channels_last_reaches_the_network() -> None:
 # --- validation ----------------------------------------------------------------------------------
 
 
+NO_SIGNALS = {signal.SIGTERM: False, signal.SIGINT: False}
+
+
 def accuracy(model: nn.Module, images: ImageArrays, epoch: int = 0, **settings: Any) -> float:
     """Accuracy after an epoch, as training measures it."""
     with process_group("cpu") as group, torch.random.fork_rng():
-        trainer = Trainer(model, images, toy_recipe(**settings), group, Signals(), images)
+        trainer = Trainer(model, images, toy_recipe(**settings), group, NO_SIGNALS, images)
         trainer.state.epoch = epoch
         found = trainer.validate(model.eval())
     assert found is not None
@@ -361,7 +365,7 @@ def test_validation_batches_are_micro_batches_and_never_big(settings: Any, size:
     """A training step may have taken all of the memory."""
     images = toy_images(300)
     with process_group("cpu") as group:
-        trainer = Trainer(toy_model(), images, toy_recipe(**settings), group, Signals(), images)
+        trainer = Trainer(toy_model(), images, toy_recipe(**settings), group, NO_SIGNALS, images)
     assert len(next(iter(trainer.validation_loader))[1]) == size
 
 

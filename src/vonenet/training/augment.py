@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image, ImageOps
@@ -30,18 +30,8 @@ from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 SEVERITIES = 5
 GREY = 128  # what enters where RandAugment turns or moves an image: the mean of our normalisation
 
-NUMBER = r"\d+(\.\d+)?"
-# What timm understands, and its function for it. timm passes over what it does not know, or stops
-# at an assertion.
-POLICIES = {
-    rf"rand(-(m\d+|n[1-9]|p{NUMBER}|mstd{NUMBER}|mmax\d+|inc[01]|t(weights|3aw?)))*": (
-        auto_augment.rand_augment_transform
-    ),
-    rf"augmix(-(m\d+|w[1-9]|d-?\d|a{NUMBER}|b[01]|mstd{NUMBER}))*": (
-        auto_augment.augment_and_mix_transform
-    ),
-    rf"(original|originalr|v0|v0r|3a)(-mstd{NUMBER})?": auto_augment.auto_augment_transform,
-}
+# timm stops at most of what it does not understand, and passes over a section without a number.
+POLICY = re.compile(r"\w+(-(t(weights|3aw?)|[a-z]+-?\d+(\.\d+)?))*")
 POLICIES_IN_WORDS = (
     "rand-m9-mstd0.5 and the like (rand with -m magnitude, -n operations, -p share, -mstd spread, "
     "-mmax, -inc1, -tweights, -t3a, -t3aw), augmix-m3-w3 (-m, -w, -d, -a, -b, -mstd), "
@@ -81,7 +71,10 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         self.part = v2.RandomResizedCrop(image_size, scale=(recipe.smallest_area, 1.0))
         self.steps: list[Callable[[Tensor], Tensor]] = []
         if recipe.rand_augment is not None:
-            self.steps.append(Policy(recipe.rand_augment))
+            policies = {
+                channels: _timm_policy(recipe.rand_augment, channels) for channels in (1, 3)
+            }
+            self.steps.append(partial(_after_policy, policies=policies))
         if recipe.horizontal_flip:
             self.steps.append(v2.RandomHorizontalFlip())
         if recipe.color_jitter:
@@ -120,35 +113,33 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         return pad(pixels, (right, -right, down, -down))
 
 
-class Policy:
-    """timm's RandAugment, AutoAugment or AugMix, as its description says.
+def _after_policy(pixels: Tensor, *, policies: Mapping[int, Callable[[Any], Any]]) -> Tensor:
+    """Return the image (C, H, W) after timm's policy for its channels, in 256 levels."""
+    image = v2.functional.to_pil_image((pixels * 255).round().byte())
+    return as_pixels(policies[len(pixels)](image))
 
-    Raises:
-        InputError: timm would not understand the description.
-    """
 
-    def __init__(self, description: str) -> None:
-        build = [each for known, each in POLICIES.items() if re.fullmatch(known, description)]
-        if not build:
-            raise InputError(
-                f"augmentation.rand_augment={description!r} is impossible; "
-                f"allowed: {POLICIES_IN_WORDS}"
-            )
-        self.by_channels = {
-            channels: build[0](
-                description, {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
-            )
-            for channels, fill in ((1, GREY), (3, (GREY,) * 3))
-        }
-        for policy in self.by_channels.values():
+def _timm_policy(description: str, channels: int) -> Callable[[Any], Any]:
+    """Return timm's RandAugment, AugMix or AutoAugment, as its description says."""
+    fill = GREY if channels == 1 else (GREY,) * channels
+    settings = {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
+    for build in (
+        auto_augment.rand_augment_transform,
+        auto_augment.augment_and_mix_transform,
+        auto_augment.auto_augment_transform,
+    ):
+        try:
+            policy = build(description, dict(settings)) if POLICY.fullmatch(description) else None
+        except (AssertionError, ValueError):
+            continue
+        if policy is not None:
             for operation in getattr(policy, "ops", None) or chain(*policy.policy):
                 if operation.name.startswith("Posterize"):
                     operation.aug_fn = _posterized
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return the image (C, H, W) after the policy, in 256 levels."""
-        image = v2.functional.to_pil_image((pixels * 255).round().byte())
-        return as_pixels(self.by_channels[len(pixels)](image))
+            return cast(Callable[[Any], Any], policy)
+    raise InputError(
+        f"augmentation.rand_augment={description!r} is impossible; allowed: {POLICIES_IN_WORDS}"
+    )
 
 
 def _posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
@@ -157,17 +148,17 @@ def _posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
 
 
 def _check_corruptions(recipe: AugmentationRecipe, image_size: int) -> None:
-    if not recipe.corruptions:
+    names, share = list(recipe.corruptions), recipe.corruption_share
+    if not names:
         raise InputError(
-            f"augmentation.corruption_share={recipe.corruption_share:g} is impossible without "
+            f"augmentation.corruption_share={share:g} is impossible without "
             "augmentation.corruptions; allowed: 0"
         )
-    for name in recipe.corruptions:
-        try:
+    try:
+        for name in names:
             corrupt(torch.zeros(1, 1, image_size, image_size), name, SEVERITIES)
-        except InputError as error:
-            names = list(recipe.corruptions)
-            raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
+    except InputError as error:
+        raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
 
 
 def _corrupted(pixels: Tensor, *, names: tuple[str, ...], share: float) -> Tensor:
@@ -186,11 +177,8 @@ def _with_noise(pixels: Tensor, *, largest_std: float) -> Tensor:
 
 
 def _erased(pixels: Tensor, *, erase: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return an image (C, H, W), perhaps with a rectangle of noise.
-
-    timm's noise is for normalised images. It is drawn on an empty image, brought to pixels by the
-    mean and standard deviation of 0.5, and cut off at black and white.
-    """
+    """Return an image, perhaps with a rectangle of noise."""
+    # timm's noise is for normalised images: drawn on an empty one, brought to pixels, cut off
     noise = erase(torch.full_like(pixels, torch.nan))
     return torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))
 

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -40,10 +40,7 @@ class TrainingState:
     Attributes:
         epoch: Number of finished epochs.
         step: Steps taken of this epoch. When all are taken, its validation is still to come.
-        loss: Sum over the images of this epoch.
-        hits: Right decisions in this epoch.
-        seen: Images of this epoch.
-        seconds: Training time of this epoch.
+        loss, hits, seen, seconds: Sums over this epoch: losses, right decisions, images, time.
         rate: Learning rate of the last step.
         records: Records of the finished epochs.
     """
@@ -56,6 +53,14 @@ class TrainingState:
     seconds: float = 0.0
     rate: float = 0.0
     records: list[EpochRecord] = field(default_factory=list)
+
+    def add_step(self, loss: float, hits: int, images: int, rate: float) -> None:
+        """Count a step of a mean loss."""
+        self.step += 1
+        self.loss += loss * images
+        self.hits += hits
+        self.seen += images
+        self.rate = rate
 
     @property
     def best(self) -> float:
@@ -81,30 +86,18 @@ class TrainingState:
         return record
 
 
-class Stateful(Protocol):
-    """A part of a training that has a state: network, average, optimizer, gradient scaler."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
-        """Take a state up."""
-
-
 @dataclass(frozen=True)
 class CheckpointManager:
     """Saves a run and takes it up again. Without a folder it does nothing.
 
     Attributes:
-        run: Folder of the run.
-        group: Processes; the main one writes.
-        parts: What has a state, by name.
+        parts: What has a `state_dict`, by name: network, average, optimizer, gradient scaler.
         images: Number of images of the data set, which must not change.
     """
 
     run: Path | None
     group: ProcessGroup
-    parts: Mapping[str, Stateful]
+    parts: Mapping[str, Any]
     images: int
 
     def save(self, state: TrainingState) -> None:
@@ -155,11 +148,6 @@ class CheckpointManager:
 
 def write_checkpoint(run: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Make a checkpoint the last one of a run, on disk when this returns.
-
-    Args:
-        run: Folder of the run.
-        tensors: What torch.save stores.
-        facts: What JSON stores.
 
     Raises:
         InputError: It cannot be written; the last one is still there.

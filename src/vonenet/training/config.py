@@ -47,14 +47,11 @@ class ModelRecipe:
     name: str = "voneresnet50"
     """A registered name (`vonenet models`), such as voneresnet18 or vone_convnext_tiny."""
     base: StrictBool = False
-    """Train the base network that the VOneNet is compared with: the same back-end with its own
-    first stage."""
+    """Train the VOneNet's base network: the same back-end with its own first stage."""
     settings: dict[str, Setting] = Field(default_factory=dict)
-    """Settings of `vonenet.create_model`, such as kernel_size or sf_max. Classes, channels and
-    image size come from the data."""
+    """Other settings of `vonenet.create_model`, such as kernel_size or sf_max."""
     backbone_weights: str | None = None
-    """Weights that the back-end starts from: "timm" or "torchvision" for the published weights of
-    that network, or a weights file."""
+    """What the back-end starts from: "timm" or "torchvision" (published weights), or a file."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -68,15 +65,13 @@ class DataRecipe:
     train_split: str = "train"
     """Name of the training part."""
     validation_split: str = "test"
-    """Name of the part that is measured after every epoch; or a share, such as 10%, which is held
-    out of the training part."""
+    """Name of the part measured after every epoch; or a share held out of training, as 10%."""
     limit: Count | None = None
     """Train on so many images, class-balanced; all if not given."""
     validation_limit: Count | None = None
     """Measure on so many images, class-balanced; all if not given."""
     broken: Literal["stop", "skip"] = "stop"
-    """What to do about an image that cannot be read: "stop", or "skip" it (all images are read
-    once before the training)."""
+    """Whether an image that cannot be read stops the run; "skip" reads all once to find them."""
     workers: Whole = 0
     """Processes that read and augment; 0 does it in the training process."""
 
@@ -90,12 +85,10 @@ class OptimizationRecipe:
     batch_size: Count = 256
     """Images per step, over all processes."""
     micro_batch_size: Count | None = None
-    """Images per forward pass; divides batch_size. Each micro-batch has its own batch statistics,
-    noise, dropout and mixup, so a run gives the same on any number of processes that divides the
-    number of micro-batches. If not given, each process has one micro-batch."""
+    """Images per forward pass; divides batch_size. Batch statistics, noise and mixup belong to the
+    micro-batch, so that any number of processes gives the same. If not given: one per process."""
     optimizer: str = "sgd"
-    """A name of timm's create_optimizer_v2: sgd (without Nesterov's step), nesterov, adamw, lamb,
-    and others."""
+    """sgd (without Nesterov's step), nesterov, adamw, lamb or another name of timm's."""
     learning_rate: Positive = 0.1
     """Largest learning rate of the schedule."""
     momentum: ShareBelowOne = 0.9
@@ -105,25 +98,21 @@ class OptimizationRecipe:
     decay_norms_and_biases: StrictBool = True
     """Whether weight decay is for vectors and scalars too, as in the paper's recipe."""
     schedule: Literal["step", "cosine", "onecycle", "constant"] = "step"
-    """"cosine" falls to 0; "onecycle" rises over 30 % of the steps and falls; "step" drops tenfold
-    every step_epochs; "constant"."""
+    """"cosine" and "onecycle" (which first rises over 30 %) fall to 0, "step" drops tenfold."""
     step_epochs: Count = 20
     """Epochs between drops of the "step" schedule."""
     warmup_epochs: Amount = 0.0
     """Epochs of linear rise at the start; 0 with "onecycle", which has its own rise."""
     layer_decay: PositiveShare = 1.0
-    """Factor of the learning rate from each layer to the one before it; 1 for one learning rate.
-    For fine-tuning."""
+    """For fine-tuning: factor of the learning rate from each layer to the one before it."""
     frozen: tuple[str, ...] = ()
     """Name patterns (shell style) of weights that are not trained, such as "model.layer1.*"."""
     label_smoothing: ShareBelowOne = 0.0
     """Share of the target that is spread over all classes."""
     clip_norm: Positive | None = None
-    """Largest L2 norm of the gradient; a larger gradient is scaled down. Not clipped if not
-    given."""
+    """Largest L2 norm of the gradient; a larger gradient is scaled down. No limit if not given."""
     ema_decay: ShareBelowOne | None = None
-    """Decay per step of the weights' exponential moving average, which is then validated and kept;
-    none if not given."""
+    """Decay per step of the weights' moving average, which is validated and kept, if given."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of forward and backward passes (automatic mixed precision)."""
     channels_last: StrictBool = False
@@ -157,8 +146,7 @@ class AugmentationRecipe:
     """The augmentation of training images: the table `[augmentation]` of a recipe."""
 
     crop: Literal["random_resized", "shift", "centre"] = "random_resized"
-    """"random_resized" (a part of random size and shape), "shift" (moved by up to shift_px, zeros
-    enter) or "centre" (as in validation)."""
+    """"random_resized": a random part; "shift": moved, zeros enter; "centre": as in validation."""
     smallest_area: PositiveShare = 0.08
     """Smallest area of the random part, as a share of the image."""
     shift_px: Whole = 4
@@ -176,8 +164,7 @@ class AugmentationRecipe:
     cutmix: Amount = 0.0
     """Alpha of CutMix; 0 for none."""
     gaussian_noise: Share = 0.0
-    """Largest standard deviation of added Gaussian noise, in pixels of [0, 1]; that of each image
-    is drawn uniformly from 0 to it."""
+    """Largest standard deviation of added noise, pixels of [0, 1]; each image's is random."""
     corruptions: tuple[str, ...] = ()
     """Names of common corruptions, one of which is drawn for each corrupted image."""
     corruption_share: Share = 0.0
@@ -235,11 +222,7 @@ class TrainingRecipe:
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
-        """Return the recipe of such tables as TOML holds.
-
-        Raises:
-            InputError: Naming the first field that is unknown or has an impossible value.
-        """
+        """Return the recipe of such tables as TOML holds; raises as `read` does."""
         try:
             return TypeAdapter(cls).validate_python(tables)
         except ValidationError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,22 +26,11 @@ from vonenet.training.config import OptimizationRecipe
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together.
-
-    Attributes:
-        device: Where this process computes.
-        rank: Number of this process, from 0.
-        size: Number of processes.
-    """
+    """This process's device, and its number (from 0) among those that train together."""
 
     device: torch.device
     rank: int = 0
     size: int = 1
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes files and shows progress."""
-        return self.rank == 0
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """Return the model so that backward passes average gradients over the processes.
@@ -74,7 +63,7 @@ class ProcessGroup:
             InputError: In every process, if the main process raised it.
         """
         error = None
-        if self.is_main:
+        if self.rank == 0:
             try:
                 work()
             except InputError as raised:
@@ -96,14 +85,10 @@ class ProcessGroup:
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroup]:
-    """Join the processes that a launcher started, if any, inside the block.
-
-    Args:
-        device: "auto" (a GPU if there is one), "cpu" or "cuda". Processes on one machine take one
-            GPU each.
+    """Join the processes that a launcher started, if any; those of one machine take a GPU each.
 
     Raises:
-        InputError: The device is not there.
+        InputError: The device ("auto", "cpu" or "cuda") is not there.
     """
     chosen = chosen_device(device)
     size, local_rank = (
@@ -127,28 +112,15 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
             distributed.destroy_process_group()
 
 
-def gradients_kept_back(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-    """Return a context in which, if wanted, gradients add up without being sent to others."""
-    return (
-        model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
-    )
-
-
 @dataclass(frozen=True)
 class MicroBatchSampler:
     """Which images meet in which micro-batch of a run: a `batch_sampler` of a data loader.
 
     Iteration gives this process's micro-batches as lists of pairs (epoch, index of an image), from
-    the start to the end of the run.
+    the start to the end of the run. Process r takes micro-batch number r, r + processes, ... of
+    each step. A last batch of an epoch that is not full is left out, unless it is the only one.
 
     Attributes:
-        images: Images of the data set.
-        batch_size: Images of a step, over all processes.
-        micro_batches: Micro-batches of a step; process r takes number r, r + processes, ...
-        epochs: Epochs of the run.
-        seed: Seed of the order.
-        rank: Number of this process.
-        processes: Number of processes.
         start: Epoch and step of the first micro-batch.
     """
 
@@ -163,7 +135,7 @@ class MicroBatchSampler:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch: a last batch that is not full is left out, unless it is the only."""
+        """Steps of an epoch."""
         return max(1, self.images // self.batch_size)
 
     @property
@@ -197,12 +169,12 @@ def micro_batch_sampler(
         InputError: The processes cannot share a step's images evenly.
     """
     batch, micro = recipe.batch_size, recipe.micro_batch_size
-    if micro is None and batch % processes:
+    micro_batches = batch // micro if micro else processes
+    if batch % micro_batches:
         raise InputError(
             f"{processes} processes cannot share optimization.batch_size={batch}; "
             f"allowed: a multiple of {processes}"
         )
-    micro_batches = batch // micro if micro else processes
     if micro_batches % processes:
         raise InputError(
             f"{processes} processes cannot share the {micro_batches} micro-batches that "

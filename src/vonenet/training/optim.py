@@ -162,16 +162,6 @@ def _frozen_names(network: nn.Module, patterns: Sequence[str]) -> set[str]:
     return frozen
 
 
-def set_learning_rate(
-    optimizer: torch.optim.Optimizer, recipe: OptimizationRecipe, epoch: float
-) -> float:
-    """Set every group's learning rate for a time in epochs; return the recipe's."""
-    rate = learning_rate_at(recipe, epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
-    return rate
-
-
 def learning_rate_at(recipe: OptimizationRecipe, epoch: float) -> float:
     """Return the learning rate at a time in epochs, from 0 to `recipe.epochs`.
 

@@ -17,7 +17,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from vonenet.results import LOG, RECIPE, RUN, EpochRecord, append_lines, current
 from vonenet.training.checkpoint import LAST, PREVIOUS
 from vonenet.training.config import TrainingRecipe
 
+TRACKERS = ("tensorboard", "wandb")
 PACKAGES = ("torchvision", "timm", "numpy")
 # What may change when a run goes on: its numbers do not depend on it.
 CHANGEABLE = frozenset({("data", "workers")})
@@ -68,14 +69,10 @@ def open_run(run: Path, recipe: TrainingRecipe) -> None:
 
 
 def note_start(run: Path, processes: int, device: torch.device) -> None:
-    """Add a start to run.json.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Add a start to run.json."""
     before = json.loads((run / RUN).read_bytes()) if (run / RUN).exists() else {}
     start = {
-        "started": _now(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "folder": str(Path.cwd()),
         "processes": processes,
@@ -89,46 +86,33 @@ def note_start(run: Path, processes: int, device: torch.device) -> None:
         "versions": current_versions() | {name: version(name) for name in PACKAGES},
         "git": _git_state(),
     }
-    identity = before.get("identity") or uuid.uuid4().hex
-    starts = [*before.get("starts", []), start]
-    _write_json(run / RUN, {"identity": identity, "starts": starts, "finished": None})
+    described = {
+        "identity": before.get("identity") or uuid.uuid4().hex,
+        "starts": [*before.get("starts", []), start],
+        "finished": None,
+    }
+    write_whole(run / RUN, (json.dumps(described, indent=2) + "\n").encode())
 
 
 def note_end(run: Path) -> None:
-    """Write into run.json when the run was finished.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    _write_json(run / RUN, {**json.loads((run / RUN).read_bytes()), "finished": _now()})
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Write into run.json when the run was finished."""
+    described = json.loads((run / RUN).read_bytes())
+    described["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    write_whole(run / RUN, (json.dumps(described, indent=2) + "\n").encode())
 
 
 def _git_state() -> dict[str, Any] | None:
     """Return the commit of the code in use, or of the working folder, and if it was changed."""
     for folder in (Path(__file__).parent, Path.cwd()):
-        commit = _git(folder, "rev-parse", "HEAD")
-        if commit is not None:
-            changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-            return {"folder": str(folder), "commit": commit, "changed": bool(changed)}
+        words = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        command = ["git", "-C", str(folder), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603
+        except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
+            continue
+        commit, changed, _ = done.stdout.strip().partition("-dirty")
+        return {"folder": str(folder), "commit": commit, "changed": bool(changed)}
     return None
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """Return git's answer; None where there is no git, no repository, no commit."""
-    command = ["git", "-C", str(folder), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def check_trackers(names: Sequence[str], run: Path | None) -> None:
@@ -149,7 +133,7 @@ def check_trackers(names: Sequence[str], run: Path | None) -> None:
 
 
 class RunLog:
-    """The lines of log.jsonl, and trackers: TensorBoard, Weights & Biases.
+    """The lines of log.jsonl, and the same numbers for TensorBoard and Weights & Biases.
 
     Args:
         run: Folder of the run; nothing is written without.
@@ -172,20 +156,35 @@ class RunLog:
         steps: int,
     ) -> None:
         self._path = None if run is None else run / LOG
-        self._trackers = [] if run is None else [TRACKERS[n](run, recipe, steps) for n in trackers]
-        if self._path is not None and self._path.exists():
+        self._tensorboard: Any = None
+        self._wandb: Any = None
+        if run is None or self._path is None:
+            return
+        if self._path.exists():
             done = {"step": steps, "epoch": epochs}
             entries = [json.loads(line) for line in self._path.read_bytes().split(b"\n")[:-1]]
             kept = [entry for entry in entries if entry[entry["kind"]] <= done[entry["kind"]]]
             write_whole(self._path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+        if "tensorboard" in trackers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # purge_step: what an earlier process wrote of later steps is not shown
+            self._tensorboard = SummaryWriter(str(run / "vonenet"), purge_step=steps + 1)
+            self._tensorboard.add_text("recipe", f"```\n{recipe.as_toml()}\n```", steps)
+        if "wandb" in trackers:
+            import wandb
+
+            self._wandb = wandb.init(
+                project="vonenet",
+                name=run.resolve().name,
+                id=json.loads((run / RUN).read_bytes())["identity"],
+                dir=str(run),
+                resume="allow",
+                config=recipe.tables(),
+            )
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Write one line.
-
-        Args:
-            kind: "step" or "epoch".
-            step: Steps taken since the run began.
-            values: The numbers; None for one that there is not.
+        """Write the numbers that are not None, of a kind, "step" or "epoch", after so many steps.
 
         Raises:
             InputError: The file cannot be written.
@@ -194,49 +193,17 @@ class RunLog:
         if self._path is not None:
             line = json.dumps({"kind": kind, "step": step, **present})
             append_lines(self._path, f"{line}\n")
-        for tracker in self._trackers:
-            tracker.log({f"{kind}/{name}": value for name, value in present.items()}, step)
+        named = {f"{kind}/{name}": value for name, value in present.items()}
+        if self._tensorboard is not None:
+            for name, value in named.items():
+                self._tensorboard.add_scalar(name, value, step)
+            self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(named, step)
 
     def close(self) -> None:
         """Tell the trackers that this process ends."""
-        for tracker in self._trackers:
-            tracker.finish()
-
-
-class _TensorBoard:
-    """TensorBoard's files, in the folder of the run."""
-
-    def __init__(self, run: Path, recipe: TrainingRecipe, steps: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        # purge_step: what an earlier process wrote of later steps is not shown
-        self._writer: Any = SummaryWriter(str(run / "vonenet"), purge_step=steps + 1)
-        self._writer.add_text("recipe", f"```\n{recipe.as_toml()}\n```", steps)
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-
-    def finish(self) -> None:
-        self._writer.close()
-
-
-def _wandb(run: Path, recipe: TrainingRecipe, steps: int) -> Any:
-    """Return a run of Weights & Biases, the same one after every start."""
-    import wandb
-
-    return wandb.init(
-        project="vonenet",
-        name=run.resolve().name,
-        id=json.loads((run / RUN).read_bytes())["identity"],
-        dir=str(run),
-        resume="allow",
-        config=recipe.tables(),
-    )
-
-
-TRACKERS: Mapping[str, Callable[[Path, TrainingRecipe, int], Any]] = {
-    "tensorboard": _TensorBoard,
-    "wandb": _wandb,
-}
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()

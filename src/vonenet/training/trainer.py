@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +25,7 @@ from safetensors.torch import save
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -35,16 +36,15 @@ from vonenet.files import replace_whole
 from vonenet.results import BEST, MODEL
 from vonenet.robustness.sampling import averaged_probabilities
 from vonenet.training.augment import TrainingImages, attacked, mixed
-from vonenet.training.checkpoint import CheckpointManager, Stateful, TrainingState
+from vonenet.training.checkpoint import CheckpointManager, TrainingState
 from vonenet.training.config import TrainingRecipe
 from vonenet.training.distributed import (
     BatchStatistics,
     ProcessGroup,
-    gradients_kept_back,
     micro_batch_sampler,
     process_group,
 )
-from vonenet.training.optim import build_optimizer, keep_frozen_in_eval, set_learning_rate
+from vonenet.training.optim import build_optimizer, keep_frozen_in_eval, learning_rate_at
 from vonenet.training.run import (
     RunLog,
     TrainingLog,
@@ -125,20 +125,10 @@ def train(
         if state.epoch < recipe.optimization.epochs:
             if run is not None:
                 group.main_process_first(lambda: note_start(run, group.size, group.device))
-            folder = run if group.is_main else None
-            log = RunLog(folder, recipe, trackers, state.epoch, trainer.steps_taken)
-            step_images = trainer.sampler.step_images
-            with (
-                closing(log),
-                tqdm(
-                    total=recipe.optimization.epochs * trainer.sampler.steps * step_images,
-                    initial=trainer.steps_taken * step_images,
-                    unit="img",
-                    mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
-                    disable=not (progress and group.is_main),
-                ) as bar,
-            ):
-                trainer.fit(log, bar, label, 60 * checkpoint_minutes)
+            folder = run if group.rank == 0 else None
+            with closing(RunLog(folder, recipe, trackers, state.epoch, trainer.steps_taken)) as log:
+                shown = label if progress and group.rank == 0 else None
+                trainer.fit(log, 60 * checkpoint_minutes, shown)
         if trainer.average is not None:
             model.load_state_dict(trainer.average.module.state_dict())
         trainer.export(model, MODEL)
@@ -149,17 +139,12 @@ def train(
 
 
 class Trainer:
-    """A training: its parts, made by the recipe, and the loop.
+    """The parts of a training, made by the recipe, and the loop.
 
-    Args:
-        model: As of `train`, like all that follow but two.
-        dataset: Training images.
-        recipe: How to train.
+    Args: those of `train`; and besides
+
         group: Processes that train together.
-        signals: What this process is asked for from outside.
-        validation: Images to measure after every epoch.
-        run: Folder of the run.
-        export: Writes weights to a path.
+        signals: What this process is asked for from outside, see `noted_signals`.
 
     Raises:
         InputError: Recipe, model, data and processes do not fit each other.
@@ -171,7 +156,7 @@ class Trainer:
         dataset: ImageDataset,
         recipe: TrainingRecipe,
         group: ProcessGroup,
-        signals: Signals,
+        signals: Mapping[int, bool],
         validation: ImageDataset | None = None,
         run: Path | None = None,
         export: Export = export_state_dict,
@@ -202,91 +187,107 @@ class Trainer:
         self.optimizer = build_optimizer(model, settings)
         self.trained = [each for part in self.optimizer.param_groups for each in part["params"]]
         self.parallel = group.parallel(model)
+        self.autocast = partial(
+            torch.autocast,
+            device.type,
+            getattr(torch, settings.precision),
+            enabled=settings.precision != "float32",
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        parts = {"model": model, "optimizer": self.optimizer, "scaler": self.scaler}
         self.average = None
         if settings.ema_decay is not None:
             self.average = ModelEmaV3(model, settings.ema_decay, stochastic_rounding=False)
-        parts: dict[str, Stateful] = {
-            "model": model,
-            "optimizer": self.optimizer,
-            "scaler": self.scaler,
-        }
-        if self.average is not None:
             parts["average"] = self.average.module
         self.checkpoints = CheckpointManager(run, group, parts, len(dataset))
         self.state = TrainingState()
 
-    def fit(self, log: RunLog, bar: tqdm[Any], label: str, checkpoint_seconds: float) -> None:
+    def fit(self, log: RunLog, checkpoint_seconds: float, label: str | None = None) -> None:
         """Train from the present state to the end.
 
         Args:
             log: Takes the numbers of epochs and steps.
-            bar: Shows the progress.
-            label: What the bar calls the run.
             checkpoint_seconds: Time between checkpoints within an epoch.
+            label: What a progress bar calls the run; no bar without.
+
+        Raises:
+            KeyboardInterrupt, Preempted: The run was told to stop, and is saved.
+            VOneNetError: The loss stops being finite.
         """
-        state, sampler, settings = self.state, self.sampler, self.recipe.optimization
+        state, sampler, epochs = self.state, self.sampler, self.recipe.optimization.epochs
         rest = dataclasses.replace(sampler, start=(state.epoch, state.step))
         batches = iter(self.loader(self.images, rest))
-        saved_at = time.monotonic()
-        while state.epoch < settings.epochs:
-            bar.set_description(f"{label}, epoch {state.epoch + 1}/{settings.epochs}")
-            self.model.train()
-            keep_frozen_in_eval(self.model, settings.frozen)
-            statistics = BatchStatistics(self.model)
-            for step in range(state.step, sampler.steps):
-                started = time.monotonic()
-                self.optimizer.zero_grad()
-                found = self.gradients(batches, statistics, step)
-                late = self.group.is_main and started - saved_at > checkpoint_seconds
-                numbers = torch.cat([found, found.new_tensor([*self.signals.asked, late])])
-                numbers = self.group.mean(numbers, *statistics.moving)
-                norm = None
-                if settings.clip_norm is not None:
-                    self.scaler.unscale_(self.optimizer)
-                    norm = nn.utils.clip_grad_norm_(self.trained, settings.clip_norm)
-                # The middle of the step, so that no step of a warm-up has learning rate 0
-                middle = state.epoch + (step + 0.5) / sampler.steps
-                rate = set_learning_rate(self.optimizer, settings, middle)
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-                if self.average is not None:
-                    self.average.update(self.model)
+        self.saved_at = time.monotonic()
+        with tqdm(
+            total=epochs * sampler.steps * sampler.step_images,
+            initial=self.steps_taken * sampler.step_images,
+            unit="img",
+            mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
+            disable=label is None,
+        ) as bar:
+            while state.epoch < epochs:
+                bar.set_description(f"{label}, epoch {state.epoch + 1}/{epochs}")
+                self.train_epoch(batches, log, bar, checkpoint_seconds)
+                model = self.model if self.average is None else self.average.module
+                accuracy = self.validate(model.eval())
+                if accuracy is not None and accuracy > state.best:
+                    self.export(model, BEST)
+                log.write("epoch", self.steps_taken, vars(state.finish_epoch(accuracy)))
+                self.save()
 
-                loss, hits, preempted, interrupted, checkpoint_due = numbers.tolist()
-                self.check_loss(loss, rate)
-                state.step += 1
-                state.loss += loss * sampler.step_images
-                state.hits += round(hits * self.group.size)
-                state.seen += sampler.step_images
-                state.rate = rate
-                state.seconds += time.monotonic() - started
-                bar.set_postfix(loss=f"{state.loss / state.seen:.3f}", refresh=False)
-                bar.update(sampler.step_images)
-                if self.steps_taken % LOG_STEPS == 0:
-                    entry = {
-                        "epoch": state.epoch + 1,
-                        "loss": loss,
-                        "learning_rate": rate,
-                        "images_per_second": state.seen / state.seconds,
-                        "gradient_norm": None if norm is None else float(norm),
-                    }
-                    log.write("step", self.steps_taken, entry)
-                self.stop_if(preempted, interrupted)
-                if checkpoint_due:
-                    self.checkpoints.save(state)
-                    saved_at = time.monotonic()
+    def train_epoch(
+        self, batches: Iterator[Any], log: RunLog, bar: tqdm[Any], checkpoint_seconds: float
+    ) -> None:
+        """Take the steps of an epoch that are still to be taken."""
+        state, sampler, settings = self.state, self.sampler, self.recipe.optimization
+        self.model.train()
+        keep_frozen_in_eval(self.model, settings.frozen)
+        statistics = BatchStatistics(self.model)
+        for step in range(state.step, sampler.steps):
+            started = time.monotonic()
+            self.optimizer.zero_grad()
+            found = self.backward(batches, statistics, step)
+            late = self.group.rank == 0 and started - self.saved_at > checkpoint_seconds
+            numbers = torch.cat([found, found.new_tensor([*self.signals.values(), late])])
+            numbers = self.group.mean(numbers, *statistics.moving)
+            norm = None
+            if settings.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                norm = nn.utils.clip_grad_norm_(self.trained, settings.clip_norm)
+            # The middle of the step, so that no step of a warm-up has learning rate 0
+            rate = learning_rate_at(settings, state.epoch + (step + 0.5) / sampler.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["lr_scale"]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.average is not None:
+                self.average.update(self.model)
 
-            shown = self.model if self.average is None else self.average.module
-            accuracy = self.validate(shown.eval())
-            if accuracy is not None and accuracy > state.best:
-                self.export(shown, BEST)
-            record = state.finish_epoch(accuracy)
-            log.write("epoch", self.steps_taken, vars(record))
-            self.checkpoints.save(state)
-            saved_at = time.monotonic()
+            loss, hits, preempted, interrupted, checkpoint_due = numbers.tolist()
+            if not math.isfinite(loss):
+                raise VOneNetError(
+                    f"the loss is {loss} at step {step + 1} of epoch {state.epoch + 1}, learning "
+                    f"rate {rate:g}; a lower learning_rate, a warm-up (warmup_epochs), clip_norm "
+                    "or, for float16, precision 'bfloat16' in [optimization] usually help"
+                )
+            state.add_step(loss, round(hits * self.group.size), sampler.step_images, rate)
+            state.seconds += time.monotonic() - started
+            bar.set_postfix(loss=f"{state.loss / state.seen:.3f}", refresh=False)
+            bar.update(sampler.step_images)
+            if self.steps_taken % LOG_STEPS == 0:
+                entry = {
+                    "epoch": state.epoch + 1,
+                    "loss": loss,
+                    "learning_rate": rate,
+                    "images_per_second": state.seen / state.seconds,
+                    "gradient_norm": None if norm is None else float(norm),
+                }
+                log.write("step", self.steps_taken, entry)
+            self.stop_if(preempted, interrupted)
+            if checkpoint_due:
+                self.save()
 
-    def gradients(self, batches: Iterator[Any], statistics: BatchStatistics, step: int) -> Tensor:
+    def backward(self, batches: Iterator[Any], statistics: BatchStatistics, step: int) -> Tensor:
         """Add up the gradients of this process's micro-batches of a step.
 
         Returns:
@@ -306,16 +307,16 @@ class Trainer:
             )
             with self.autocast():
                 pixels = attacked(self.model, pixels, targets, self.recipe.adversarial)
-            with gradients_kept_back(self.parallel, number != own[-1]):
-                with self.autocast():
-                    logits = self.parallel(pixels)
-                if settings.precision != "float32":
-                    logits = logits.float()
-                # Mixed labels are smoothed already
-                loss = cross_entropy(
-                    logits, targets, label_smoothing=smoothing if targets.ndim == 1 else 0.0
-                )
-                self.scaler.scale(loss / len(own)).backward()  # type: ignore[no-untyped-call]
+            if isinstance(self.parallel, DistributedDataParallel):  # send gradients once a step
+                self.parallel.require_backward_grad_sync = number == own[-1]
+            with self.autocast():
+                logits = self.parallel(pixels)
+            if settings.precision != "float32":
+                logits = logits.float()
+            # Mixed labels are smoothed already
+            rest = smoothing if targets.ndim == 1 else 0.0
+            loss = cross_entropy(logits, targets, label_smoothing=rest)
+            self.scaler.scale(loss / len(own)).backward()  # type: ignore[no-untyped-call]
             classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
             hits = (logits.detach().argmax(dim=1) == classes).sum()
             found.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
@@ -332,7 +333,7 @@ class Trainer:
             model: Takes pixels; in eval mode.
 
         Raises:
-            Preempted, KeyboardInterrupt: As `stop_if`.
+            KeyboardInterrupt, Preempted: The run was told to stop, and is saved.
         """
         if self.validation is None:
             return None
@@ -340,8 +341,8 @@ class Trainer:
         hits = torch.zeros(1, device=device)
         batches = iter(self.validation_loader)
         for first in range(0, len(self.validation_batches), self.group.size):
-            asked = self.group.mean(torch.tensor(self.signals.asked, device=device))
-            self.stop_if(*asked.tolist())
+            asked = torch.tensor([*self.signals.values()], dtype=torch.float32, device=device)
+            self.stop_if(*self.group.mean(asked).tolist())
             number = first + self.group.rank
             if number < len(self.validation_batches):
                 pixels, labels = next(batches)
@@ -351,8 +352,7 @@ class Trainer:
                         model, pixels.to(device, non_blocking=True), settings.decision_samples
                     )
                 hits += (probabilities.argmax(dim=1) == labels.to(device)).sum()
-        total = round(float(self.group.mean(hits)) * self.group.size)
-        return total / len(self.validation)
+        return round(float(self.group.mean(hits)) * self.group.size) / len(self.validation)
 
     def loader(self, images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
         """Return a loader of these batches, in their order."""
@@ -367,15 +367,8 @@ class Trainer:
             generator=torch.Generator(),  # else it would draw from the global one
         )
 
-    def autocast(self) -> torch.autocast:
-        """Return a context of the recipe's precision."""
-        precision = self.recipe.optimization.precision
-        return torch.autocast(
-            self.group.device.type, getattr(torch, precision), enabled=precision != "float32"
-        )
-
     def export(self, model: nn.Module, name: str) -> None:
-        """Write a model's weights into the folder of the run.
+        """Write a model's weights into the folder of the run, if there is one.
 
         Raises:
             InputError: The file cannot be written.
@@ -386,16 +379,10 @@ class Trainer:
                 lambda: replace_whole(run / name, lambda path: self.write_weights(model, path))
             )
 
-    def check_loss(self, loss: float, rate: float) -> None:
-        """Refuse to go on with a loss that is not finite."""
-        if math.isfinite(loss):
-            return
-        half = self.recipe.optimization.precision == "float16"
-        raise VOneNetError(
-            f"the loss is {loss} at step {self.state.step + 1} of epoch {self.state.epoch + 1}, "
-            f"learning rate {rate:g}; a lower learning_rate, a warm-up (warmup_epochs), clip_norm"
-            f"{', precision bfloat16' if half else ''} in [optimization] usually help"
-        )
+    def save(self) -> None:
+        """Make a checkpoint."""
+        self.checkpoints.save(self.state)
+        self.saved_at = time.monotonic()
 
     def stop_if(self, preempted: float, interrupted: float) -> None:
         """Save and stop, if any process was asked to.
@@ -404,16 +391,16 @@ class Trainer:
             KeyboardInterrupt: After a Ctrl-C.
             Preempted: After SIGTERM.
         """
-        if not (preempted or interrupted):
-            return
-        self.checkpoints.save(self.state)
-        self.group.wait()
+        if preempted or interrupted:
+            self.checkpoints.save(self.state)
+            self.group.wait()
         if interrupted:
             raise KeyboardInterrupt
-        raise Preempted(
-            f"stopped by SIGTERM at step {self.state.step} of epoch {self.state.epoch + 1} "
-            f"and saved in {self.run}; the same command goes on from there"
-        )
+        if preempted:
+            raise Preempted(
+                f"stopped by SIGTERM at step {self.state.step} of epoch {self.state.epoch + 1} "
+                f"and saved in {self.run}; the same command goes on from there"
+            )
 
     @property
     def steps_taken(self) -> int:
@@ -421,26 +408,8 @@ class Trainer:
         return self.state.epoch * self.sampler.steps + self.state.step
 
 
-@dataclass
-class Signals:
-    """What a process was asked for from outside.
-
-    Attributes:
-        preempted: SIGTERM came, from a scheduler that wants the machine back.
-        interrupted: SIGINT came, from a user's Ctrl-C.
-    """
-
-    preempted: bool = False
-    interrupted: bool = False
-
-    @property
-    def asked(self) -> list[float]:
-        """Both as numbers, to be shared with other processes."""
-        return [float(self.preempted), float(self.interrupted)]
-
-
 @contextmanager
-def noted_signals(wanted: bool) -> Iterator[Signals]:
+def noted_signals(wanted: bool) -> Iterator[dict[int, bool]]:
     """Note SIGTERM and the first Ctrl-C inside the block; a second Ctrl-C acts at once.
 
     Outside of the main thread Python hands out no signals, and nothing is noted.
@@ -448,23 +417,21 @@ def noted_signals(wanted: bool) -> Iterator[Signals]:
     Args:
         wanted: False leaves all signals as they are.
     """
-    signals = Signals()
+    noted: dict[int, bool] = {signal.SIGTERM: False, signal.SIGINT: False}
     if not wanted or threading.current_thread() is not threading.main_thread():
-        yield signals
+        yield noted
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            signals.preempted = True
-        else:
-            signals.interrupted = True
-            signal.signal(signal.SIGINT, before[signal.SIGINT])
+        noted[number] = True
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in noted}
     try:
-        for number in before:
+        for number in noted:
             signal.signal(number, note)
-        yield signals
+        yield noted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
