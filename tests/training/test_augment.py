@@ -1,4 +1,4 @@
-"""Augmentation: each step against its library or a formula, and one seed per item."""
+"""Augmentation, mixing and attacks: each against its library or a formula, and seeds."""
 
 import pickle
 import random
@@ -8,16 +8,19 @@ import pytest
 import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
-from torch import Tensor
+from timm.data.mixup import Mixup
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from vonenet.data import ImageArrays
+import vonenet
+from vonenet.data import ImageArrays, PixelModel
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
-from vonenet.robustness import CORRUPTIONS, corrupt
-from vonenet.training.augment import TrainingImages
-from vonenet.training.config import AugmentationRecipe
+from vonenet.robustness import CORRUPTIONS, corrupt, pgd
+from vonenet.robustness.losses import cross_entropy
+from vonenet.training.augment import TrainingImages, attacked, mixed
+from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
 PLAIN = {"crop": "centre", "horizontal_flip": False}
 ALL = AugmentationRecipe(
@@ -256,3 +259,200 @@ def test_erasing_leaves_the_rest_of_the_image_alone():
 def test_a_shift_as_long_as_the_image_is_refused():
     with pytest.raises(InputError, match=r"shift_px=32 is impossible; allowed: below image_size"):
         items(AugmentationRecipe(crop="shift", shift_px=32), photographs(1))
+
+
+# --- mixup and CutMix ---
+
+CLASSES = 7
+
+
+def batch(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(count, 3, 16, 16), torch.randint(CLASSES, (count,))
+
+
+def test_without_either_nothing_happens():
+    pixels, labels = batch()
+    found = mixed(pixels, labels, AugmentationRecipe(), CLASSES, 0.1, seed=0)
+    assert found[0] is pixels
+    assert found[1] is labels
+
+
+@pytest.mark.parametrize("alphas", [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
+def test_even_batches_are_timms(alphas):
+    pixels, labels = batch()
+    recipe = AugmentationRecipe(mixup=alphas[0], cutmix=alphas[1])
+    for seed in range(10):
+        found, targets = mixed(pixels, labels, recipe, CLASSES, 0.1, seed)
+        timms = Mixup(*alphas, num_classes=CLASSES, label_smoothing=0.1)
+        with item_seeded(seed, 0, 0):
+            expected = timms(pixels.clone(), labels)
+        assert torch.equal(found, expected[0])
+        assert torch.equal(targets, expected[1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+def test_every_image_is_a_mixture_of_two_and_its_target_says_so(count):
+    pixels, _ = batch(count)
+    labels = torch.arange(count)
+    found, targets = mixed(pixels, labels, AugmentationRecipe(mixup=1.0), CLASSES, 0.0, seed=1)
+    shares = targets[:, :count]
+    assert torch.allclose(shares.sum(dim=1), torch.ones(count))
+    assert torch.allclose(found, torch.einsum("ij,jchw->ichw", shares, pixels), atol=1e-6)
+    assert int((shares.max(dim=1).values < 1).sum()) == count - count % 2
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_cutmix_shares_are_areas(count):
+    pixels = torch.arange(count)[:, None, None, None] / CLASSES * torch.ones(count, 1, 16, 16)
+    labels = torch.arange(count)
+    found, targets = mixed(pixels, labels, AugmentationRecipe(cutmix=1.0), CLASSES, 0.0, seed=4)
+    areas = torch.stack(
+        [(found == value / CLASSES).float().mean(dim=(1, 2, 3)) for value in labels]
+    )
+    assert torch.allclose(areas.T, targets[:, :count])
+    assert areas.max() < 1 or count % 2
+
+
+def test_the_batch_that_was_given_stays_as_it_is():
+    pixels, labels = batch(4)
+    copy = pixels.clone()
+    mixed(pixels, labels, AugmentationRecipe(mixup=1.0), CLASSES, 0.0, seed=0)
+    assert torch.equal(pixels, copy)
+
+
+def test_white_stays_white():
+    """Above 1 by a rounding, an attack would refuse it."""
+    white, labels = torch.ones(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    for seed in range(200):
+        found, _ = mixed(white, labels, AugmentationRecipe(mixup=1.0), CLASSES, 0.0, seed)
+        assert found.max() <= 1
+
+
+def test_the_seed_decides_and_numpys_generator_is_left_alone():
+    pixels, labels = batch()
+    recipe = AugmentationRecipe(mixup=1.0, cutmix=1.0)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again, other = (mixed(pixels, labels, recipe, CLASSES, 0.0, s)[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+# --- attacked images ---
+
+LENGTHS = {
+    "linf": lambda change: change.abs().amax(dim=(1, 2, 3)),
+    "l2": lambda change: change.square().sum(dim=(1, 2, 3)).sqrt(),
+    "l1": lambda change: change.abs().sum(dim=(1, 2, 3)),
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> PixelModel:
+    torch.manual_seed(0)
+    model = vonenet.create_model(
+        "voneresnet_small", image_size=32, num_classes=4, simple_channels=16, complex_channels=16
+    )
+    pixel_model = PixelModel(model, 0.5, 0.5).train()
+    for _ in range(20):  # running statistics that a network in eval mode can work with
+        pixel_model(torch.rand(16, 3, 32, 32))
+    return pixel_model
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(6, 3, 32, 32), torch.randint(4, (6,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"epsilon": 8 / 255}, {"step_size": 2.5 * 8 / 255 / 3, "gradient_samples": 1}),
+        ({"epsilon": 0.6, "norm": "l2", "gradient_samples": 2}, {"step_size": 0.5}),
+        ({"epsilon": 10.0, "norm": "l1", "steps": 5, "step_size": 2.0}, {"gradient_samples": 1}),
+        (
+            {"epsilon": 0.1, "steps": 2, "step_size": 0.01, "random_start": False},
+            {"gradient_samples": 1},
+        ),
+    ],
+)
+def test_it_is_our_pgd_in_the_ball(network, images, settings, expected):
+    torch.manual_seed(1)
+    found = attacked(network, *images, AdversarialRecipe(**settings))
+    network.eval()
+    torch.manual_seed(1)
+    defaults = {"norm": "linf", "steps": 3, "random_start": True}
+    assert torch.equal(found, pgd(network, *images, **defaults | settings | expected))
+    network.train()
+    length = LENGTHS[settings.get("norm", "linf")](found - images[0])
+    most = settings["epsilon"] if settings.get("random_start", True) else 0.02  # two steps
+    assert length.min() > 0
+    assert length.max() <= most * 1.001
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_the_loss_rises(network, images):
+    pixels, labels = images
+    found = attacked(network, pixels, labels, AdversarialRecipe(epsilon=8 / 255, steps=5))
+    network.eval()
+    with torch.no_grad(), vonenet.fixed_noise(network.model, 0):
+        before, after = (cross_entropy(network(x), labels) for x in (pixels, found))
+    network.train()
+    assert (after > before).all()
+
+
+def test_epsilon_0_is_the_image_itself(network, images):
+    assert attacked(network, *images, AdversarialRecipe()) is images[0]
+
+
+def test_of_soft_labels_the_largest_is_attacked(network, images):
+    pixels, labels = images
+    soft = torch.full((6, 4), 0.1).scatter(1, labels[:, None], 0.7)
+    recipe = AdversarialRecipe(epsilon=4 / 255)
+    torch.manual_seed(2)
+    hard = attacked(network, pixels, labels, recipe)
+    torch.manual_seed(2)
+    assert torch.equal(attacked(network, pixels, soft, recipe), hard)
+
+
+class Traced(nn.Module):
+    """Says in which mode it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.readout = nn.Linear(3, 4)
+        self.called_in_training: list[bool] = []
+
+    def forward(self, pixels):
+        self.called_in_training.append(self.norm.training)
+        return self.readout(self.norm(pixels).mean(dim=(2, 3)))
+
+
+def test_the_network_is_left_as_it_was(images):
+    model = Traced().train()
+    model.norm.eval()
+    model.readout.weight.requires_grad_(False)
+    model.readout.bias.grad = torch.ones(4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = attacked(model, *images, AdversarialRecipe(epsilon=8 / 255))
+    assert model.called_in_training == [False] * 3
+    assert (model.training, model.norm.training, model.readout.training) == (True, False, True)
+    assert torch.equal(model.readout.bias.grad, torch.ones(4))
+    assert model.norm.weight.grad is None
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    assert wanted == [True, True, False, True]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not found.requires_grad
+
+
+def test_it_works_in_mixed_precision(network, images):
+    recipe = AdversarialRecipe(epsilon=8 / 255)
+    torch.manual_seed(3)
+    full = attacked(network, *images, recipe)
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attacked(network, *images, recipe)
+    assert found.dtype == torch.float32
+    assert (found - images[0]).abs().max() <= 8 / 255 + 1e-6
+    assert ((found - full).abs() < 1 / 255).float().mean() > 0.6  # most steps went the same way

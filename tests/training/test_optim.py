@@ -1,5 +1,6 @@
-"""Parameter groups: layers by formula and by timm, frozen parts, weight decay where it belongs."""
+"""Parameter groups by formula and by timm; learning rates beside PyTorch's own schedulers."""
 
+import dataclasses
 from itertools import chain
 
 import pytest
@@ -12,7 +13,12 @@ import vonenet
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
 from vonenet.training.config import OptimizationRecipe
-from vonenet.training.optim import keep_frozen_in_eval, layer_numbers, parameter_groups
+from vonenet.training.optim import (
+    keep_frozen_in_eval,
+    layer_numbers,
+    learning_rate_at,
+    parameter_groups,
+)
 
 FEW = {"simple_channels": 4, "complex_channels": 4, "image_size": 64, "num_classes": 5}
 
@@ -150,3 +156,49 @@ def test_nothing_to_train_is_refused():
         parameter_groups(small(), OptimizationRecipe(frozen=("*",)))
     with pytest.raises(InputError, match="nothing to train$"):
         parameter_groups(nn.ReLU(), OptimizationRecipe())
+
+
+# --- learning rates ---
+
+STEPS = 50  # an epoch
+SCHEDULED = OptimizationRecipe(epochs=10, learning_rate=0.2, step_epochs=2)
+
+
+def theirs(schedule: str, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    schedulers = torch.optim.lr_scheduler
+    total = STEPS * SCHEDULED.epochs
+    match schedule:
+        case "cosine":
+            return schedulers.CosineAnnealingLR(optimizer, total)
+        case "step":
+            return schedulers.StepLR(optimizer, STEPS * SCHEDULED.step_epochs)
+        case "onecycle":
+            # it counts its last step as the end; one step more makes the ends meet
+            return schedulers.OneCycleLR(
+                optimizer, SCHEDULED.learning_rate, total + 1, cycle_momentum=False
+            )
+        case _:
+            return schedulers.ConstantLR(optimizer, factor=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+@pytest.mark.parametrize("schedule", ["cosine", "step", "onecycle", "constant"])
+def test_as_pytorchs_schedulers(schedule: str) -> None:
+    recipe = dataclasses.replace(SCHEDULED, schedule=schedule)  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=SCHEDULED.learning_rate)
+    scheduler = theirs(schedule, optimizer)
+    for step in range(STEPS * SCHEDULED.epochs):
+        expected = optimizer.param_groups[0]["lr"]
+        # PyTorch's one-cycle policy peaks one step early
+        tolerance = 0.02 if schedule == "onecycle" else 1e-6
+        ours = learning_rate_at(recipe, step / STEPS)
+        assert ours == pytest.approx(expected, abs=tolerance * SCHEDULED.learning_rate), step
+        scheduler.step()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+def test_warm_up_is_a_straight_line(schedule: str) -> None:
+    recipe = dataclasses.replace(SCHEDULED, schedule=schedule, warmup_epochs=2)  # type: ignore[arg-type]
+    assert learning_rate_at(recipe, 0) == 0
+    assert learning_rate_at(recipe, 0.5) == pytest.approx(0.05)
+    assert learning_rate_at(recipe, 1.999) == pytest.approx(0.2, rel=1e-3)

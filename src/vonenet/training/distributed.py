@@ -102,7 +102,10 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         yield ProcessGroup(chosen)
         return
     if not joined:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        if chosen.type == "cuda":
+            distributed.init_process_group("nccl", device_id=chosen)
+        else:
+            distributed.init_process_group("gloo")
     try:
         group = ProcessGroup(chosen, distributed.get_rank(), distributed.get_world_size())
         yield group
