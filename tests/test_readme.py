@@ -15,8 +15,8 @@ import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
 from vonenet import cli
-from vonenet.cli import demonstration, evaluation, recording, training
-from vonenet.physiology.rows import recording_rows
+from vonenet.cli import demonstration, evaluation, physiology, training
+from vonenet.physiology.scores import recording_rows
 from vonenet.results import RESULTS, Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
 
@@ -107,7 +107,7 @@ def test_the_commands_run(user_folder, capsys, monkeypatch):
     )
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
     monkeypatch.setattr(training, "run_training", short_log)
-    monkeypatch.setattr(recording, "record_models", planted_recording)
+    monkeypatch.setattr(physiology, "record_models", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")
     assert {line.split()[1] for line in lines} == set(cli.COMMANDS)  # none is left out

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_main import run as run_cli
-from vonenet.cli import recording as recording_command
-from vonenet.cli.physiology import Physiology
-from vonenet.cli.recording import record_models
+from vonenet.cli.physiology import Physiology, record_models
 from vonenet.errors import InputError
 from vonenet.results import RESULTS, read_jsonl
 
@@ -88,7 +86,7 @@ def test_a_block_is_recorded_with_what_it_was_built_with(once):
 
 def test_what_was_recorded_is_not_recorded_again(once, toy, tmp_path, monkeypatch):
     rows = read_jsonl(tmp_path / "out" / RESULTS)
-    monkeypatch.setattr(recording_command, "examine", None)
+    monkeypatch.setattr("vonenet.physiology.record", None)
     [again] = record([toy, toy], tmp_path / "out")
     assert again.seconds == once.seconds
     assert read_jsonl(tmp_path / "out" / RESULTS) == rows

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from tests.cli.test_main import run as run_cli
-from vonenet.cli.neural_prediction import predict_neurons
-from vonenet.cli.predictivity import Predictivity
+from vonenet.cli.predictivity import Predictivity, predict_neurons
 from vonenet.errors import InputError
 from vonenet.physiology import Canvas
-from vonenet.physiology.features import image_files, layer_features, on_canvas, read_stimuli
+from vonenet.physiology.neural_data import image_files, on_canvas, read_images, read_responses
+from vonenet.physiology.predictivity import layer_features
 from vonenet.results import read_jsonl
 from vonenet.zoo.loading import load_model
 
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 def planted(toy, folder):
     """(repetitions, stimuli, units): mixtures of the V1 block's features, with noise."""
     model = load_model(toy).model
-    features = layer_features(model, "vone_block", read_stimuli(image_files(folder), CANVAS, 2.0))
+    features = layer_features(model, "vone_block", read_images(image_files(folder), CANVAS, 2.0))
     rng = np.random.default_rng(1)
     few = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)[0][:, :6]
     signal = few @ rng.standard_normal((6, UNITS))
@@ -108,7 +108,6 @@ def test_other_responses_under_the_same_name_have_rows_of_their_own(toy, folder,
 
 def test_an_xarray_file_names_its_stimuli(folder, planted, tmp_path):
     xarray = pytest.importorskip("xarray")
-    from vonenet.physiology.neural_data import read_responses, read_stimulus_names
 
     names = [path.stem for path in image_files(folder)][::-1]
     array = xarray.DataArray(
@@ -117,9 +116,10 @@ def test_an_xarray_file_names_its_stimuli(folder, planted, tmp_path):
         coords={"stimulus_id": ("presentation", names)},
     )
     array.to_netcdf(tmp_path / "neurons.nc")
-    assert read_stimulus_names(tmp_path / "neurons.nc") == names
+    responses, found = read_responses(tmp_path / "neurons.nc")
+    assert found == names
     assert image_files(folder, names)[0].stem == names[0]
-    np.testing.assert_array_equal(read_responses(tmp_path / "neurons.nc"), planted.mean(axis=0))
+    np.testing.assert_array_equal(responses, planted.mean(axis=0))
 
 
 def test_an_image_takes_the_place_of_its_degrees():
@@ -149,7 +149,7 @@ def test_the_middle_of_a_wide_image_is_shown():
 
 def test_features_over_trials_scatter_about_those_of_many(toy, folder):
     model = load_model(toy).model
-    images = list(read_stimuli(image_files(folder)[:6], CANVAS, 2.0))
+    images = list(read_images(image_files(folder)[:6], CANVAS, 2.0))
     one, again, many = (
         layer_features(model, "bottleneck", images, trials=n, seed=s, batch_size=4)
         for n, s in ((1, 0), (1, 0), (64, 1))

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from vonenet.physiology.canvas import Canvas
+from vonenet.physiology.render import Canvas
 from vonenet.physiology.stimuli import Blank, Grating, Plaid
 
 

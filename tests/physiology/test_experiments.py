@@ -8,10 +8,15 @@ import pytest
 
 from tests.physiology.planted import PlantedSubject, Unit
 from vonenet.errors import InputError
-from vonenet.physiology.canvas import Canvas
-from vonenet.physiology.experiments import EXPERIMENTS, noise
+from vonenet.physiology.experiments import EXPERIMENTS
+from vonenet.physiology.experiments.tolhurst1983 import (
+    fano_factor,
+    mean_and_variance,
+    noise_correlation,
+)
 from vonenet.physiology.preparation import prepare
 from vonenet.physiology.published import PUBLISHED
+from vonenet.physiology.render import Canvas
 
 ORIENTATIONS = (0.0, 15.0, 37.0, 90.0, 152.0, 171.0)
 UNITS = [
@@ -219,10 +224,10 @@ def test_fields_that_do_not_meet_are_refused():
 def test_variance_and_fano_factor_of_poisson_counts():
     counts = np.random.default_rng(0).poisson([[[2.0, 9.0]], [[5.0, 1.0]]], size=(2, 4000, 2))
     trials = counts.transpose(1, 0, 2)
-    means, variances = noise.mean_and_variance(trials)
+    means, variances = mean_and_variance(trials)
     np.testing.assert_allclose(means, trials.mean(axis=0))
     np.testing.assert_allclose(variances, trials.var(axis=0, ddof=1))
-    np.testing.assert_allclose(noise.fano_factor(trials), 1, atol=0.05)
+    np.testing.assert_allclose(fano_factor(trials), 1, atol=0.05)
 
 
 def test_noise_correlations_are_those_planted():
@@ -233,7 +238,7 @@ def test_noise_correlations_are_those_planted():
     trials[..., 3] = rng.standard_normal((2000, 3))
     trials[..., 4] = 7
     trials += np.array([1, 10, 100])[:, None]  # signals are no noise
-    found = noise.noise_correlation(trials)
+    found = noise_correlation(trials)
     np.testing.assert_allclose(found[:4], [0.4 / 3, 0.4 / 3, 0.4 / 3, 0], atol=0.03)
     assert np.isnan(found[4])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vonenet.errors import InputError
-from vonenet.physiology.neural_data import arranged, checked_responses, read_responses
+from vonenet.physiology.neural_data import arrange, checked_responses, read_responses
 
 FLAT = np.random.default_rng(0).random((6, 4))
 REPEATED = np.random.default_rng(1).random((3, 6, 4))
@@ -23,7 +23,8 @@ def test_numpy_files(tmp_path, array):
     np.savez(tmp_path / "one.npz", array)
     np.savez(tmp_path / "two.npz", labels=np.arange(6), responses=array)
     for name in ("one.npy", "one.npz", "two.npz"):
-        found = read_responses(tmp_path / name)
+        found, names = read_responses(tmp_path / name)
+        assert names is None
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, array)
 
@@ -39,12 +40,12 @@ def test_numpy_files(tmp_path, array):
 def test_netcdf_files_of_any_order(tmp_path, xarray, dims, order):
     path = tmp_path / "responses.nc"
     xarray.DataArray(REPEATED.transpose(order), dims=dims).to_netcdf(path)
-    np.testing.assert_array_equal(read_responses(path), REPEATED)
+    np.testing.assert_array_equal(read_responses(path)[0], REPEATED)
 
 
 def test_a_single_time_bin_is_dropped(xarray):
     dims = ("presentation", "neuroid", "time_bin")
-    np.testing.assert_array_equal(arranged(xarray.DataArray(FLAT[..., None], dims=dims)), FLAT)
+    np.testing.assert_array_equal(arrange(xarray.DataArray(FLAT[..., None], dims=dims)), FLAT)
 
 
 @pytest.mark.parametrize(
@@ -57,27 +58,27 @@ def test_a_single_time_bin_is_dropped(xarray):
 )
 def test_unknown_dimensions_are_refused(xarray, dims):
     with pytest.raises(InputError, match=f"{dims[0]}.*allowed"):
-        arranged(xarray.DataArray(FLAT, dims=dims))
+        arrange(xarray.DataArray(FLAT, dims=dims))
 
 
 def test_several_time_bins_are_refused(xarray):
     with pytest.raises(InputError, match="'time_bin': 3"):
-        arranged(xarray.DataArray(REPEATED, dims=("time_bin", "presentation", "neuroid")))
+        arrange(xarray.DataArray(REPEATED, dims=("time_bin", "presentation", "neuroid")))
 
 
 def test_presentations_of_one_stimulus_are_not_taken_for_many(xarray):
     coords = {"stimulus_id": ("presentation", ["a", "b", "c", "a", "b", "c"])}
     array = xarray.DataArray(FLAT, dims=("presentation", "neuroid"), coords=coords)
     with pytest.raises(InputError, match="6 presentations show 3 stimuli"):
-        arranged(array)
-    np.testing.assert_array_equal(arranged(array[:3]), FLAT[:3])
+        arrange(array)
+    np.testing.assert_array_equal(arrange(array[:3]), FLAT[:3])
 
 
 def test_a_netcdf_file_with_several_arrays_says_which(tmp_path, xarray):
     dims = ("presentation", "neuroid")
     path = tmp_path / "two.nc"
     xarray.Dataset({"a": (dims, FLAT), "responses": (dims, 2 * FLAT)}).to_netcdf(path)
-    np.testing.assert_array_equal(read_responses(path), 2 * FLAT)
+    np.testing.assert_array_equal(read_responses(path)[0], 2 * FLAT)
     path = tmp_path / "neither.nc"
     xarray.Dataset({"a": (dims, FLAT), "b": (dims, FLAT)}).to_netcdf(path)
     with pytest.raises(InputError, match=r"\['a', 'b'\].*'responses'"):

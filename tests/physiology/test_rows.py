@@ -7,7 +7,7 @@ import pytest
 
 from tests.physiology.recorded import SETTINGS, UNITS, drawn_of, recorded
 from vonenet.physiology.published import PUBLISHED
-from vonenet.physiology.rows import recording_rows, scores_of
+from vonenet.physiology.scores import recording_rows, scores_of
 from vonenet.results import append_jsonl, read_jsonl
 
 

@@ -7,9 +7,8 @@ from torch import nn
 
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
-from vonenet.physiology.canvas import Canvas, Window
 from vonenet.physiology.layers import find_layer
-from vonenet.physiology.render import render
+from vonenet.physiology.render import Canvas, Window, render
 from vonenet.physiology.stimuli import Blank, Grating, Spot
 from vonenet.physiology.subject import Subject
 from vonenet.v1.block import VOneBlock

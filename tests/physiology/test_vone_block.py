@@ -6,10 +6,9 @@ import torch
 from scipy.stats import norm
 
 from vonenet.data import PixelModel
-from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
-from vonenet.physiology.render import render
+from vonenet.physiology.render import Canvas, render
 from vonenet.physiology.stimuli import Blank, Grating
 from vonenet.physiology.subject import Subject
 from vonenet.zoo.registry import create_model

@@ -17,7 +17,7 @@ from tests.report.recordings import (
     without_curves,
 )
 from vonenet.errors import InputError
-from vonenet.physiology.rows import recording_rows, scores_of
+from vonenet.physiology.scores import recording_rows, scores_of
 from vonenet.report import physiology_panels
 from vonenet.report.physiology import (
     by_likeness,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-RESULTS = "results.jsonl"
+if TYPE_CHECKING:
+    from vonenet.physiology import Recording, Subject
+    from vonenet.physiology.recording import GroundTruth
+
+# Of a model whose noise cannot be left out
+DEFAULT_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,110 @@ class Physiology:
 
     def run(self) -> None:
         """Record, write the page and print its table."""
-        from vonenet.cli.recording import record_models
         from vonenet.report.physiology import write_physiology_report
+        from vonenet.results import RESULTS
 
         recordings = record_models(self)
         print(write_physiology_report(recordings, self.out / RESULTS, self.out / "report.html"))
         print(f"\nreport: {(self.out / 'report.html').resolve()}")
+
+
+def record_models(options: Physiology, *, progress: bool = True) -> list[Recording]:
+    """Record models; each one's recording and rows are on disk before the next begins.
+
+    What was recorded before in the same way is read from its file.
+
+    Args:
+        options: Which models, and how they are recorded.
+        progress: Show progress bars.
+
+    Returns:
+        Different recordings, in the order given.
+
+    Raises:
+        InputError: A model, layer or setting cannot be used.
+    """
+    from vonenet.physiology import record
+    from vonenet.physiology.recording import read_recording, save_recording
+    from vonenet.physiology.scores import recording_rows
+    from vonenet.results import RESULTS, append_missing
+
+    recordings = {}
+    for address in (options.model, *options.compare):
+        name, subject = _load_subject(address, options)
+        path = options.out / _file_name(name, subject)
+        if not path.is_file():
+            truth = _ground_truth(subject)
+            save_recording(record(subject, name, ground_truth=truth, progress=progress), path)
+        # Read back also what was just recorded: the rows are the same in both cases
+        recordings[path] = read_recording(path)
+        append_missing(options.out / RESULTS, recording_rows(recordings[path]))
+    return list(recordings.values())
+
+
+def _load_subject(address: str, options: Physiology) -> tuple[str, Subject]:
+    """Load the model of MODEL or MODEL@LAYER; return its name and the subject."""
+    from vonenet.data.pixels import chosen_device
+    from vonenet.physiology import Canvas, Subject
+    from vonenet.zoo.loading import load_model, v1_block_of, visual_degrees_of
+
+    before_at, at, after_at = address.rpartition("@")
+    loaded = load_model(before_at if at else address)
+    loaded.model.to(chosen_device(options.device))
+    layer = after_at if at else options.layer
+    degrees = visual_degrees_of(loaded) if options.degrees is None else options.degrees
+    subject = Subject(
+        loaded.model,
+        v1_block_of(loaded) if layer is None else layer,
+        Canvas(degrees, loaded.image_size, loaded.in_chans),
+        trials=DEFAULT_TRIALS if options.trials is None else options.trials,
+        mean_response=options.trials is None,
+        seed=options.seed,
+    )
+    return loaded.name, subject
+
+
+def _ground_truth(subject: Subject) -> GroundTruth | None:
+    """Return what the units of a V1 block were built with; None where that is not known."""
+    from vonenet.physiology.recording import GroundTruth
+    from vonenet.v1.block import VOneBlock
+    from vonenet.v1.gabor import cut_by_window
+    from vonenet.v1.noise import VARIANCE_FLOOR
+
+    block = subject.layer
+    if not isinstance(block, VOneBlock) or block.gabor_parameters is None:
+        return None
+    parameters, noise = block.gabor_parameters, block.noise
+    cells = subject.units[:, 0]
+    kernel_px = block.simple_conv_q0.weight.shape[-1]
+    cut = cut_by_window(parameters, block.config.pixels_per_degree, kernel_px)
+    slope, offset = math.nan, math.nan
+    if noise.mode == "neuronal":
+        slope, offset = 1 / noise.scale, (noise.level + VARIANCE_FLOOR) / noise.scale**2
+    elif noise.mode == "gaussian":
+        slope, offset = 0.0, noise.scale**2
+    return GroundTruth(
+        orientation_deg=parameters.orientation_deg[cells],
+        frequency_cpd=parameters.frequency_cpd[cells],
+        whole=~cut[cells],
+        is_complex=cells >= block.config.simple_channels,
+        noise_slope=slope,
+        noise_offset=offset,
+    )
+
+
+def _file_name(name: str, subject: Subject) -> str:
+    """Return a name such as `voneresnet50_vone_block_1f3a90c2.npz`.
+
+    The digest is of everything that the recording depends on: each way to record a layer has a file
+    of its own.
+    """
+    from vonenet.data import inner_model
+    from vonenet.physiology.experiments import settings_of
+    from vonenet.results import model_hash
+
+    model = {"model": name, "model_hash": model_hash(inner_model(subject.model))}
+    identity = {**model, "layer": subject.layer_name, **settings_of(subject)}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{name} {subject.layer_name}")
+    return f"{words}_{digest[:8]}.npz"

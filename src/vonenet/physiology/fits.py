@@ -1,4 +1,4 @@
-"""Two functions fitted to tuning curves: Naka-Rushton to contrast, ratio of Gaussians to size.
+"""Fit tuning curves: Naka-Rushton to contrast, ratio of Gaussians to size.
 
 What enters linearly (gain, baseline) is solved for; the rest is searched by
 `scipy.optimize.least_squares`, which begins at the best of a grid of shapes, or of several grids.
@@ -17,7 +17,8 @@ from scipy.special import erf
 from tqdm import tqdm
 
 from vonenet.errors import InputError
-from vonenet.physiology.tuning import FLAT, Array, BoolArray
+from vonenet.physiology.recording import Array, Mask
+from vonenet.physiology.tuning import FLAT
 
 # Share of a curve's variance that a fit must explain to be called good. Our own choice: a fit that
 # leaves more than a fifth is a description of something else.
@@ -42,12 +43,12 @@ class ContrastFit:
     NaN throughout for a unit that is silent, constant or has a NaN among its rates.
 
     Attributes:
-        r_max: response above the baseline at infinite contrast, in the rates' unit, >= 0.
-        c50: contrast of half of it. Above the highest contrast shown it is extrapolated: such a
+        r_max: Response above the baseline at infinite contrast, in the rates' unit, >= 0.
+        c50: Contrast of half of it. Above the highest contrast shown it is extrapolated: such a
             unit does not saturate.
         exponent: n, in [0.5, 10].
-        baseline: response at no contrast, >= 0.
-        r2: explained share of the curve's variance.
+        baseline: Response at no contrast, >= 0.
+        r2: Explained share of the curve's variance.
     """
 
     r_max: Array
@@ -57,12 +58,12 @@ class ContrastFit:
     r2: Array
 
     @property
-    def good(self) -> BoolArray:
+    def good(self) -> Mask:
         """Whether the fit explains at least `GOOD_R2` of the variance."""
         return self.r2 >= GOOD_R2
 
     def curve(self, contrasts: npt.ArrayLike) -> Array:
-        """The fitted responses, (units, contrasts)."""
+        """Return the fitted responses, (units, contrasts)."""
         shape = _saturation(np.asarray(contrasts, np.float64), self.c50, self.exponent)
         return self.baseline[:, None] + self.r_max[:, None] * shape
 
@@ -77,15 +78,15 @@ class SizeFit:
     every size sees less than the smallest: it has no surround, and that summation field.
 
     Attributes:
-        gain: of the centre, in the rates' unit.
+        gain: Of the centre, in the rates' unit.
         center_deg: w_c, degrees.
         surround_deg: w_s >= w_c, degrees.
         surround_gain: k_s >= 0.
-        summation_field_deg: grating summation field: smallest diameter with 95 % of the peak.
-        surround_diameter_deg: smallest diameter beyond the peak with a response at most 5 % above
+        summation_field_deg: Grating summation field: smallest diameter with 95 % of the peak.
+        surround_diameter_deg: Smallest diameter beyond the peak with a response at most 5 % above
             the plateau; NaN for units suppressed by less than a tenth.
         suppression_index: (peak - plateau) / peak, in [0, 1].
-        r2: explained share of the curve's variance.
+        r2: Explained share of the curve's variance.
     """
 
     gain: Array
@@ -98,7 +99,7 @@ class SizeFit:
     r2: Array
 
     @property
-    def good(self) -> BoolArray:
+    def good(self) -> Mask:
         """Whether the fit explains at least `GOOD_R2` of the variance."""
         return self.r2 >= GOOD_R2
 
@@ -119,7 +120,7 @@ class SizeFit:
         return self.surround_diameter_deg / self.summation_field_deg
 
     def curve(self, diameters_deg: npt.ArrayLike) -> Array:
-        """The fitted responses, (units, diameters)."""
+        """Return the fitted responses, (units, diameters)."""
         diameters = np.asarray(diameters_deg, np.float64)
         ratio = self.surround_deg / self.center_deg
         return self.gain[:, None] * _ratio_of_gaussians(
@@ -130,7 +131,7 @@ class SizeFit:
 def naka_rushton_fit(
     contrasts: npt.ArrayLike, rates: npt.ArrayLike, *, progress: str | None = None
 ) -> ContrastFit:
-    """Fits the contrast response of every unit.
+    """Fit the contrast response of every unit.
 
     Args:
         contrasts: (n,) at least 5, ascending, 0 to 1; 0 is the blank.
@@ -138,7 +139,7 @@ def naka_rushton_fit(
         progress: A bar's description; None shows no bar.
 
     Raises:
-        InputError: If the shapes or contrasts are not as above.
+        InputError: The shapes or contrasts are not as above.
     """
     x, curves, usable = _checked("contrasts", contrasts, rates)
     grid = _Grid((x[x > 0][0] / 2, 0.5), (10 * x[-1], 10), (48, 24))
@@ -156,7 +157,7 @@ def naka_rushton_fit(
 def size_tuning_fit(
     diameters_deg: npt.ArrayLike, rates: npt.ArrayLike, *, progress: str | None = None
 ) -> SizeFit:
-    """Fits the size tuning of every unit.
+    """Fit the size tuning of every unit.
 
     Args:
         diameters_deg: (n,) at least 5, ascending, above 0.
@@ -164,7 +165,7 @@ def size_tuning_fit(
         progress: A bar's description; None shows no bar.
 
     Raises:
-        InputError: If the shapes or diameters are not as above.
+        InputError: The shapes or diameters are not as above.
     """
     x, curves, usable = _checked("diameters_deg", diameters_deg, rates)
     if x[0] == 0:
@@ -214,26 +215,26 @@ class _Grid:
     steps: tuple[int, ...]
 
     def candidates(self) -> Array:
-        """All its points, (parameters, points)."""
+        """Return all its points, (parameters, points)."""
         axes = map(np.geomspace, self.low, self.high, self.steps)
         return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
 
     def best(self, directions: Array, curves: Array) -> Array:
-        """The points whose (points, n) directions are nearest to (units, n) curves, up to gain."""
+        """Return the points whose directions (points, n) are nearest to curves (units, n)."""
         unit_length = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         nearest = [int((unit_length @ curve).argmax()) for curve in curves]
         return self.candidates()[:, nearest]
 
 
 def _saturation(contrasts: Array, c50: Array, exponent: Array) -> Array:
-    """c^n / (c^n + c50^n), shape of the parameters and then contrasts."""
+    """Return c^n / (c^n + c50^n), shape of the parameters and then contrasts."""
     power = contrasts ** exponent[..., None]
     saturation: Array = power / (power + (c50**exponent)[..., None])
     return saturation
 
 
 def _ratio_of_gaussians(diameters: Array, center: Array, ratio: Array, strength: Array) -> Array:
-    """erf(d / w_c)^2 / (1 + k_s erf(d / w_s)^2), shape of the parameters and then diameters."""
+    """Return L(d, w_c) / (1 + k_s L(d, w_s)), shape of the parameters and then diameters."""
     inner = erf(diameters / center[..., None]) ** 2
     outer = erf(diameters / (center * ratio)[..., None]) ** 2
     response: Array = inner / (1 + strength[..., None] * outer)
@@ -241,13 +242,13 @@ def _ratio_of_gaussians(diameters: Array, center: Array, ratio: Array, strength:
 
 
 def _gain_alone(shape: Array, curves: Array) -> tuple[Array, Array]:
-    """Gain >= 0 that brings a shape nearest to a curve, and no baseline."""
+    """Return the gain >= 0 that brings a shape nearest to a curve, and no baseline."""
     gain = np.maximum((shape * curves).sum(-1) / (shape**2).sum(-1), 0)
     return gain, np.zeros_like(gain)
 
 
 def _gain_and_baseline(shape: Array, curves: Array) -> tuple[Array, Array]:
-    """Gain and baseline, both >= 0, that bring a shape nearest to a curve."""
+    """Return gain and baseline, both >= 0, that bring a shape nearest to a curve."""
     centred = shape - shape.mean(-1, keepdims=True)
     gain = np.maximum((centred * curves).sum(-1) / (centred**2).sum(-1), 0)
     baseline = curves.mean(-1) - gain * shape.mean(-1)
@@ -261,10 +262,10 @@ def _fit(
     bounds: tuple[Array, Array],
     starts: Sequence[Array],
     curves: Array,
-    usable: BoolArray,
+    usable: Mask,
     progress: str | None,
 ) -> tuple[Array, Array]:
-    """Least squares over the logarithm of a shape's parameters, the best from several starts.
+    """Search the logarithm of a shape's parameters, the best of several starts.
 
     Returns:
         Parameters (number of them, units), and r2 (units,); NaN for units that are not usable.
@@ -292,10 +293,8 @@ def _fit(
     return parameters, r2
 
 
-def _checked(
-    name: str, stimuli: npt.ArrayLike, rates: npt.ArrayLike
-) -> tuple[Array, Array, BoolArray]:
-    """Stimuli, rates, and which units can be fitted: finite, not silent and not constant."""
+def _checked(name: str, stimuli: npt.ArrayLike, rates: npt.ArrayLike) -> tuple[Array, Array, Mask]:
+    """Return stimuli, rates, and which units can be fitted: finite, not silent, not constant."""
     x = np.asarray(stimuli, dtype=np.float64)
     curves = np.asarray(rates, dtype=np.float64)
     if x.ndim != 1 or len(x) < 5 or x[0] < 0 or not np.all(np.diff(x) > 0):

@@ -1,4 +1,4 @@
-"""Finds a layer by name and listens to it, leaving the model as it was."""
+"""Find a layer of any torch model by name and record its output; the model is left as it was."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import difflib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from vonenet.data import inner_model
 from vonenet.errors import InputError
 
-# Tokens that stand beside those of the image: none, a class token, with a distillation token, or
-# with four registers (timm's vision transformers).
+# Tokens beside those of the image: none, a class token, with a distillation token, or with four
+# registers (timm's vision transformers)
 EXTRA_TOKENS = (0, 1, 2, 5)
 NEAR_NAMES = 5
 
 
 @runtime_checkable
-class StagedLayer(Protocol):
-    """A layer that is deterministic up to its noise, such as a V1 block.
+class NoisyLayer(Protocol):
+    """A layer whose noise is a step of its own, such as a V1 block.
 
-    Its deterministic part is paid once for any number of trials, and its noise can be left out.
+    Its deterministic part is computed once for any number of trials, and its noise can be left out.
     """
 
     def mean_response(self, images: Tensor, /) -> Tensor:
-        """Responses before noise, (B, C, H, W), to what the layer's forward takes."""
+        """Return responses before noise, (B, C, H, W), to what the layer's forward takes."""
 
     def respond(self, mean_response: Tensor, /) -> Tensor:
-        """Responses with fresh noise for every element of a mean response of any size."""
+        """Add fresh noise to every element of a mean response of any size."""
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """A layer by its dotted name.
+    """Find a layer by its dotted name.
 
     Args:
         model: A torch module. The names of a `PixelModel` are those of the model inside; they may
-            be led by its own `model.`, too.
+            also begin with its own `model.`.
         name: Such as `vone_block`, `layer1.0`, `features.3`.
 
     Raises:
@@ -56,8 +56,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within: eval mode. Afterwards every module is in the mode that it was in."""
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode inside the block; restore every module's own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -68,65 +68,73 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def without_noise(model: nn.Module) -> Iterator[None]:
-    """Within: every `StagedLayer` of a model gives its mean response."""
-    staged = [module for module in model.modules() if isinstance(module, StagedLayer)]
-    previous = [vars(layer).get("forward") for layer in staged]
-    for layer in staged:
+def no_noise(model: nn.Module) -> Iterator[None]:
+    """Let every `NoisyLayer` of a model give its mean response inside the block."""
+    layers = [module for module in model.modules() if isinstance(module, NoisyLayer)]
+    previous = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
         vars(layer)["forward"] = layer.mean_response
     try:
         yield
     finally:
-        for layer, forward in zip(staged, previous, strict=True):
+        for layer, forward in zip(layers, previous, strict=True):
             del vars(layer)["forward"]
             if forward is not None:
                 vars(layer)["forward"] = forward
 
 
-class _Heard(Exception):  # noqa: N818  # a message, not an error
-    """Carries a layer's output out of a forward pass, the rest of which is spared."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
+class _Stop(Exception):  # noqa: N818  # not an error
+    """Ends a forward pass at the layer of interest; the rest need not be computed."""
 
 
 def output_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Any:
-    """What a layer returns the first time that it is called in the model's forward pass.
+    """Return a layer's output the first time that the model's forward pass calls it.
 
     Raises:
         InputError: The model does not take the images, or never calls the layer.
     """
-    listener = layer.register_forward_hook(_say_output)
+    outputs = []
+
+    def stop(module: nn.Module, arguments: Any, output: Any) -> None:
+        outputs.append(output)
+        raise _Stop
+
+    hook = layer.register_forward_hook(stop)
     try:
         model(images)
-    except _Heard as heard:
-        return heard.output
+    except _Stop:
+        return outputs[0]
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         size = "x".join(map(str, images.shape[1:]))
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the model does not take images of {size}: {reason[0]}") from error
     finally:
-        listener.remove()
+        hook.remove()
     raise InputError("the layer is never called in the model's forward pass")
 
 
-def _say_output(layer: nn.Module, arguments: Any, output: Any) -> NoReturn:
-    raise _Heard(output)
-
-
-def as_map(output: object, layer_name: str) -> Tensor:
-    """A layer's output as a map (B, C, H, W).
-
-    Channels may come last where the map is square. The tokens of a transformer (B, N, C) are put in
-    their square, those beside the image's left out.
+def check_tensor(output: object, layer_name: str) -> Tensor:
+    """Return a layer's output if it is a tensor.
 
     Raises:
-        InputError: The output is no map.
+        InputError: It is a tuple, a dict, ...
     """
     if not isinstance(output, Tensor):
         kind = type(output).__name__
         raise InputError(f"layer {layer_name!r} returns a {kind}; record one that returns a tensor")
+    return output
+
+
+def as_map(output: object, layer_name: str) -> Tensor:
+    """Return a layer's output as a map (B, C, H, W).
+
+    Channels may come last where the map is square. The tokens of a transformer (B, N, C) are put in
+    their square; tokens beside the image's are left out.
+
+    Raises:
+        InputError: The output is no map.
+    """
+    output = check_tensor(output, layer_name)
     if output.ndim == 3:
         output = _square_of_tokens(output, layer_name)
     elif output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]:

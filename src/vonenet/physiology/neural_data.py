@@ -1,44 +1,52 @@
-"""Recorded responses, from a file or an array: (stimuli, units), or one such per repetition."""
+"""Read recorded responses, (stimuli, units) or one such per repetition, and their stimuli."""
 
-import importlib
+from __future__ import annotations
+
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import functional
 
+from vonenet.data.decoding import as_channels, as_pixels, decode
 from vonenet.errors import InputError
-
-Array = npt.NDArray[np.float64]
+from vonenet.physiology.recording import Array
+from vonenet.physiology.render import Canvas
 
 NAME = "responses"  # of the array in a file that holds several
 NAMES = "stimuli"  # of the array of the stimuli's names
+# Names of dimensions: Brain-Score's and plain words
 REPETITIONS = ("repetition", "repetitions", "repeat", "trial", "trials")
 STIMULI = ("presentation", "stimulus", "stimuli", "stimulus_id", "image", "image_id")
 UNITS = ("neuroid", "neuroid_id", "neuron", "neurons", "unit", "units", "cell")
-STIMULUS_IDS = ("stimulus_id", "image_id")
+STIMULUS_IDS = ("stimulus_id", "image_id")  # names of coordinates
 # What numpy's and xarray's readers raise on damaged files
 UNREADABLE = (OSError, ValueError, EOFError, ImportError, zipfile.BadZipFile, zlib.error)
 ALLOWED = "allowed: .npy, .npz with an array 'responses' (or one array), .nc written by xarray"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+GREY = 128  # level of what a stimulus does not fill
 
 
-def read_responses(path: Path | str) -> Array:
-    """Reads recorded responses from a file.
+def read_responses(path: Path | str) -> tuple[Array, list[str] | None]:
+    """Read recorded responses, and the names of their stimuli if the file holds them.
 
     Args:
-        path: of a .npy or .npz file, or of a .nc file (netCDF) as xarray writes it, whose
-            dimensions may stand in any order but must bear names as in `arranged`.
+        path: Of a .npy or .npz file, or of a .nc file (netCDF) as xarray writes it, whose
+            dimensions may stand in any order but must bear names as in `arrange`. Names are a .npz
+            file's array "stimuli", or a .nc file's coordinate "stimulus_id" or "image_id".
 
     Returns:
-        (stimuli, units), or (repetitions, stimuli, units).
+        (stimuli, units) or (repetitions, stimuli, units), and the stimuli's names or None.
 
     Raises:
-        InputError: If the file is missing, damaged or of another kind, if xarray is needed and
-            missing, or if `checked_responses` refuses what it holds.
+        InputError: The file is missing, damaged or of another kind; xarray is needed and missing;
+            or `checked_responses` refuses what it holds.
     """
     path = Path(path)
     readers = {".npy": _read_numpy, ".npz": _read_numpy, ".nc": _read_netcdf}
@@ -46,29 +54,22 @@ def read_responses(path: Path | str) -> Array:
         raise InputError(f"responses {path} are of an unknown kind; {ALLOWED}")
     if not path.is_file():
         raise InputError(f"responses {path} do not exist; {ALLOWED}")
-    return checked_responses(readers[path.suffix](path))
-
-
-def read_stimulus_names(path: Path | str) -> list[str] | None:
-    """The stimuli's names in the order of a file's responses, if it holds them.
-
-    They are a .npz file's array "stimuli", or a .nc file's coordinate "stimulus_id" or "image_id".
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
-    path = Path(path)
-    if path.suffix == ".npz":
-        return _numpy_names(path)
-    return _netcdf_names(path) if path.suffix == ".nc" else None
+    try:
+        responses, names = readers[path.suffix](path)
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        message = str(error).partition("\n")[0]
+        raise InputError(f"responses {path} cannot be read: {message}") from error
+    return checked_responses(responses), None if names is None else [str(name) for name in names]
 
 
 def checked_responses(responses: npt.ArrayLike) -> Array:
-    """Responses in double precision.
+    """Return responses in double precision.
 
     Raises:
-        InputError: If they are no numbers, have another shape than (stimuli, units) or
-            (repetitions, stimuli, units), are empty, or one of them is not finite.
+        InputError: They are no numbers, have another shape than (stimuli, units) or (repetitions,
+            stimuli, units), are empty, or one of them is not finite.
     """
     array = np.asarray(responses)
     if array.dtype.kind not in "biuf":
@@ -89,28 +90,29 @@ def checked_responses(responses: npt.ArrayLike) -> Array:
     return array
 
 
-def arranged(array: Any) -> Array:
-    """The values of an xarray.DataArray as (stimuli, units) or (repetitions, stimuli, units).
+def arrange(array: Any) -> Array:
+    """Return an xarray.DataArray as (stimuli, units) or (repetitions, stimuli, units).
 
-    Dimensions are told by their names: those of Brain-Score ("presentation", "neuroid",
+    Dimensions are known by their names: those of Brain-Score ("presentation", "neuroid",
     "repetition") and the plain words in `STIMULI`, `UNITS`, `REPETITIONS`. Others must have length
     1, as a single time bin has.
 
     Raises:
-        InputError: If a dimension is missing or unknown, or a stimulus stands there twice.
+        InputError: A dimension is missing or unknown, or a stimulus stands there twice.
     """
-    found = [
+    repetitions, stimuli, units = (
         [dim for dim in array.dims if str(dim) in names] for names in (REPETITIONS, STIMULI, UNITS)
-    ]
-    known = [dim for each in found for dim in each]
-    longer = [dim for dim in array.dims if dim not in known and array.sizes[dim] > 1]
-    if longer or len(found[0]) > 1 or len(found[1]) != 1 or len(found[2]) != 1:
+    )
+    known = [*repetitions, *stimuli, *units]
+    others = [dim for dim in array.dims if dim not in known]
+    is_long = any(array.sizes[dim] > 1 for dim in others)
+    if is_long or len(repetitions) > 1 or len(stimuli) != 1 or len(units) != 1:
         raise InputError(
             f"responses have dimensions {dict(array.sizes)}; allowed: one of {STIMULI}, one of "
             f"{UNITS}, if need be one of {REPETITIONS}, and others of length 1"
         )
     for name in STIMULUS_IDS:
-        if name in array.coords and array.coords[name].dims == (found[1][0],):
+        if name in array.coords and array.coords[name].dims == (stimuli[0],):
             ids = np.asarray(array.coords[name].values)
             if len(np.unique(ids)) < len(ids):
                 raise InputError(
@@ -118,69 +120,101 @@ def arranged(array: Any) -> Array:
                     f"{name}); allowed: each stimulus once, its repetitions in a dimension of "
                     "their own"
                 )
-    single = [dim for dim in array.dims if dim not in known]
-    values: Array = array.squeeze(single, drop=True).transpose(*known).values
+    values: Array = array.squeeze(others, drop=True).transpose(*known).values
     return values
 
 
-def _read_numpy(path: Path) -> npt.NDArray[Any]:
-    with _reading(path), path.open("rb") as stream:
+def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[Path]:
+    """Find the stimuli's images, in the order of the responses.
+
+    Args:
+        folder: With one image file for each stimulus.
+        names: Of the stimuli, which are the files' names with or without suffix; None: all images
+            of the folder in the order of their names.
+
+    Raises:
+        InputError: The folder holds no image, or none of a name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"images {folder} are no folder; needed: one image file for each stimulus")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise InputError(f"folder {folder} holds no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
+    if names is None:
+        return found
+    by_name = {path.stem: path for path in found} | {path.name: path for path in found}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(names)} stimuli have no image in {folder}, the first is "
+            f"{missing[0]!r}; its images are {found[0].name}, ..."
+        )
+    return [by_name[name] for name in names]
+
+
+def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterable[Tensor]:
+    """Read image files and put each `on_canvas`, one after the other.
+
+    Raises:
+        BrokenImageError: An image cannot be decoded.
+    """
+    for path in paths:
+        yield on_canvas(decode(path.read_bytes(), str(path)), canvas, degrees)
+
+
+def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
+    """Put an image of so many degrees into the middle of a grey canvas.
+
+    Args:
+        image: A square, else its middle is shown.
+        canvas: Of the model.
+        degrees: Visual angle of the image's side; what is beyond the canvas is cut off.
+
+    Returns:
+        (in_chans, pixels, pixels) in [0, 1].
+    """
+    side = round(canvas.pixels * degrees / canvas.degrees)
+    if side < 1:
+        raise InputError(
+            f"an image of {degrees} degrees is smaller than a pixel of a canvas of "
+            f"{canvas.degrees} degrees"
+        )
+    square = functional.center_crop(as_channels(image, canvas.in_chans), [min(image.size)] * 2)
+    scaled = functional.resize(square, [side, side], antialias=True)
+    around = max(0, canvas.pixels - side)
+    before = around // 2
+    padding = [before, before, around - before, around - before]
+    padded = functional.pad(scaled, padding, fill=GREY)
+    return as_pixels(functional.center_crop(padded, [canvas.pixels] * 2))
+
+
+def _read_numpy(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    with path.open("rb") as stream:
         loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded
+            return loaded, None
         with loaded:
-            others = [name for name in loaded if name != NAMES]
-            array: npt.NDArray[Any] = loaded[_chosen(others, path)]
-            return array
+            name = _name_of_responses([name for name in loaded if name != NAMES], path)
+            return loaded[name], loaded.get(NAMES)
 
 
-def _numpy_names(path: Path) -> list[str] | None:
-    with _reading(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as loaded:
-        return [str(name) for name in loaded[NAMES]] if NAMES in loaded else None
-
-
-def _chosen(names: list[str], path: Path) -> str:
-    """The array to take from a file: the only one, or that named "responses"."""
-    name = names[0] if len(names) == 1 else NAME
-    if name not in names:
-        raise InputError(f"{path} holds {names}; allowed: one of them named {NAME!r}")
-    return name
-
-
-def _read_netcdf(path: Path) -> Array:
-    xarray = _xarray(path)
-    with _reading(path), xarray.open_dataset(path) as file:
-        return arranged(_array_of(file, path))
-
-
-def _netcdf_names(path: Path) -> list[str] | None:
-    xarray = _xarray(path)
-    with _reading(path), xarray.open_dataset(path) as file:
-        coordinates = _array_of(file, path).coords
-        found = [coordinates[name].values for name in STIMULUS_IDS if name in coordinates]
-    return [str(name) for name in found[0]] if found else None
-
-
-def _array_of(file: Any, path: Path) -> Any:
-    return file[_chosen([str(name) for name in file.data_vars], path)]
-
-
-def _xarray(path: Path) -> Any:
+def _read_netcdf(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     try:
-        return importlib.import_module("xarray")
+        import xarray
     except ImportError as error:
         raise InputError(
             f"{path} needs xarray, which is not installed: pip install 'vonenet[xarray]'"
         ) from error
+    with xarray.open_dataset(path) as file:
+        array = file[_name_of_responses([str(name) for name in file.data_vars], path)]
+        names = [array.coords[name].values for name in STIMULUS_IDS if name in array.coords]
+        return arrange(array), names[0] if names else None
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Within: what is wrong with a file becomes one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        message = str(error).partition("\n")[0]
-        raise InputError(f"responses {path} cannot be read: {message}") from error
+def _name_of_responses(names: list[str], path: Path) -> str:
+    """Choose the array of a file: the only one, or that named "responses"."""
+    name = names[0] if len(names) == 1 else NAME
+    if name not in names:
+        raise InputError(f"{path} holds {names}; allowed: one of them named {NAME!r}")
+    return name

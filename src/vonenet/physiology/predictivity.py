@@ -7,15 +7,23 @@ were held out, the median over units, and the responses' own consistency as the 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from scipy.linalg import eigh
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
+from vonenet.physiology.layers import check_tensor, eval_mode, find_layer, no_noise, output_of
 from vonenet.physiology.neural_data import checked_responses
-from vonenet.physiology.pls import Array, correlation, pls_predictions, rotated
+from vonenet.physiology.recording import Array
 
 COMPONENTS = 25
 FOLDS = 10
@@ -24,6 +32,8 @@ RESAMPLES = 2000  # of the units
 PERCENTILES = (2.5, 97.5)
 # Pearson's r of two stimuli is always 1 or -1
 LEAST_HELD_OUT = 3
+EXHAUSTED = 1e-12  # share of the features' variance below which there is nothing left to use
+BLOCK = 16_384  # features held in double precision at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +43,13 @@ class Predictivity:
     Attributes:
         per_unit: (units,) Pearson's r on held-out stimuli, mean over folds; NaN for a unit that
             does not vary, or whose prediction does not. Such units are left out below.
-        median: over units.
+        median: Over units.
         interval: 95 % interval of the median over resampled units.
         ceiling_per_unit: (units,) internal consistency; NaN where a half of the repetitions does
             not vary; None without repetitions.
-        ceiled: median of r over median ceiling, as Brain-Score has it; None without repetitions.
-        ceiled_interval: its interval over resampled units.
-        n_undefined: units without r.
+        ceiled: Median of r over median ceiling, as Brain-Score has it; None without repetitions.
+        ceiled_interval: Its interval over resampled units.
+        n_undefined: Units without r.
     """
 
     per_unit: Array = field(repr=False)
@@ -74,6 +84,45 @@ class Predictivity:
         return float(np.nanmedian(self.per_unit / np.sqrt(np.where(each > 0, each, np.nan))))
 
 
+def layer_features(
+    model: nn.Module,
+    layer: str,
+    images: Iterable[Tensor],
+    *,
+    trials: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> npt.NDArray[np.float32]:
+    """Record a layer's responses to images, (images, features).
+
+    Args:
+        model: Takes pixels in [0, 1].
+        layer: Its name; any layer that returns a tensor, spatial or not.
+        images: Each (C, H, W) in [0, 1].
+        trials: Passes to average over; None: one pass without the noise of V1 blocks.
+        seed: Of the noise.
+        batch_size: Images at once.
+
+    Raises:
+        InputError: No such layer, or one that returns no tensor; trials below 1.
+    """
+    if trials is not None and trials < 1:
+        raise InputError(f"trials must be 1 or more, got {trials}")
+    module, device = find_layer(model, layer), device_of(model)
+    features: list[Tensor] = []
+    remaining = iter(images)
+    without_noise = no_noise(model) if trials is None else nullcontext()
+    with eval_mode(model), torch.no_grad(), seeded(seed, device), without_noise:
+        while batch := list(itertools.islice(remaining, batch_size)):
+            pixels = torch.stack(batch).to(device)
+            passes = []
+            for _ in range(trials or 1):
+                output = check_tensor(output_of(model, module, pixels), layer)
+                passes.append(output.flatten(start_dim=1).float())
+            features.append(torch.stack(passes).mean(dim=0).cpu())
+    return torch.cat(features).numpy()
+
+
 def predictivity(
     features: npt.ArrayLike,
     responses: npt.ArrayLike,
@@ -84,46 +133,46 @@ def predictivity(
     seed: int = 0,
     progress: bool = False,
 ) -> Predictivity:
-    """Predicts recorded responses from a model's features.
+    """Predict recorded responses from a model's features.
 
     Args:
         features: (stimuli, ...), a layer's responses in the stimuli's order; flattened to vectors.
         responses: (stimuli, units), or (repetitions, stimuli, units), of which the mean is
             predicted.
-        components: of the regression; fewer where the features of a fold do not carry as many.
-        folds: parts of the stimuli, each held out once.
+        components: Of the regression; fewer where the features of a fold do not carry as many.
+        folds: Parts of the stimuli, each held out once.
         strata: (stimuli,) labels that every fold shall hold in the same proportion.
-        seed: of the folds, the halves of the repetitions and the resampled units.
-        progress: whether to show a bar over the folds.
+        seed: Of the folds, the halves of the repetitions and the resampled units.
+        progress: Whether to show a bar over the folds.
 
     Raises:
-        InputError: If the numbers of stimuli differ, there are too few for the folds, a value is
-            not finite, no unit can be predicted, or repetitions do not agree at all.
+        InputError: The numbers of stimuli differ, there are too few for the folds, a value is not
+            finite, no unit can be predicted, or repetitions do not agree at all.
     """
     recorded = checked_responses(responses)
     y = recorded if recorded.ndim == 2 else recorded.mean(axis=0)
-    x = rotated(_checked_features(features, len(y)))
+    x = principal_axes(_checked_features(features, len(y)))
     if components < 1:
         raise InputError(f"components={components}; allowed: 1 or more")
     fold_of = folds_of(len(y), folds, strata, seed)
     by_fold = []
     for fold in tqdm(range(folds), desc="predict", unit="fold", disable=not progress):
-        kept, held_out = fold_of != fold, fold_of == fold
-        predicted = pls_predictions(x[kept], y[kept], x[held_out], components)
-        by_fold.append(correlation(predicted, y[held_out]))
+        train, test = fold_of != fold, fold_of == fold
+        predicted = pls_predictions(x[train], y[train], x[test], components)
+        by_fold.append(correlation(predicted, y[test]))
     per_unit = _mean_of_defined(np.stack(by_fold))
     units = np.flatnonzero(np.isfinite(per_unit))
     if not len(units):
         raise InputError("no unit varies over held-out stimuli, or no feature does: no r to report")
-    drawn = np.random.default_rng(seed).choice(units, (RESAMPLES, len(units)))
-    median, medians = float(np.median(per_unit[units])), np.median(per_unit[drawn], axis=1)
+    resampled = np.random.default_rng(seed).choice(units, (RESAMPLES, len(units)))
+    median, medians = float(np.median(per_unit[units])), np.median(per_unit[resampled], axis=1)
     consistency, ceiled, ceiled_interval = None, None, None
     if recorded.ndim == 3:
         consistency = internal_consistency(recorded, seed=seed)
         ceiling = _median_ceiling(consistency[units])
         ceiled = median / ceiling
         known = np.where(np.isfinite(consistency), consistency, ceiling)
-        ceiled_interval = _interval(medians / np.median(known[drawn], axis=1))
+        ceiled_interval = _interval(medians / np.median(known[resampled], axis=1))
     return Predictivity(
         per_unit=per_unit,
         median=median,
@@ -135,22 +184,102 @@ def predictivity(
     )
 
 
+def pls_predictions(features: Array, responses: Array, new: Array, components: int) -> Array:
+    """Fit responses to features by partial least squares; predict them for new features.
+
+    PLS2 by NIPALS (Wold 1975; Wegelin 2000): each component is the direction of the features whose
+    covariance with the responses is largest; the features are then cleared of it. That direction is
+    a singular vector, which is solved for: scikit-learn's `PLSRegression` iterates towards it, and
+    needs ten times as long to come within 1e-7 of these predictions.
+
+    Args:
+        features: (stimuli, features).
+        responses: (stimuli, units).
+        new: (other stimuli, features).
+        components: At least 1; fewer are used where features or responses are exhausted before.
+
+    Returns:
+        (other stimuli, units).
+    """
+    mean_features, mean_responses = features.mean(axis=0), responses.mean(axis=0)
+    x, y, x_new = features - mean_features, responses - mean_responses, new - mean_features
+    predicted = np.tile(mean_responses, (len(new), 1))
+    least_power = EXHAUSTED * (x**2).sum()
+    for _ in range(components):
+        direction = _largest_covariance(x, y)
+        scores, new_scores = x @ direction, x_new @ direction
+        power = scores @ scores
+        if power <= least_power:
+            break
+        predicted += np.outer(new_scores, y.T @ scores / power)
+        loadings = x.T @ scores / power
+        x = x - np.outer(scores, loadings)
+        x_new = x_new - np.outer(new_scores, loadings)
+    return predicted
+
+
+def _largest_covariance(features: Array, responses: Array) -> Array:
+    """Return the direction of the features, of length 1, that covaries most; 0 where none does."""
+    covariance = features.T @ responses
+    is_tall = covariance.shape[0] > covariance.shape[1]
+    # The first singular vector, from the smaller of the two squares
+    square = covariance.T @ covariance if is_tall else covariance @ covariance.T
+    last = len(square) - 1
+    vector = eigh(square, subset_by_index=(last, last))[1][:, 0]
+    direction: Array = covariance @ vector if is_tall else vector
+    length = np.linalg.norm(direction)
+    return direction / length if length > 0 else direction
+
+
+def principal_axes(features: npt.NDArray[np.generic]) -> Array:
+    """Rotate features into the axes of their own principal components, (stimuli, <= stimuli).
+
+    This leaves every prediction of `pls_predictions` as it is, with far fewer features.
+
+    Args:
+        features: (stimuli, features), real numbers of any precision.
+    """
+    stimuli, number = features.shape
+    if number <= stimuli:
+        return features.astype(np.float64)
+    products = np.zeros((stimuli, stimuli))
+    for start in range(0, number, BLOCK):
+        block = features[:, start : start + BLOCK].astype(np.float64)
+        block -= block.mean(axis=0)
+        products += block @ block.T
+    variances, axes = eigh(products)
+    rotated: Array = axes * np.sqrt(np.maximum(variances, 0))
+    return rotated
+
+
+def correlation(a: Array, b: Array) -> Array:
+    """Return Pearson's r of every column of a with that of b; NaN where one does not vary."""
+    scores = []
+    for each in (a, b):
+        deviation = each - each.mean(axis=0)
+        length = np.linalg.norm(deviation, axis=0)
+        varies = length > 1e-10 * np.linalg.norm(each, axis=0)
+        scores.append(deviation / np.where(varies, length, np.nan))
+    r: Array = (scores[0] * scores[1]).sum(axis=0)
+    return r
+
+
 def internal_consistency(responses: npt.ArrayLike, *, splits: int = SPLITS, seed: int = 0) -> Array:
-    """How far the mean over repetitions would agree with that over as many others.
+    """Estimate how far the mean over repetitions would agree with that over as many others.
 
     Pearson's r between the means of two random halves, averaged over splits, and brought from a
     half's repetitions to all of them by Spearman and Brown's formula.
 
     Args:
         responses: (repetitions, stimuli, units), at least 2 repetitions.
-        splits: random halves.
-        seed: of the halves.
+        splits: Random halves.
+        seed: Of the halves.
 
     Returns:
         (units,), 1 at most; NaN where a half never varies.
 
     Raises:
-        InputError: On another shape, or a value that is not finite.
+        InputError: Another shape, or a value that is not finite.
     """
     recorded = checked_responses(responses)
     if recorded.ndim != 3 or len(recorded) < 2:
@@ -174,10 +303,10 @@ def internal_consistency(responses: npt.ArrayLike, *, splits: int = SPLITS, seed
 def folds_of(
     stimuli: int, folds: int, strata: npt.ArrayLike | None, seed: int
 ) -> npt.NDArray[np.int64]:
-    """The fold of every stimulus, (stimuli,): at random, sizes as equal as can be.
+    """Assign every stimulus to a fold, (stimuli,), at random, in sizes as equal as can be.
 
     Raises:
-        InputError: If a fold would hold fewer than 3 stimuli, or strata have another length.
+        InputError: A fold would hold fewer than 3 stimuli, or strata have another length.
     """
     if folds < 2 or stimuli // folds < LEAST_HELD_OUT:
         raise InputError(
@@ -221,7 +350,7 @@ def _median_ceiling(consistency: Array) -> float:
 
 
 def _mean_of_defined(values: Array) -> Array:
-    """Mean over the first axis of what is not NaN; NaN where nothing else is there."""
+    """Average what is not NaN over the first axis; NaN where nothing else is there."""
     defined = np.isfinite(values)
     number = defined.sum(axis=0)
     total = np.where(defined, values, 0.0).sum(axis=0)

@@ -1,7 +1,12 @@
-"""Makes a subject ready: receptive fields, where stimuli go, and responses as firing rates.
+"""Prepare a subject for experiments as Marques, Schrimpf & DiCarlo 2021 do.
 
-The model-unit protocol of Marques et al. 2021 (science.md 5.2). Stimuli are put where the units'
-receptive fields are, as with an electrode: at the median of their centres.
+bioRxiv 2021.03.01.433495, protocol for model units:
+
+1. Map the units' receptive fields with small patches of grating.
+2. Put all further stimuli where the fields are, at the median of their centres, as with an
+   electrode; leave out units whose field is elsewhere.
+3. Map responses to spikes per second by one line for all units, so that the population's medians
+   are those of V1 (Ringach, Shapley & Hawken 2002, J Neurosci 22:5639).
 """
 
 from __future__ import annotations
@@ -13,21 +18,79 @@ import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.physiology.canvas import Canvas
-from vonenet.physiology.design import Design, crossed, f0, largest
-from vonenet.physiology.fields import map_fields, spontaneous_response
-from vonenet.physiology.rates import RESPONSE_THRESHOLD, RateMap, fit_rates
 from vonenet.physiology.recording import Array, Curve, Mask, Population, ReceptiveFields
-from vonenet.physiology.stimuli import Grating, evenly_spaced
+from vonenet.physiology.render import Canvas
+from vonenet.physiology.stimuli import Blank, Design, Grating, crossed, evenly_spaced
 from vonenet.physiology.subject import Subject
+from vonenet.physiology.tuning import f0, largest
 
+SOURCE = "Marques, Schrimpf & DiCarlo 2021, bioRxiv 2021.03.01.433495"
+
+# The patches that map receptive fields
+PATCH_POSITIONS = 21  # along each axis
+PATCH_REACH_DEG = 2.5
+PATCH_DIAMETER_DEG = 1 / 3
+PATCH_FREQUENCY_CPD = 3.0
+PATCH_ORIENTATIONS_DEG = (0.0, 45.0, 90.0, 135.0)
+PATCH_PHASES_DEG = (0.0, 180.0)
+BLANKS = 10
+# As a share of the largest response: what is below does not belong to the field
+FIELD_THRESHOLD = 0.05
+# Nor does what so many standard errors of a stochastic unit's blank trials explain: of 3,528
+# patches not one is above by chance
+NOISE_ERRORS = 4.0
 # Units whose receptive field is further from the stimuli are left out
 LARGEST_OFFSET_DEG = 0.15
+
 # The orientation stimuli: two octaves about those that V1 prefers, apertures of 2 to 4 cycles
 FREQUENCIES_CPD = (0.77, 1.54, 3.08, 6.17)
 DIAMETERS_CYCLES = (2.0, 3.0, 4.0)
 ORIENTATIONS_DEG = evenly_spaced(12, 180.0)
 PHASES_DEG = evenly_spaced(8, 360.0)
+
+# Ringach et al. 2002: medians and largest rate over units, spikes per second
+MEDIAN_SPONTANEOUS = 0.82
+MEDIAN_MAXIMUM = 33.8
+LARGEST_MAXIMUM = 243.1
+# A unit responds if its rate is so much above its spontaneous rate, spikes per second
+RESPONSE_THRESHOLD = 5.0
+
+
+@dataclass(frozen=True)
+class RateMap:
+    """rate = slope x response + offset, in spikes per second, and not below 0.
+
+    Attributes:
+        slope: Spikes per second and unit of response, above 0.
+        offset: Spikes per second of a silent unit; may be below 0.
+    """
+
+    slope: float
+    offset: float
+
+    def __call__(self, responses: npt.ArrayLike) -> Array:
+        """Return rates, of the shape of the responses, which are rectified first."""
+        rectified = np.maximum(np.asarray(responses, np.float64), 0)
+        return np.maximum(self.slope * rectified + self.offset, 0)
+
+
+def fit_rate_map(maxima: Array, spontaneous: Array) -> RateMap:
+    """Return the map that gives responsive units the medians of V1.
+
+    Args:
+        maxima: (units,) largest responses to drifting gratings, rectified, averaged over phases.
+        spontaneous: (units,) responses to a blank, rectified.
+
+    Raises:
+        InputError: No unit responds.
+    """
+    evoked = maxima - spontaneous
+    responsive = evoked > RESPONSE_THRESHOLD / LARGEST_MAXIMUM * evoked.max(initial=0)
+    if not responsive.any():
+        raise InputError("no unit responds to any grating more than to a blank: nothing to measure")
+    silent, driven = (float(np.median(values[responsive])) for values in (spontaneous, maxima))
+    slope = (MEDIAN_MAXIMUM - MEDIAN_SPONTANEOUS) / (driven - silent)
+    return RateMap(slope, MEDIAN_SPONTANEOUS - slope * silent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +98,7 @@ class Preparation:
     """A subject whose receptive fields are known and whose responses are firing rates.
 
     Attributes:
-        subject: Who is recorded.
+        subject: The subject.
         fields: Receptive fields.
         center_deg: x and y of the stimuli.
         in_field: (units,) whether a unit's receptive field is there.
@@ -57,13 +120,13 @@ class Preparation:
     grating_rates: Array
     progress: bool = False
 
-    def record(self, design: Design, name: str) -> Array:
-        """Rates (units, *axes), spikes per second, averaged over trials."""
-        shown = self.subject.mean_response(design.stimuli, progress=self.bar(name))
-        return self.rate_map(design.shaped(shown))
+    def rates(self, design: Design, name: str) -> Array:
+        """Record (units, *axes), spikes per second, averaged over trials; `name` is the bar's."""
+        responses = self.subject.mean_response(design.stimuli, progress=self.bar(name))
+        return self.rate_map(design.by_unit(responses))
 
     def bar(self, name: str) -> str | None:
-        """A progress bar's description; None where none is shown."""
+        """Return a progress bar's description; None where none is shown."""
         return name if self.progress else None
 
     def grating(
@@ -74,7 +137,7 @@ class Preparation:
         phase: float = 0.0,
         contrast: float = 1.0,
     ) -> Grating:
-        """A grating where the receptive fields are: degrees, cycles per degree, contrast."""
+        """Make a grating where the receptive fields are: degrees, cycles per degree, contrast."""
         return Grating(
             x_deg=self.center_deg[0],
             y_deg=self.center_deg[1],
@@ -86,14 +149,14 @@ class Preparation:
         )
 
     def frequencies(self, candidates_cpd: npt.ArrayLike = FREQUENCIES_CPD) -> tuple[float, ...]:
-        """Those spatial frequencies that the canvas's pixels carry, cycles per degree."""
-        return _frequencies_shown(self.subject.canvas, candidates_cpd)
+        """Return those spatial frequencies that the canvas's pixels carry, cycles per degree."""
+        return _frequencies_below_nyquist(self.subject.canvas, candidates_cpd)
 
     def responsive(self, rates: Array) -> Mask:
-        """Units in the field with any rate, averaged over phases, well above the spontaneous one.
+        """Say which units in the field have any rate well above the spontaneous one.
 
         Args:
-            rates: (units, *axes).
+            rates: (units, *axes), averaged over phases.
         """
         above: Mask = largest(rates) > self.spontaneous + RESPONSE_THRESHOLD
         return above & self.in_field
@@ -110,14 +173,14 @@ class Preparation:
         good: Mask | None = None,
         curves: Mapping[str, Curve] | None = None,
     ) -> Population:
-        """An experiment's findings, NaN for units that do not respond, and their counts.
+        """Put an experiment's measurements together, NaN for units that do not respond.
 
         Args:
             experiment: Its name.
             source: The paper that it follows.
             responsive: (units,).
             properties: By name, (units,).
-            among: Units that a property is about, where it is not about all.
+            among: Which units a property is defined for, where it is not all.
             quality: Of the fits, if there are any.
             good: (units,) whether a unit's fit is good.
             curves: By name.
@@ -129,21 +192,18 @@ class Preparation:
         }
         if good is not None:
             counts["poor_fits"] = int((responsive & ~good).sum())
-
-        def masked(values: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, Array]:
-            return {
-                name: np.where(responsive, each.astype(np.float64), np.nan)
-                for name, each in values.items()
-            }
-
+        masked_properties, masked_quality = (
+            {name: np.where(responsive, array.astype(np.float64), np.nan) for name, array in items}
+            for items in (properties.items(), (quality or {}).items())
+        )
         return Population(
             experiment=experiment,
             source=source,
             responsive=responsive,
-            properties=masked(properties),
+            properties=masked_properties,
             counts=counts,
             among=among or {},
-            quality=masked(quality or {}),
+            quality=masked_quality,
             curves=curves or {},
         )
 
@@ -154,9 +214,8 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
     Raises:
         InputError: No unit responds to anything.
     """
-    spontaneous = spontaneous_response(subject)
-    bar = "receptive fields" if progress else None
-    fields = map_fields(subject, progress=bar)
+    spontaneous = _blank_response(subject, subject.uses_mean_response)
+    fields = map_receptive_fields(subject, progress="receptive fields" if progress else None)
     known = np.isfinite(fields.diameters_deg)
     if not known.any():
         raise InputError(
@@ -173,9 +232,10 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
         )
     gratings = oriented_gratings(subject.canvas, (x, y))
     bar = "orientations" if progress else None
-    shown = subject.mean_response(gratings.stimuli, progress=bar)
-    responses = np.maximum(gratings.shaped(shown), 0)
-    rate_map = fit_rates(largest(f0(responses))[in_field], spontaneous[in_field])
+    responses = np.maximum(
+        gratings.by_unit(subject.mean_response(gratings.stimuli, progress=bar)), 0
+    )
+    rate_map = fit_rate_map(largest(f0(responses))[in_field], spontaneous[in_field])
     return Preparation(
         subject=subject,
         fields=fields,
@@ -190,7 +250,7 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
 
 
 def oriented_gratings(canvas: Canvas, center_deg: tuple[float, float]) -> Design:
-    """The drifting gratings that orientation tuning and the rate map are measured with."""
+    """Make the drifting gratings that orientation tuning and the rate map are measured with."""
 
     def grating(cycles: float, frequency: float, orientation: float, phase: float) -> Grating:
         return Grating(
@@ -205,12 +265,88 @@ def oriented_gratings(canvas: Canvas, center_deg: tuple[float, float]) -> Design
     return crossed(
         grating,
         cycles=DIAMETERS_CYCLES,
-        frequency=_frequencies_shown(canvas, FREQUENCIES_CPD),
+        frequency=_frequencies_below_nyquist(canvas, FREQUENCIES_CPD),
         orientation=ORIENTATIONS_DEG,
         phase=PHASES_DEG,
     )
 
 
-def _frequencies_shown(canvas: Canvas, frequencies_cpd: npt.ArrayLike) -> tuple[float, ...]:
-    values = np.asarray(frequencies_cpd, np.float64)
+def grating_patches(canvas: Canvas) -> Design:
+    """Make patches of grating on a grid over the middle of a canvas."""
+    reach = min(PATCH_REACH_DEG, canvas.degrees / 2)
+    positions = np.linspace(-reach, reach, PATCH_POSITIONS)
+
+    def patch(y: float, x: float, orientation: float, phase: float) -> Grating:
+        return Grating(
+            x_deg=x,
+            y_deg=y,
+            orientation_deg=orientation,
+            frequency_cpd=min(PATCH_FREQUENCY_CPD, canvas.nyquist_cpd / 2),
+            phase_deg=phase,
+            diameter_deg=PATCH_DIAMETER_DEG,
+        )
+
+    return crossed(
+        patch,
+        y=positions,
+        x=positions,
+        orientation=PATCH_ORIENTATIONS_DEG,
+        phase=PATCH_PHASES_DEG,
+    )
+
+
+def map_receptive_fields(subject: Subject, *, progress: str | None = None) -> ReceptiveFields:
+    """Map the receptive fields of a subject's units, before noise where it can be left out.
+
+    Args:
+        subject: The subject.
+        progress: A bar's description; None shows no bar.
+    """
+    design = grating_patches(subject.canvas)
+    shown = subject.mean_response(design.stimuli, before_noise=True, progress=progress)
+    blank = _blank_response(subject, before_noise=True)
+    responses = np.maximum(design.by_unit(shown), 0)
+    maps = (responses - blank[:, None, None, None, None]).max(axis=(3, 4))
+    noise = np.zeros(len(subject))
+    if not subject.has_mean_response:
+        trials = subject.respond([Blank()] * BLANKS, trials=BLANKS).astype(np.float64)
+        noise = NOISE_ERRORS * trials.std(axis=(0, 1)) / np.sqrt(subject.trials)
+    threshold = np.maximum(FIELD_THRESHOLD * maps.max(axis=(1, 2)), noise)
+    maps = np.maximum(maps, 0)
+    weights = np.where(maps > threshold[:, None, None], maps, 0.0)
+    centers, diameters = _centroids(weights, design.axis("x"), design.axis("y"))
+    return ReceptiveFields(design.axis("x"), design.axis("y"), maps, centers, diameters)
+
+
+def receptive_field(prepared: Preparation) -> Population:
+    """Report the receptive fields as an experiment of its own.
+
+    Properties: `field_x`, `field_y`, `field_diameter`, degrees.
+    """
+    x, y = prepared.fields.centers_deg.T
+    properties = {"field_x": x, "field_y": y, "field_diameter": prepared.fields.diameters_deg}
+    return prepared.population("receptive_field", SOURCE, prepared.in_field, properties)
+
+
+def _blank_response(subject: Subject, before_noise: bool) -> Array:
+    """Return responses to a blank canvas, (units,), rectified, in the model's own unit."""
+    blanks = subject.mean_response([Blank()] * BLANKS, before_noise=before_noise)
+    average: Array = np.maximum(blanks.astype(np.float64).mean(axis=0), 0)
+    return average
+
+
+def _centroids(weights: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return centres (units, 2) and diameters (units,) of weights (units, y, x)."""
+    total = weights.sum(axis=(1, 2))
+    shares = weights / np.where(total > 0, total, np.nan)[:, None, None]
+    by_x, by_y = shares.sum(axis=1), shares.sum(axis=2)
+    centers = np.stack([by_x @ x, by_y @ y], axis=1)
+    variances = [by_x @ x**2 - centers[:, 0] ** 2, by_y @ y**2 - centers[:, 1] ** 2]
+    # Rounding may leave a field of one position with a variance below 0
+    diameters = 4 * np.sqrt(np.maximum(np.mean(variances, axis=0), 0))
+    return centers, diameters
+
+
+def _frequencies_below_nyquist(canvas: Canvas, candidates_cpd: npt.ArrayLike) -> tuple[float, ...]:
+    values = np.asarray(candidates_cpd, np.float64)
     return tuple(values[values < canvas.nyquist_cpd].tolist())

@@ -1,7 +1,7 @@
 """Published distributions of V1 properties: the ten histograms that are public.
 
 The counts are those that Marques, Schrimpf & DiCarlo 2021 (bioRxiv 10.1101/2021.03.01.433495)
-compare models with, and the ceilings are theirs (science.md 5.2). All cells are macaque V1.
+compare models with, and the ceilings are theirs. All cells are macaque V1.
 """
 
 from __future__ import annotations

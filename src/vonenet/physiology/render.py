@@ -1,25 +1,24 @@
-"""Draws stimuli: from their parameters to pixels in [0, 1], all of one kind at once.
+"""Draw stimuli on a canvas: from their parameters to pixels in [0, 1], all of one kind at once.
 
 Every pattern is a function of position, computed at the pixels' centres, so that a window of a
 canvas holds the same pixels as the whole. Hard edges fall over one pixel, in proportion to how far
-each centre is inside, which keeps areas right.
+each centre is inside, which keeps areas right. Coordinates and angles are those of `stimuli.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vonenet.errors import InputError
-from vonenet.physiology.canvas import Canvas, Window
 from vonenet.physiology.stimuli import (
     Annulus,
-    BandNoise,
     Bar,
     Blank,
     Gabor,
@@ -31,12 +30,70 @@ from vonenet.physiology.stimuli import (
     Stimulus,
 )
 
-# (stimuli of one kind, canvas, window) -> patterns (n, height, width) about 0, times their contrast
-Draw: TypeAlias = Callable[[Sequence[Any], Canvas, Window], Tensor]
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a canvas, pixels; rows count downwards."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A square image of so many pixels that spans so many degrees of visual angle.
+
+    Attributes:
+        degrees: Visual angle of its side, above 0.
+        pixels: Its side, 2 or more.
+        in_chans: 3 for colour images, 1 for grey ones.
+
+    Raises:
+        InputError: A value out of range.
+    """
+
+    degrees: float
+    pixels: int
+    in_chans: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.degrees < math.inf:
+            raise InputError(f"degrees must be above 0, got {self.degrees}")
+        if self.pixels < 2:
+            raise InputError(f"pixels must be 2 or more, got {self.pixels}")
+        if self.in_chans not in (1, 3):
+            raise InputError(f"in_chans must be 3 (colour) or 1 (grey), got {self.in_chans}")
+
+    @property
+    def pixels_per_degree(self) -> float:
+        """Pixels in one degree of visual angle."""
+        return self.pixels / self.degrees
+
+    @property
+    def nyquist_cpd(self) -> float:
+        """Highest spatial frequency that the pixels carry, cycles per degree."""
+        return self.pixels_per_degree / 2
+
+    @property
+    def whole(self) -> Window:
+        """The window that is all of the canvas."""
+        return Window(0, 0, self.pixels, self.pixels)
+
+    def coordinates(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Return the pixels' centres, degrees: x (1, width) rightwards, y (height, 1) up."""
+        columns = torch.arange(window.left, window.left + window.width, dtype=torch.float64)
+        rows = torch.arange(window.top, window.top + window.height, dtype=torch.float64)
+        x, down = (
+            ((index + 0.5 - self.pixels / 2) / self.pixels_per_degree).float()
+            for index in (columns, rows)
+        )
+        return x[None, :], -down[:, None]
 
 
 def render(stimuli: Sequence[Stimulus], canvas: Canvas, window: Window | None = None) -> Tensor:
-    """Images of stimuli.
+    """Draw stimuli.
 
     Args:
         stimuli: B of them, of any kinds.
@@ -45,9 +102,6 @@ def render(stimuli: Sequence[Stimulus], canvas: Canvas, window: Window | None = 
 
     Returns:
         (B, in_chans, height, width), float32 pixels in [0, 1], the same in every colour channel.
-
-    Raises:
-        InputError: A band of noise that holds no frequency of this canvas.
     """
     window = window or canvas.whole
     luminance = torch.empty(len(stimuli), window.height, window.width)
@@ -60,121 +114,96 @@ def render(stimuli: Sequence[Stimulus], canvas: Canvas, window: Window | None = 
     return luminance.clamp_(0, 1)[:, None].expand(-1, canvas.in_chans, -1, -1)
 
 
-def _blanks(stimuli: Sequence[Blank], canvas: Canvas, window: Window) -> Tensor:
+def _draw_blanks(stimuli: Sequence[Blank], canvas: Canvas, window: Window) -> Tensor:
     return torch.zeros(len(stimuli), window.height, window.width)
 
 
-def _gratings(stimuli: Sequence[Grating], canvas: Canvas, window: Window) -> Tensor:
-    x, y = _around(stimuli, canvas, window)
-    pattern = _sines(stimuli, x, y).mul_(_column(stimuli, "contrast"))
+def _draw_gratings(stimuli: Sequence[Grating], canvas: Canvas, window: Window) -> Tensor:
+    x, y = _offsets(stimuli, canvas, window)
+    pattern = _sinusoids(stimuli, x, y).mul_(_column(stimuli, "contrast"))
     if all(s.diameter_deg is None and s.inner_diameter_deg == 0 for s in stimuli):
         return pattern
-    return pattern.mul_(_ring(stimuli, torch.hypot(x, y), canvas))
+    return pattern.mul_(_rings(stimuli, torch.hypot(x, y), canvas))
 
 
-def _plaids(stimuli: Sequence[Plaid], canvas: Canvas, window: Window) -> Tensor:
-    first = _gratings([stimulus.first for stimulus in stimuli], canvas, window)
-    return first + _gratings([stimulus.second for stimulus in stimuli], canvas, window)
+def _draw_plaids(stimuli: Sequence[Plaid], canvas: Canvas, window: Window) -> Tensor:
+    first = _draw_gratings([stimulus.first for stimulus in stimuli], canvas, window)
+    return first + _draw_gratings([stimulus.second for stimulus in stimuli], canvas, window)
 
 
-def _gabors(stimuli: Sequence[Gabor], canvas: Canvas, window: Window) -> Tensor:
-    x, y = _around(stimuli, canvas, window)
-    along_carrier, along_bars = _carrier(stimuli, x, y), _bars(stimuli, x, y)
-    squares = (along_carrier / _column(stimuli, "sigma_x_deg")) ** 2
-    squares = squares + (along_bars / _column(stimuli, "sigma_y_deg")) ** 2
-    return _column(stimuli, "contrast") * torch.exp(-squares / 2) * _sines(stimuli, x, y)
+def _draw_gabors(stimuli: Sequence[Gabor], canvas: Canvas, window: Window) -> Tensor:
+    x, y = _offsets(stimuli, canvas, window)
+    across, along = _across_and_along_bars(stimuli, x, y)
+    squares = (across / _column(stimuli, "sigma_x_deg")) ** 2
+    squares = squares + (along / _column(stimuli, "sigma_y_deg")) ** 2
+    return _column(stimuli, "contrast") * torch.exp(-squares / 2) * _sinusoids(stimuli, x, y)
 
 
-def _spots(stimuli: Sequence[Spot], canvas: Canvas, window: Window) -> Tensor:
-    x, y = _around(stimuli, canvas, window)
-    return _column(stimuli, "contrast") * _ring(stimuli, torch.hypot(x, y), canvas)
+def _draw_spots(stimuli: Sequence[Spot], canvas: Canvas, window: Window) -> Tensor:
+    x, y = _offsets(stimuli, canvas, window)
+    return _column(stimuli, "contrast") * _rings(stimuli, torch.hypot(x, y), canvas)
 
 
-def _rectangles(stimuli: Sequence[Bar], canvas: Canvas, window: Window) -> Tensor:
-    x, y = _around(stimuli, canvas, window)
+def _draw_bars(stimuli: Sequence[Bar], canvas: Canvas, window: Window) -> Tensor:
     pixel_deg = 1 / canvas.pixels_per_degree
-    across = _inside(_carrier(stimuli, x, y).abs(), _column(stimuli, "width_deg") / 2, pixel_deg)
-    along = _inside(_bars(stimuli, x, y).abs(), _column(stimuli, "length_deg") / 2, pixel_deg)
-    return _column(stimuli, "contrast") * across * along
+    across, along = _across_and_along_bars(stimuli, *_offsets(stimuli, canvas, window))
+    inside = _inside(across.abs(), _column(stimuli, "width_deg") / 2, pixel_deg)
+    inside = inside * _inside(along.abs(), _column(stimuli, "length_deg") / 2, pixel_deg)
+    return _column(stimuli, "contrast") * inside
 
 
-def _squares(stimuli: Sequence[SparseNoise], canvas: Canvas, window: Window) -> Tensor:
-    return torch.stack([_sparse(stimulus, canvas, window) for stimulus in stimuli])
-
-
-def _sparse(stimulus: SparseNoise, canvas: Canvas, window: Window) -> Tensor:
-    """A square's draw is found by its place in the grid, so that the middle one is at the centre.
+def _draw_sparse_noise(stimuli: Sequence[SparseNoise], canvas: Canvas, window: Window) -> Tensor:
+    """Draw squares, the middle one at the centre.
 
     The grid is as large as a canvas seen from any of its points: it is the same for every window.
     """
-    reach = math.ceil(canvas.degrees / stimulus.square_deg) + 1
-    draw = np.random.default_rng(stimulus.seed).random((2 * reach + 1, 2 * reach + 1))
-    bright, shown = draw < stimulus.density / 2, draw < stimulus.density
-    values = torch.from_numpy(np.where(bright, 1.0, np.where(shown, -1.0, 0.0))).float()
+    patterns = []
     x, y = canvas.coordinates(window)
-    column, row = (
-        torch.floor(offset / stimulus.square_deg + 0.5).long().clamp(-reach, reach) + reach
-        for offset in (x - stimulus.x_deg, stimulus.y_deg - y)
-    )
-    return stimulus.contrast * values[row, column]
-
-
-def _noises(stimuli: Sequence[BandNoise], canvas: Canvas, window: Window) -> Tensor:
-    rows = slice(window.top, window.top + window.height)
-    columns = slice(window.left, window.left + window.width)
-    return torch.stack([_band(stimulus, canvas)[rows, columns] for stimulus in stimuli])
-
-
-def _band(stimulus: BandNoise, canvas: Canvas) -> Tensor:
-    """Random phases and equal amplitudes within the band; the canvas's position does not matter."""
-    along_side = np.fft.fftfreq(canvas.pixels, 1 / canvas.pixels_per_degree)
-    down, right = np.meshgrid(along_side, along_side, indexing="ij")
-    frequency = np.hypot(down, right)
-    orientation = np.rad2deg(np.arctan2(right, down))
-    distance = np.abs((orientation - stimulus.orientation_deg + 90) % 180 - 90)
-    kept = (frequency >= stimulus.low_cpd) & (frequency <= stimulus.high_cpd) & (frequency > 0)
-    kept &= distance <= stimulus.half_width_deg
-    if not kept.any():
-        raise InputError(
-            f"no frequency of a canvas of {canvas.pixels} px over {canvas.degrees:g} degrees lies "
-            f"within {stimulus}"
+    for stimulus in stimuli:
+        reach = math.ceil(canvas.degrees / stimulus.square_deg) + 1
+        draw = np.random.default_rng(stimulus.seed).random((2 * reach + 1, 2 * reach + 1))
+        bright, shown = draw < stimulus.density / 2, draw < stimulus.density
+        values = torch.from_numpy(np.where(bright, 1.0, np.where(shown, -1.0, 0.0))).float()
+        column, row = (
+            torch.floor(offset / stimulus.square_deg + 0.5).long().clamp(-reach, reach) + reach
+            for offset in (x - stimulus.x_deg, stimulus.y_deg - y)
         )
-    white = np.random.default_rng(stimulus.seed).standard_normal(kept.shape)
-    spectrum = np.fft.fft2(white)
-    phases = np.where(kept, spectrum / np.abs(spectrum), 0)
-    pattern = np.fft.ifft2(phases).real
-    return torch.from_numpy(stimulus.contrast * pattern / pattern.std()).float()
+        patterns.append(stimulus.contrast * values[row, column])
+    return torch.stack(patterns)
 
 
-DRAW: dict[type[Stimulus], Draw] = {
-    Blank: _blanks,
-    Grating: _gratings,
-    Plaid: _plaids,
-    Gabor: _gabors,
-    Spot: _spots,
-    Annulus: _spots,
-    Bar: _rectangles,
-    SparseNoise: _squares,
-    BandNoise: _noises,
+# Each returns the patterns (n, height, width) of n stimuli of one kind, times their contrast
+DRAW: dict[type[Stimulus], Callable[[Sequence[Any], Canvas, Window], Tensor]] = {
+    Blank: _draw_blanks,
+    Grating: _draw_gratings,
+    Plaid: _draw_plaids,
+    Gabor: _draw_gabors,
+    Spot: _draw_spots,
+    Annulus: _draw_spots,
+    Bar: _draw_bars,
+    SparseNoise: _draw_sparse_noise,
 }
 
 
 def _column(stimuli: Sequence[Stimulus], name: str) -> Tensor:
-    """One parameter of every stimulus, (n, 1, 1); an absent diameter is infinite, a hole's 0."""
+    """Return one parameter of every stimulus, (n, 1, 1); infinite for an absent diameter."""
     absent = {"diameter_deg": math.inf}.get(name, 0.0)
     values = [getattr(stimulus, name, absent) for stimulus in stimuli]
     filled = [absent if value is None else value for value in values]
     return torch.tensor(filled, dtype=torch.float32)[:, None, None]
 
 
-def _around(stimuli: Sequence[Pattern], canvas: Canvas, window: Window) -> tuple[Tensor, Tensor]:
-    """Positions about each stimulus's centre: x (n, 1, width) rightwards, y (n, height, 1) up."""
+def _offsets(stimuli: Sequence[Pattern], canvas: Canvas, window: Window) -> tuple[Tensor, Tensor]:
+    """Return positions about each stimulus's centre: x (n, 1, width) and y (n, height, 1)."""
     x, y = canvas.coordinates(window)
     return x - _column(stimuli, "x_deg"), y - _column(stimuli, "y_deg")
 
 
-def _sines(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
-    """cos(2 pi frequency u + phase), from cosines and sines of x and of y alone, which are few."""
+def _sinusoids(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
+    """Return cos(2 pi frequency u + phase).
+
+    By the addition theorem, from cosines and sines of x and of y alone, which are few.
+    """
     angle, phase = (torch.deg2rad(_column(stimuli, f"{n}_deg")) for n in ("orientation", "phase"))
     radians_per_deg = 2 * math.pi * _column(stimuli, "frequency_cpd")
     of_x = radians_per_deg * torch.sin(angle) * x + phase
@@ -183,31 +212,27 @@ def _sines(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
     return by_y @ torch.cat([torch.cos(of_x), torch.sin(of_x)], dim=1)
 
 
-def _carrier(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
-    """Degrees across the bars (`canvas.py`)."""
+def _across_and_along_bars(
+    stimuli: Sequence[Stimulus], x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
     angle = torch.deg2rad(_column(stimuli, "orientation_deg"))
-    return x * torch.sin(angle) - y * torch.cos(angle)
+    across = x * torch.sin(angle) - y * torch.cos(angle)
+    return across, x * torch.cos(angle) + y * torch.sin(angle)
 
 
-def _bars(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
-    """Degrees along the bars."""
-    angle = torch.deg2rad(_column(stimuli, "orientation_deg"))
-    return x * torch.cos(angle) + y * torch.sin(angle)
-
-
-def _ring(stimuli: Sequence[Stimulus], distance: Tensor, canvas: Canvas) -> Tensor:
-    """How much of each pixel is inside the outer and outside the inner diameter, in [0, 1]."""
+def _rings(stimuli: Sequence[Stimulus], distance: Tensor, canvas: Canvas) -> Tensor:
+    """Return how much of each pixel is between the inner and the outer diameter, in [0, 1]."""
     pixel_deg = 1 / canvas.pixels_per_degree
     edge = _column(stimuli, "edge_deg")
     outer, inner = (_column(stimuli, name) / 2 for name in ("diameter_deg", "inner_diameter_deg"))
-    ring = _disc(distance, outer, edge, pixel_deg)
+    ring = _discs(distance, outer, edge, pixel_deg)
     if not bool((inner > 0).any()):
         return ring
-    return ring - torch.where(inner > 0, _disc(distance, inner, edge, pixel_deg), 0.0)
+    return ring - torch.where(inner > 0, _discs(distance, inner, edge, pixel_deg), 0.0)
 
 
-def _disc(distance: Tensor, radius: Tensor, edge: Tensor, pixel_deg: float) -> Tensor:
-    """1 inside a radius, 0 outside, over a raised-cosine edge, or over a pixel if that is hard.
+def _discs(distance: Tensor, radius: Tensor, edge: Tensor, pixel_deg: float) -> Tensor:
+    """Return 1 inside a radius, 0 outside; the edge is a raised cosine, or one pixel if hard.
 
     A straight edge of width w about the radius makes the area pi (radius^2 + w^2 / 12).
     """
@@ -220,5 +245,5 @@ def _disc(distance: Tensor, radius: Tensor, edge: Tensor, pixel_deg: float) -> T
 
 
 def _inside(distance: Tensor, limit: Tensor, ramp_deg: Tensor | float) -> Tensor:
-    """1 well within a limit, 0 well beyond, falling in a straight line over the ramp."""
+    """Return 1 well within a limit, 0 well beyond, falling in a straight line over the ramp."""
     return ((limit - distance) / ramp_deg + 0.5).clamp(0, 1)

@@ -1,4 +1,6 @@
-"""How like V1 a population of units is: the similarity of distributions of Marques et al. 2021.
+"""How like V1 a recording is: similarity with published distributions, and its result rows.
+
+The similarity is that of Marques, Schrimpf & DiCarlo 2021 (bioRxiv 2021.03.01.433495):
 
     similarity = 1 - KS / KS_max
 
@@ -10,16 +12,19 @@ with replacement, a thousand times: the mean is the score, the middle 95 % its i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
-from vonenet.physiology.recording import Array, PublishedHistogram
+from vonenet.physiology.published import PUBLISHED
+from vonenet.physiology.recording import Array, Population, PublishedHistogram, Recording
+from vonenet.physiology.recovery import Recovery, recovered_parameters
+from vonenet.results import Result, wilson_interval
 
 RESAMPLES = 1000
 CEILING_RESAMPLES = 10_000
@@ -27,19 +32,24 @@ INTERVAL = (2.5, 97.5)  # percentiles
 # Share of draws without any unit that has the property, above which the score is 0 (Brain-Score's)
 EMPTY_DRAWS = 0.1
 
+EXPERIMENT = "physiology"  # of the rows
+MEAN = "mean"  # the property's name in the row that averages over properties
+# Properties that a unit has or has not
+SHARES = ("orientation_selective", "sf_selective", "strongly_suppressed")
+
 
 @dataclass(frozen=True, eq=False)
 class Score:
     """Similarity of a model's units with one published distribution, 0 to 1.
 
     Attributes:
-        published: the distribution.
-        value: mean over the draws; 0 where hardly any unit has the property.
-        ci_low: lower end of the middle 95 % of the draws.
-        ci_high: upper end.
-        n_units: units compared.
-        n_undefined: those of them for which the property is undefined (NaN).
-        draws: similarity of every draw, (resamples,).
+        published: The distribution.
+        value: Mean over the draws; 0 where hardly any unit has the property.
+        ci_low: Lower end of the middle 95 % of the draws.
+        ci_high: Upper end.
+        n_units: Units compared.
+        n_undefined: Those of them for which the property is undefined (NaN).
+        draws: Similarity of every draw, (resamples,).
     """
 
     published: PublishedHistogram
@@ -61,25 +71,6 @@ class Score:
         return self.value / self.ceiling
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Mean of the ceiled scores of several properties, with the middle 95 % of its draws.
-
-    Attributes:
-        value: the mean, 0 to 1.
-        ci_low: lower end.
-        ci_high: upper end.
-        properties: how many were averaged.
-        n_units: the most units that any of them was measured on.
-    """
-
-    value: float
-    ci_low: float
-    ci_high: float
-    properties: int
-    n_units: int
-
-
 def ks_similarity(
     values: npt.ArrayLike,
     published: PublishedHistogram,
@@ -87,25 +78,24 @@ def ks_similarity(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Score:
-    """Compares model units with a published distribution.
+    """Compare model units with a published distribution.
 
     Units without the property are drawn too and then not counted, as the published cells without it
     were recorded and not counted: the fewer units have it, the wider the interval.
 
-    The same seed draws the same units for every property with as many units, so that a summary
-    knows which properties go together.
+    The same seed draws the same units for every property with as many units, so that a mean over
+    properties knows which of them go together.
 
     Args:
         values: (units,) the property of every unit that responds, NaN where undefined; in the
-            published unit, and 1 or 0 where it is a share of cells. Units that do not respond were
-            not recorded and must be left out, or they count as units without the property. None
-            at all score 0.
-        published: what to compare with.
-        resamples: draws, at least 1.
-        seed: of the draws.
+            published unit, and 1 or 0 where it is a share of cells. Leave out units that do not
+            respond: they would count as units without the property. None at all score 0.
+        published: What to compare with.
+        resamples: Draws, at least 1.
+        seed: Of the draws.
 
     Raises:
-        InputError: On another shape, infinite values, or fewer than one draw.
+        InputError: Another shape, infinite values, or fewer than one draw.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or np.isinf(array).any():
@@ -115,65 +105,174 @@ def ks_similarity(
         )
     if resamples < 1:
         raise InputError(f"resamples={resamples} is too few; allowed: 1 or more")
-    bins = published.bins_of(array)
-    draws = _similarities(bins, published, resamples, seed)
-    low, high = (float(end) for end in np.percentile(draws, INTERVAL))
+    draws = _similarities(published.bins_of(array), published, resamples, seed)
+    low, high = np.percentile(draws, INTERVAL).tolist()
     undefined = int(np.isnan(array).sum())
     return Score(published, float(draws.mean()), low, high, len(array), undefined, draws)
 
 
-def score_properties(
-    properties: Mapping[str, npt.ArrayLike], *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Score]:
-    """Compares several properties, each by its published name, as `ks_similarity` does.
-
-    Raises:
-        InputError: If a name is not among the published ones, or `ks_similarity` refuses.
-    """
-    known = PUBLISHED | {SF_BANDWIDTH.name: SF_BANDWIDTH}
-    unknown = [name for name in properties if name not in known]
-    if unknown:
-        raise InputError(f"no published distribution of {unknown}; allowed: {sorted(known)}")
-    return [
-        ks_similarity(values, known[name], resamples=resamples, seed=seed)
-        for name, values in properties.items()
-    ]
-
-
 @cache
 def ceiling(published: PublishedHistogram) -> float:
-    """Similarity of the published cells with themselves: what a perfect model would score."""
+    """Return the published cells' similarity with themselves: what a perfect model would score."""
     bins = np.repeat(np.arange(len(published.counts)), published.counts)
     undefined = np.full(published.recorded - published.n, -1)
     cells = np.concatenate([bins, undefined])
     return float(_similarities(cells, published, CEILING_RESAMPLES, seed=0).mean())
 
 
-def summary(scores: Sequence[Score]) -> Summary:
-    """Averages ceiled scores over properties, draw by draw.
+def mean_score(scores: Sequence[Score]) -> tuple[float, float, float]:
+    """Average ceiled scores over properties, draw by draw.
+
+    Returns:
+        The mean, 0 to 1, and both ends of the middle 95 % of its draws.
 
     Raises:
-        InputError: If there is no score, or they differ in their numbers of draws.
+        InputError: There is no score, or they differ in their numbers of draws.
     """
     if not scores or len({len(score.draws) for score in scores}) > 1:
         numbers = [len(score.draws) for score in scores]
         raise InputError(f"scores with {numbers} draws have no mean; allowed: all as many, and any")
     draws = np.mean([score.draws / score.ceiling for score in scores], axis=0)
-    low, high = (float(end) for end in np.percentile(draws, INTERVAL))
-    units = max(score.n_units for score in scores)
-    return Summary(float(draws.mean()), low, high, len(scores), units)
+    low, high = np.percentile(draws, INTERVAL).tolist()
+    return float(draws.mean()), low, high
+
+
+def scores_of(recording: Recording) -> list[Score]:
+    """Compare a recording with every published distribution of what was measured."""
+    return [
+        ks_similarity(recording.values(each.name), each, seed=int(recording.settings["seed"]))
+        for each in recording.published
+        if recording.experiment_of(each.name)
+    ]
+
+
+def recording_rows(recording: Recording) -> list[Result]:
+    """Return all result rows of a recording: the same recording, the same rows.
+
+    - `ks_similarity`, as measured, and `ceiled_ks_similarity`, over the ceiling, of each property
+      whose distribution is published, and the mean of the ten as the property `mean`: `n` is the
+      number of units, `data` the paper, `data_size` its cells.
+    - `median` or `share` of each property: `n` is the number of units that have it, `data` the
+      paper that the experiment follows, `data_size` the units recorded.
+    - `correlation`, `share` or `ratio` of what units were built with (`recovery.py`).
+    """
+    scores = scores_of(recording)
+    columns = [
+        *(row for score in scores for row in _score_columns(score)),
+        *_mean_columns([score for score in scores if score.published.name in PUBLISHED]),
+        *(row for found in recording.populations.values() for row in _property_columns(found)),
+        *(_recovery_columns(found) for found in recovered_parameters(recording)),
+    ]
+    settings = {k: v for k, v in recording.settings.items() if k != "seed"}
+    return [
+        Result(
+            experiment=EXPERIMENT,
+            model=recording.model,
+            model_hash=recording.model_hash,
+            condition={"property": row.pop("property"), "layer": recording.layer} | settings,
+            seed=int(recording.settings["seed"]),
+            flags={"stochastic": recording.is_stochastic} | row.pop("flags"),
+            versions=recording.versions,
+            seconds=recording.seconds / len(columns),
+            **row,
+        )
+        for row in columns
+    ]
+
+
+def _score_columns(score: Score) -> Iterator[dict[str, Any]]:
+    for metric, over in (("ks_similarity", 1.0), ("ceiled_ks_similarity", score.ceiling)):
+        yield {
+            "property": score.published.name,
+            "metric": metric,
+            "data": score.published.paper,
+            "data_size": score.published.recorded,
+            "value": score.value / over,
+            "ci_low": score.ci_low / over,
+            "ci_high": score.ci_high / over,
+            "n": score.n_units,
+            "flags": {"ceiling": score.ceiling, "undefined": score.n_undefined},
+        }
+
+
+def _mean_columns(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
+    """Average over the published properties, if any was measured."""
+    if scores:
+        value, low, high = mean_score(scores)
+        yield {
+            "property": MEAN,
+            "metric": "ceiled_ks_similarity",
+            "data": "published V1",
+            "data_size": sum(score.published.recorded for score in scores),
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": max(score.n_units for score in scores),
+            "flags": {"properties": len(scores)},
+        }
+
+
+def _property_columns(population: Population) -> Iterator[dict[str, Any]]:
+    """Summarise each property that any unit has."""
+    for name in population.properties:
+        values = population.values(name)
+        known = values[np.isfinite(values)]
+        if not len(known):
+            continue
+        is_share = name in SHARES
+        value, low, high = _share(known) if is_share else _median(known)
+        undefined = {"undefined": len(values) - len(known)}
+        yield {
+            "property": name,
+            "metric": "share" if is_share else "median",
+            "data": population.source,
+            "data_size": population.counts["recorded"],
+            "value": value,
+            "ci_low": low,
+            "ci_high": high,
+            "n": len(known),
+            "flags": {"experiment": population.experiment} | dict(population.counts) | undefined,
+        }
+
+
+def _recovery_columns(found: Recovery) -> dict[str, Any]:
+    offset = {"offset": found.offset} if found.metric == "correlation" else {}
+    return {
+        "property": found.name,
+        "metric": found.metric,
+        "data": "what the units were built with",
+        "data_size": found.n + found.excluded,
+        "value": found.value,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "n": found.n,
+        "flags": {"holds": found.holds} | offset,
+    }
+
+
+def _share(values: Array) -> tuple[float, float, float]:
+    """Return the share of ones with its Wilson interval."""
+    yes = int(values.sum())
+    return yes / len(values), *wilson_interval(yes, len(values))
+
+
+def _median(values: Array) -> tuple[float, float, float]:
+    """Return the median with its interval over resampled units."""
+    resampled = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(resampled, axis=1), INTERVAL).tolist()
+    return float(np.median(values)), low, high
 
 
 def _similarities(
     bins: npt.NDArray[np.int64], published: PublishedHistogram, resamples: int, seed: int
 ) -> Array:
-    """Similarity of each draw of as many units as cells were recorded, (resamples,)."""
+    """Return the similarity of each draw of as many units as cells were recorded, (resamples,)."""
     # One column per draw: properties of fewer cells use the first rows of the same numbers
     uniform = np.random.default_rng(seed).random((published.recorded, resamples))
     if not len(bins):
         return np.zeros(resamples)
-    drawn = bins[(uniform * len(bins)).astype(np.int64)]
-    counts = np.stack([(drawn == bin_).sum(axis=0) for bin_ in range(len(published.counts))])
+    resampled = bins[(uniform * len(bins)).astype(np.int64)]
+    counts = np.stack([(resampled == bin_).sum(axis=0) for bin_ in range(len(published.counts))])
     defined = counts.sum(axis=0)
     if (defined == 0).mean() > EMPTY_DRAWS:
         return np.zeros(resamples)

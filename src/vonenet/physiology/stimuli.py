@@ -1,19 +1,31 @@
-"""What is shown: stimuli as physiologists describe them, each the parameters that made it.
+"""Stimuli as physiologists describe them, and designs that cross their parameters.
 
-Angles, positions, phases and contrast mean what `canvas.py` says. A drifting grating is a series of
-still ones (`phase_series`): the models have no time.
+Conventions of the whole package:
+
+- Positions are degrees of visual angle from the centre of the image, x to the right, y up. The
+  centre of an image with an even number of pixels lies between two of them.
+- An orientation is that of the bars, counter-clockwise from horizontal, in [0, 180): 0 is a
+  horizontal bar, 90 a vertical one. It is the same angle as `GaborParameters.orientation_deg` of
+  `vonenet.v1`.
+- A pattern changes along its carrier coordinate, at right angles to the bars:
+  u = x sin(orientation) - y cos(orientation), downwards for horizontal bars and rightwards for
+  vertical ones. A grating is cos(2 pi frequency u + phase), as is a V1 filter's carrier.
+- Contrast c makes a luminance L (1 + c pattern) around the mean luminance L; 1 is a pixel's white.
+- A drifting grating is a series of still ones at evenly spaced phases: the models have no time.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vonenet.errors import InputError
+import numpy as np
+import numpy.typing as npt
 
-# Noise with a normal distribution is cut at black and white; up to here that is 1 pixel in 1,000.
-LARGEST_RMS_CONTRAST = 0.3
+from vonenet.errors import InputError
+from vonenet.physiology.recording import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +55,21 @@ class Pattern(Stimulus):
     Attributes:
         contrast: Largest distance from the mean luminance, as a share of it, in [0, 1]. Spots,
             annuli and bars are darker than the background where it is below 0.
-        x_deg: Centre, degrees to the right of the canvas's.
-        y_deg: Centre, degrees above the canvas's.
+        x_deg: Centre, degrees to the right of the image's.
+        y_deg: Centre, degrees above the image's.
     """
 
     contrast: float = 1.0
     x_deg: float = 0.0
     y_deg: float = 0.0
     lowest_contrast: ClassVar[float] = 0.0
-    highest_contrast: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        low, high = self.lowest_contrast, self.highest_contrast
-        if not low <= self.contrast <= high:
-            raise InputError(f"contrast must be in [{low:g}, {high:g}], got {self.contrast}")
+        if not self.lowest_contrast <= self.contrast <= 1:
+            raise InputError(
+                f"contrast must be in [{self.lowest_contrast:g}, 1], got {self.contrast}"
+            )
         _check_luminance(self.mean_luminance, self.contrast)
 
 
@@ -69,7 +81,7 @@ class Grating(Pattern):
         orientation_deg: Of the bars, degrees.
         frequency_cpd: Cycles per degree, above 0.
         phase_deg: At the stimulus's centre; 0 is a bright bar there.
-        diameter_deg: Of the aperture; None: the whole canvas.
+        diameter_deg: Of the aperture; None: the whole image.
         inner_diameter_deg: Of a hole in it, for an annulus of grating.
         edge_deg: Width of the aperture's raised-cosine edge, half of it on either side of the
             diameter; 0 is a hard edge.
@@ -99,7 +111,7 @@ class Plaid(Stimulus):
 
     Attributes:
         first: One grating.
-        second: The other, of the same mean luminance, which is the plaid's.
+        second: The other. Both have the plaid's mean luminance.
     """
 
     first: Grating
@@ -216,53 +228,38 @@ class SparseNoise(Pattern):
             raise InputError(f"density must be in (0, 1], got {self.density}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BandNoise(Pattern):
-    """Noise of all phases, with equal power at every frequency and orientation of a band.
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Every combination of some parameters, and a stimulus for each.
 
     Attributes:
-        low_cpd: Lowest frequency, cycles per degree.
-        high_cpd: Highest frequency.
-        orientation_deg: Middle of the orientations, degrees.
-        half_width_deg: Orientations up to so far from it; 90 is all of them.
-        seed: Of the draw; 0 is a seed.
-        contrast: Standard deviation over the canvas, as a share of the mean luminance.
+        axes: Values by parameter. The last one changes fastest.
+        stimuli: One for each combination.
     """
 
-    low_cpd: float
-    high_cpd: float
-    orientation_deg: float = 0.0
-    half_width_deg: float = 90.0
-    seed: int = 0
-    contrast: float = 0.2
-    highest_contrast: ClassVar[float] = LARGEST_RMS_CONTRAST
+    axes: Mapping[str, tuple[float, ...]]
+    stimuli: tuple[Stimulus, ...]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive(self, "half_width_deg")
-        if not 0 <= self.low_cpd < self.high_cpd:
-            raise InputError(
-                f"a band needs 0 <= low_cpd < high_cpd, got {self.low_cpd} and {self.high_cpd}"
-            )
+    def axis(self, name: str) -> Array:
+        """Return the values of a parameter."""
+        return np.asarray(self.axes[name])
+
+    def by_unit(self, responses: npt.ArrayLike) -> Array:
+        """Reshape responses (stimuli, units) to (units, *axes), in double precision."""
+        array = np.asarray(responses, np.float64).T
+        return array.reshape(len(array), *map(len, self.axes.values()))
 
 
-def phase_series(grating: Grating, phases: int = 8) -> list[Grating]:
-    """One cycle of a drifting grating, as still ones at evenly spaced phases.
-
-    Args:
-        grating: At its first phase.
-        phases: How many, 1 or more.
-    """
-    if phases < 1:
-        raise InputError(f"phases must be 1 or more, got {phases}")
-    return [
-        dataclasses.replace(grating, phase_deg=grating.phase_deg + 360.0 * i / phases)
-        for i in range(phases)
-    ]
+def crossed(make: Callable[..., Stimulus], **axes: Iterable[float]) -> Design:
+    """Make a design of `make(name=value, ...)` for every combination of the axes' values."""
+    values = {name: tuple(map(float, axis)) for name, axis in axes.items()}
+    combinations = itertools.product(*values.values())
+    stimuli = (make(**dict(zip(values, each, strict=True))) for each in combinations)
+    return Design(values, tuple(stimuli))
 
 
 def evenly_spaced(n: int, period_deg: float) -> tuple[float, ...]:
-    """`n` angles from 0 up to, and without, a period, degrees."""
+    """Return `n` angles from 0 up to, and without, a period, degrees."""
     return tuple(period_deg * i / n for i in range(n))
 
 

@@ -1,4 +1,9 @@
-"""Subject: a model, the layer and the units that are recorded, and what it is shown stimuli on."""
+"""Subject: a model with an electrode in one layer, that is shown stimuli on a canvas.
+
+A unit of an early layer sees some thirty pixels. Where the model gives the same responses to a crop
+around the recorded units as to the whole canvas, only the crop is drawn and computed: a fiftieth of
+the pixels of a V1 block. Whether it does is measured on noise images, not derived.
+"""
 
 from __future__ import annotations
 
@@ -14,39 +19,44 @@ from tqdm import tqdm
 
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.canvas import Canvas
 from vonenet.physiology.layers import (
-    StagedLayer,
+    NoisyLayer,
     as_map,
-    evaluating,
+    eval_mode,
     find_layer,
+    no_noise,
     output_of,
-    without_noise,
 )
-from vonenet.physiology.render import render
+from vonenet.physiology.render import Canvas, Window, render
 from vonenet.physiology.stimuli import Stimulus
-from vonenet.physiology.window import Units, central_units, find_window, pick, probe_images
 
+Units = npt.NDArray[np.int64]  # (n, 3): channel, row, column
 Responses = npt.NDArray[np.float32]
-# Crops are small: more of them make a batch, up to this.
+
+# Crops are small: a batch holds more of them, up to this
 LARGEST_BATCH = 1024
+# Margins around the units that are tried as crops, in steps of the layer's map
+MARGINS = (4, 6, 8, 12, 16, 24, 32, 48)
+PROBES = 4
+# Two ways to sum the same numbers differ by less, as a share of the largest response
+SAME = 1e-5
 
 
 class Subject:
     """Units of one layer of a model, recorded while the model is shown stimuli.
 
     The model is put into eval mode for each recording and is left as it was: mode, hooks, gradients
-    and random generators. Of a layer that is called several times the first is recorded.
+    and random generators. Of a layer that is called several times the first call is recorded.
 
     Args:
         model: Takes pixels in [0, 1], (B, in_chans, pixels, pixels).
         layer: Its name (`vone_block`, `layer1.0`, ...), with or without a `PixelModel`'s `model.`.
         canvas: The model's field of view and image size.
         units: (n, 3), channel, row and column in the layer's map; None: every channel at the
-            centre (`window.central_units`).
+            centre (`central_units`).
         trials: Noise draws per stimulus; a deterministic layer is recorded once.
-        mean_response: Tuning is measured before noise, where all of the model's noise can be left
-            out (`layers.StagedLayer`), instead of on the average of the trials.
+        mean_response: Measure tuning before noise, where all of the model's noise can be left out
+            (`layers.NoisyLayer`), instead of on the average of the trials.
         seed: Of the noise.
         batch_size: Whole canvases shown at once.
 
@@ -54,9 +64,10 @@ class Subject:
         units: (n, 3), as above.
         map_shape: Channels, height and width of the layer's map.
         is_stochastic: Whether two trials differ.
-        has_mean_response: Whether they do not once the noise of staged layers is left out.
+        has_mean_response: Whether the model is deterministic without the noise of noisy layers.
+        uses_mean_response: Whether tuning is measured before noise.
         trials: Noise draws per stimulus; 1 for a deterministic layer.
-        window: The part of the canvas that is drawn and computed (`window.py`).
+        window: The part of the canvas that is drawn and computed.
 
     Raises:
         InputError: No such layer or unit, a layer without spatial extent, a model that does not
@@ -98,13 +109,13 @@ class Subject:
         self._batch_size = max(batch_size, min(batch_size * crops, LARGEST_BATCH))
 
     def __len__(self) -> int:
-        """Number of recorded units."""
+        """Return the number of recorded units."""
         return len(self.units)
 
     def respond(
         self, stimuli: Sequence[Stimulus], *, trials: int | None = None, progress: str | None = None
     ) -> Responses:
-        """Single trials.
+        """Record single trials.
 
         Args:
             stimuli: What is shown.
@@ -128,7 +139,7 @@ class Subject:
         before_noise: bool | None = None,
         progress: str | None = None,
     ) -> Responses:
-        """What tuning is measured on: the average of the trials, or the response before noise.
+        """Record what tuning is measured on: the average of the trials, or responses before noise.
 
         Args:
             stimuli: What is shown.
@@ -152,46 +163,41 @@ class Subject:
         return torch.cat(batches).cpu().numpy()
 
     def _trials(self, images: Tensor, trials: int) -> Tensor:
-        """(trials, images, units)."""
-        if isinstance(self.layer, StagedLayer) and self.has_mean_response:
+        """Record (trials, images, units)."""
+        if isinstance(self.layer, NoisyLayer) and self.has_mean_response:
             mean = pick(self._map_before_noise(images), self._units)[:, :, None, None]
             return torch.stack([self.layer.respond(mean)[:, :, 0, 0] for _ in range(trials)])
         return torch.stack([pick(self._map(images), self._units) for _ in range(trials)])
 
     def _map(self, images: Tensor) -> Tensor:
-        """The layer's map (B, C, H, W), with the model's noise."""
+        """Return the layer's map (B, C, H, W), with the model's noise."""
         return as_map(output_of(self.model, self.layer, images), self.layer_name).float()
 
     def _map_before_noise(self, images: Tensor) -> Tensor:
-        with without_noise(self.model):
+        with no_noise(self.model):
             return self._map(images)
 
     def _differs(self, to_map: Callable[[Tensor], Tensor], image: Tensor) -> bool:
-        """Whether two passes of the same image do."""
+        """Say whether two passes of the same image differ."""
         return bool((to_map(image) != to_map(image)).any())
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
-        with tqdm(
-            total=len(stimuli),
-            desc=progress,
-            unit="stimulus",
-            leave=False,
-            disable=progress is None,
-        ) as bar:
-            for start in range(0, len(stimuli), self._batch_size):
+        hidden = progress is None
+        n = len(stimuli)
+        with tqdm(total=n, desc=progress, unit="stimulus", leave=False, disable=hidden) as bar:
+            for start in range(0, n, self._batch_size):
                 batch = stimuli[start : start + self._batch_size]
                 yield render(batch, self.canvas, self.window).contiguous().to(self.device)
                 bar.update(len(batch))
 
     @contextmanager
     def _recording(self, seed: int) -> Iterator[None]:
-        with evaluating(self.model), torch.no_grad(), seeded(seed, self.device):
+        with eval_mode(self.model), torch.no_grad(), seeded(seed, self.device):
             yield
 
     def _checked(self, units: Units | None) -> Units:
-        channels, *size = self.map_shape
         if units is None:
-            return central_units(channels, size)
+            return central_units(self.map_shape)
         units = np.asarray(units, dtype=np.int64)
         if units.ndim != 2 or units.shape[1] != 3 or len(units) == 0:
             raise InputError(
@@ -205,7 +211,80 @@ class Subject:
         return units
 
 
+def central_units(map_shape: Sequence[int]) -> Units:
+    """Return every channel at the middle of a map: row height // 2, column width // 2.
+
+    On an odd map that is its centre. On an even one it is the position whose receptive field is
+    centred half a pixel right of and below the canvas's centre, where a padded convolution of any
+    stride puts it.
+    """
+    channels, height, width = map_shape
+    return np.array([(channel, height // 2, width // 2) for channel in range(channels)])
+
+
+def pick(maps: Tensor, units: Units) -> Tensor:
+    """Return the responses of units, (B, n), in a map (B, C, H, W)."""
+    channel, row, column = torch.from_numpy(units).to(maps.device).T
+    return maps[:, channel, row, column]
+
+
+def find_window(
+    to_map: Callable[[Tensor], Tensor], canvas: Canvas, units: Units, device: torch.device
+) -> tuple[Window, Units]:
+    """Find the smallest crop to which units respond as to the whole canvas.
+
+    Args:
+        to_map: From images (B, C, H, W) to the layer's deterministic map (B, channels, H', W').
+        canvas: The whole.
+        units: On the map of the whole canvas.
+        device: Of the images.
+
+    Returns:
+        The window, and the units on its map. The whole canvas and the same units where no crop
+        does: the units see everything, or the model takes images of one size only.
+    """
+    images = probe_images(canvas).to(device)
+    whole = to_map(images)
+    expected = pick(whole, units)
+    stride = canvas.pixels // whole.shape[2]
+    if stride * whole.shape[2] != canvas.pixels or whole.shape[2] != whole.shape[3]:
+        return canvas.whole, units
+    for margin in MARGINS:
+        first = units[:, 1:].min(axis=0) - margin
+        last = units[:, 1:].max(axis=0) + margin
+        if first.min() < 0 or last.max() > whole.shape[2]:
+            break
+        top, left = (first * stride).tolist()
+        height, width = ((last - first) * stride).tolist()
+        moved = units - np.array([0, *first])
+        crop = images[:, :, top : top + height, left : left + width]
+        if _responds_alike(to_map, crop, moved, expected):
+            return Window(top, left, height, width), moved
+    return canvas.whole, units
+
+
+def probe_images(canvas: Canvas, n: int = PROBES) -> Tensor:
+    """Draw noise at all frequencies, (n, in_chans, pixels, pixels) in [0, 1], always the same."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (n, canvas.in_chans, canvas.pixels, canvas.pixels)
+    fine = torch.rand(shape, generator=generator)
+    coarse = torch.rand((*shape[:2], 8, 8), generator=generator)
+    return (fine + torch.nn.functional.interpolate(coarse, size=shape[2:])) / 2
+
+
+def _responds_alike(
+    to_map: Callable[[Tensor], Tensor], crop: Tensor, units: Units, expected: Tensor
+) -> bool:
+    try:
+        found = to_map(crop)
+    except InputError:  # the model wants its own size
+        return False
+    if units[:, 1].max() >= found.shape[2] or units[:, 2].max() >= found.shape[3]:
+        return False
+    return bool((pick(found, units) - expected).abs().max() <= SAME * expected.abs().max())
+
+
 def _seed_of(seed: int, stimuli: Sequence[Stimulus]) -> int:
-    """A seed that belongs to these stimuli: two recordings do not share their noise."""
+    """Derive a seed from these stimuli, so that two recordings do not share their noise."""
     digest = hashlib.blake2b(f"{seed}/{list(stimuli)}".encode(), digest_size=7)
     return int.from_bytes(digest.digest(), "little")

@@ -1,8 +1,12 @@
-"""What one reads off tuning curves for orientation, spatial frequency and phase, all units at once.
+"""Properties of tuning curves for orientation, spatial frequency and phase, all units at once.
 
 Rates have the shape (..., stimuli): one curve along the last axis, any number of units before it.
-Every answer has the shape of the units, and is NaN where the property is undefined: a unit that is
+Every property has the shape of the units, and is NaN where it is undefined: for a unit that is
 silent, has a NaN among its rates, or never does what the definition asks for.
+
+The first five functions reduce responses (units, *axes) of a design to such curves. Of a drifting
+grating, phase is the last axis: the mean over phases is F0, the amplitude at the grating's
+frequency F1.
 """
 
 from __future__ import annotations
@@ -14,19 +18,63 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from vonenet.errors import InputError
-
-Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from vonenet.physiology.recording import Array, Mask
 
 # A curve whose variation is below this share of its size is flat
 FLAT = 1e-6
-# Half the maximum's power: the level of Schiller 1976 and Ringach 2002
+# Half the maximum's power: the level of Schiller et al. 1976 and Ringach et al. 2002
 HALF_POWER = 0.707
 # Ringach, Shapley & Hawken 2002 (J Neurosci 22:5639): a Hanning window whose half width at half
-# height is 13.5 degrees, so that it is zero from 27 degrees on.
+# height is 13.5 degrees, so that it is zero from 27 degrees on
 HANNING_REACH_DEG = 27.0
 ANGLE_STEPS = 720  # of the smoothed curve
 STEPS_PER_OCTAVE = 64  # of the interpolated curve
+
+
+def f0(responses: Array) -> Array:
+    """Return the mean over phases, the last axis."""
+    mean: Array = responses.mean(axis=-1)
+    return mean
+
+
+def f1(responses: Array) -> Array:
+    """Return the amplitude of the modulation once per cycle; phases last, evenly spaced."""
+    amplitude: Array = 2 * np.abs(np.fft.rfft(responses, axis=-1)[..., 1]) / responses.shape[-1]
+    return amplitude
+
+
+def larger_component(responses: Array, spontaneous: Array) -> Array:
+    """Stack F0 above the spontaneous rate and F1 as a new first axis after the units.
+
+    A tuning curve is made of the one with the larger maximum (De Valois et al. 1982, Cavanaugh et
+    al. 2002): F1 for simple cells, F0 for complex ones. `best_curve` finds it.
+    """
+    mean = f0(responses)
+    above = mean - spontaneous.reshape(-1, *(1,) * (mean.ndim - 1))
+    return np.stack([above, f1(responses)], axis=1)
+
+
+def best_curve(responses: Array, along: int) -> Array:
+    """Return each unit's responses along one axis, the other axes being where its maximum is.
+
+    Args:
+        responses: (units, *axes).
+        along: The axis kept, counted as in `responses`; may be negative.
+
+    Returns:
+        (units, n).
+    """
+    last = np.moveaxis(responses, along, -1)
+    curves = last.reshape(len(last), -1, last.shape[-1])
+    best = curves.max(axis=2).argmax(axis=1)
+    chosen: Array = curves[np.arange(len(curves)), best]
+    return chosen
+
+
+def largest(responses: Array) -> Array:
+    """Return each unit's largest response, (units,)."""
+    top: Array = responses.reshape(len(responses), -1).max(axis=1)
+    return top
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +82,10 @@ class FrequencyTuning:
     """Spatial-frequency tuning, every array of the units' shape.
 
     Attributes:
-        peak_cpd: frequency of the largest response, cycles per degree; at an end of the measured
+        peak_cpd: Frequency of the largest response, cycles per degree; at an end of the measured
             range where the curve rises towards it.
-        low_cut_cpd: below the peak, where the response first falls to the level; NaN if never.
-        high_cut_cpd: the same above the peak.
+        low_cut_cpd: Below the peak, where the response first falls to the level; NaN if never.
+        high_cut_cpd: The same above the peak.
     """
 
     peak_cpd: Array
@@ -55,13 +103,13 @@ class FrequencyTuning:
         return np.log2(self.high_cut_cpd / self.low_cut_cpd)
 
     @property
-    def selective(self) -> BoolArray:
+    def selective(self) -> Mask:
         """Whether the response falls to the level on both sides of the peak."""
         return np.isfinite(self.bandwidth_percent)
 
 
 def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
-    """One minus the length of the mean vector at twice the angle (Ringach et al. 2002).
+    """Return one minus the length of the mean vector at twice the angle (Ringach et al. 2002).
 
     Args:
         angles_deg: (n,) orientations or directions, evenly spaced over 180 or 360 degrees.
@@ -76,7 +124,7 @@ def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
 
 
 def preferred_orientation(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
-    """Direction of the vector sum at twice the angle; NaN for a flat curve.
+    """Return the direction of the vector sum at twice the angle; NaN for a flat curve.
 
     The sum uses all the curve, so it falls between the angles shown.
 
@@ -95,7 +143,7 @@ def preferred_orientation(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Ar
 
 
 def orthogonal_preferred_ratio(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
-    """Response 90 degrees off the angle of the largest response, over that response.
+    """Return the response 90 degrees off the angle of the largest response, over that response.
 
     Directions have two orthogonals, which are averaged; an orthogonal that was not shown is
     interpolated.
@@ -116,7 +164,7 @@ def orthogonal_preferred_ratio(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) 
 def half_bandwidth(
     angles_deg: npt.ArrayLike, rates: npt.ArrayLike, level: float = HALF_POWER
 ) -> Array:
-    """Half the width of the tuning curve at `level` of its maximum (Ringach et al. 2002).
+    """Return half the width of the curve at `level` of its maximum (Ringach et al. 2002).
 
     The curve is interpolated by a periodic cubic spline and smoothed by a Hanning window of 13.5
     degrees' half width at half height; its ends are the nearest crossings on either side.
@@ -141,7 +189,7 @@ def half_bandwidth(
 def sf_peak_and_bandwidth(
     frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike, level: float = HALF_POWER
 ) -> FrequencyTuning:
-    """Peak and cuts of a spatial-frequency curve, from a cubic spline over log frequency.
+    """Find peak and cuts of a spatial-frequency curve by a cubic spline over log frequency.
 
     Args:
         frequencies_cpd: (n,) at least 4, ascending, above 0.
@@ -174,7 +222,7 @@ def sf_peak_and_bandwidth(
 
 
 def modulation_ratio(phases_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
-    """F1/F0: the response at the grating's temporal frequency over the mean response.
+    """Return F1/F0: the response at the grating's temporal frequency over the mean response.
 
     Above 1 for simple cells and below for complex ones (Skottun et al. 1991); a half-wave rectified
     linear unit has pi / 2, a response that does not depend on phase 0.
@@ -194,8 +242,8 @@ def modulation_ratio(phases_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     return _where(usable & (f0 > 0), f1 / _or_one(f0))
 
 
-def _curves(stimuli: Array, rates: npt.ArrayLike) -> tuple[Array, BoolArray]:
-    """Rates in double precision, unusable curves zero, and which units have usable ones."""
+def _curves(stimuli: Array, rates: npt.ArrayLike) -> tuple[Array, Mask]:
+    """Return rates in double precision, unusable curves zero, and which units are usable."""
     curves = np.asarray(rates, dtype=np.float64)
     if curves.ndim == 0 or curves.shape[-1] != len(stimuli):
         raise InputError(
@@ -208,8 +256,8 @@ def _curves(stimuli: Array, rates: npt.ArrayLike) -> tuple[Array, BoolArray]:
 
 def _angular_curves(
     angles_deg: npt.ArrayLike, rates: npt.ArrayLike
-) -> tuple[Array, float, Array, BoolArray]:
-    """Angles, the period that they cover, curves, and which of these are usable."""
+) -> tuple[Array, float, Array, Mask]:
+    """Return angles, the period that they cover, curves, and which of these are usable."""
     angles = _ascending("angles_deg", angles_deg, at_least=3)
     steps = np.diff(angles)
     period = float(steps.mean() * len(angles))
@@ -241,7 +289,7 @@ def _vector_sum(angles: Array, curves: Array) -> tuple[npt.NDArray[np.complex128
 
 
 def _smoothed(angles: Array, period: float, curves: Array) -> Array:
-    """The curve on a fine grid that begins at the first angle, under Ringach's Hanning window."""
+    """Smooth the curve by Ringach's Hanning window, on a fine grid from the first angle on."""
     around = np.append(angles, angles[0] + period)
     closed = np.concatenate([curves, curves[..., :1]], axis=-1)
     step = np.arange(ANGLE_STEPS) * period / ANGLE_STEPS
@@ -255,16 +303,16 @@ def _smoothed(angles: Array, period: float, curves: Array) -> Array:
 
 
 def _rolled_to_peak(curves: Array) -> Array:
-    """The circular curve, begun at its largest value."""
+    """Rotate a circular curve so that it begins at its largest value."""
     n = curves.shape[-1]
     index = (np.expand_dims(curves.argmax(axis=-1), -1) + np.arange(n)) % n
     return np.take_along_axis(curves, index, axis=-1)
 
 
 def _first_crossing(curves: Array, threshold: Array) -> Array:
-    """Position, in steps, where a curve first falls to the threshold; NaN if it never does.
+    """Return the position, in steps, where a curve first falls to the threshold, else NaN.
 
-    Between two steps by linear interpolation.
+    Interpolate linearly between two steps.
     """
     low = curves <= threshold
     after = np.expand_dims(low.argmax(axis=-1), -1)
@@ -275,10 +323,10 @@ def _first_crossing(curves: Array, threshold: Array) -> Array:
     return _where(np.asarray(low.any(axis=-1)), (before + share)[..., 0])
 
 
-def _where(defined: BoolArray, values: Array) -> Array:
+def _where(defined: Mask, values: Array) -> Array:
     return np.where(defined, values, np.nan)
 
 
 def _or_one(values: Array) -> Array:
-    """The values where above 0, else 1: a divisor for curves that are left out anyway."""
+    """Replace values that are not above 0 by 1: a divisor for curves that are left out anyway."""
     return np.where(values > 0, values, 1.0)

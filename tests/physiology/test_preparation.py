@@ -1,10 +1,12 @@
+"""The rate map, designs of stimuli, and what is read off the responses to them."""
+
 import numpy as np
 import pytest
 
 from vonenet.errors import InputError
-from vonenet.physiology.design import best_curve, crossed, f0, f1, larger_component
-from vonenet.physiology.rates import RateMap, fit_rates
-from vonenet.physiology.stimuli import Grating
+from vonenet.physiology.preparation import RateMap, fit_rate_map
+from vonenet.physiology.stimuli import Grating, crossed
+from vonenet.physiology.tuning import best_curve, f0, f1, larger_component
 
 
 def test_medians_of_the_responsive_units_become_those_of_v1():
@@ -12,7 +14,7 @@ def test_medians_of_the_responsive_units_become_those_of_v1():
     spontaneous = rng.uniform(0.1, 0.3, 101)
     maxima = spontaneous + rng.uniform(1, 9, 101)
     maxima[:30] = spontaneous[:30] + 0.02 * (maxima - spontaneous).max()  # 5 of 243.1, and less
-    rate_map = fit_rates(maxima, spontaneous)
+    rate_map = fit_rate_map(maxima, spontaneous)
     assert np.median(rate_map(maxima[30:])) == pytest.approx(33.8)
     assert np.median(rate_map(spontaneous[30:])) == pytest.approx(0.82)
 
@@ -24,7 +26,7 @@ def test_rates_are_rectified_before_and_after_the_map():
 
 def test_units_that_do_not_respond_have_no_rates():
     with pytest.raises(InputError, match="no unit responds"):
-        fit_rates(np.array([0.2, 0.1]), np.array([0.2, 0.3]))
+        fit_rate_map(np.array([0.2, 0.1]), np.array([0.2, 0.3]))
 
 
 def test_a_design_crosses_its_axes_and_shapes_its_responses():
@@ -34,7 +36,7 @@ def test_a_design_crosses_its_axes_and_shapes_its_responses():
     design = crossed(grating, frequency=(1, 2), orientation=(0, 45, 90))
     assert [s.frequency_cpd for s in design.stimuli] == [1, 1, 1, 2, 2, 2]
     assert [s.orientation_deg for s in design.stimuli] == [0, 45, 90] * 2
-    responses = design.shaped(np.arange(12).reshape(6, 2))
+    responses = design.by_unit(np.arange(12).reshape(6, 2))
     assert responses.shape == (2, 2, 3)
     np.testing.assert_array_equal(responses[1], [[1, 3, 5], [7, 9, 11]])
     assert design.axis("orientation").tolist() == [0, 45, 90]

@@ -1,30 +1,30 @@
-"""Cross-orientation suppression (Morrone, Burr & Maffei 1982; Bonds 1989): an orthogonal mask.
+"""Bonds 1989 (Visual Neuroscience 2:41): cross-orientation suppression by an orthogonal mask.
 
-Bonds 1989 (Visual Neuroscience 2:41). Both gratings drift; responses are averaged over all pairs of
-phases.
+Also Morrone, Burr & Maffei 1982 (Proc R Soc Lond B 216:335). Both gratings drift; responses are
+averaged over all pairs of phases.
 """
 
 from functools import partial
 
 import numpy as np
 
-from vonenet.physiology.design import crossed, f0
 from vonenet.physiology.preparation import ORIENTATIONS_DEG, Preparation
 from vonenet.physiology.recording import Array, Population
-from vonenet.physiology.stimuli import Plaid, evenly_spaced
+from vonenet.physiology.stimuli import Plaid, crossed, evenly_spaced
+from vonenet.physiology.tuning import f0
 
-NAME = "cross_orientation"
 SOURCE = "Bonds 1989, Visual Neuroscience 2:41"
 CONTRAST = 0.5  # of each grating
 PHASES_DEG = evenly_spaced(4, 360.0)
 DIAMETER_DEG = 4.0
 
 
-def run(prepared: Preparation) -> Population:
-    """Property: `cross_orientation_suppression`.
+def cross_orientation(prepared: Preparation) -> Population:
+    """Measure how far an orthogonal grating suppresses the response to the best one.
 
-    It is 1 - (plaid / grating alone), both above the spontaneous rate, at the best grating: 0 where
-    the mask changes nothing, 1 where it silences the unit, below 0 where it excites.
+    Property: `cross_orientation_suppression`, 1 - (plaid / grating alone), both above the
+    spontaneous rate: 0 where the mask changes nothing, 1 where it silences the unit, below 0 where
+    it excites.
     """
     grating = partial(prepared.grating, diameter=DIAMETER_DEG, contrast=CONTRAST)
 
@@ -48,8 +48,8 @@ def run(prepared: Preparation) -> Population:
         phase=PHASES_DEG,
         mask_phase=PHASES_DEG,
     )
-    rates_alone = f0(prepared.record(alone, "gratings alone"))
-    rates_masked = f0(f0(prepared.record(masked, "plaids")))
+    rates_alone = f0(prepared.rates(alone, "gratings alone"))
+    rates_masked = f0(f0(prepared.rates(masked, "plaids")))
     rates_masked = np.concatenate([rates_masked, rates_masked], axis=1)
     units = np.arange(len(rates_alone))
     best = rates_alone.reshape(len(units), -1).argmax(axis=1)
@@ -59,7 +59,7 @@ def run(prepared: Preparation) -> Population:
     )
     suppression: Array = 1 - both / np.where(single > 0, single, np.nan)
     return prepared.population(
-        NAME,
+        "cross_orientation",
         SOURCE,
         prepared.responsive(rates_alone),
         {"cross_orientation_suppression": suppression},

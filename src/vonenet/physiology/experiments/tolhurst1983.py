@@ -1,7 +1,6 @@
-"""Variability: variance against mean, Fano factor, and correlated noise.
+"""Tolhurst, Movshon & Dean 1983 (Vision Research 23:775): variance against mean, Fano factor.
 
-Tolhurst, Movshon & Dean 1983 (Vision Research 23:775) for variance and mean; Zohary, Shadlen &
-Newsome 1994 (Nature 370:140) for correlations.
+Correlations between units are those of Zohary, Shadlen & Newsome 1994 (Nature 370:140).
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from vonenet.physiology.design import crossed, f0
 from vonenet.physiology.preparation import Preparation
 from vonenet.physiology.recording import Array, Curve, Population
-from vonenet.physiology.stimuli import Blank, evenly_spaced
+from vonenet.physiology.stimuli import Blank, crossed, evenly_spaced
+from vonenet.physiology.tuning import f0
 
-NAME = "noise"
 SOURCE = "Tolhurst, Movshon & Dean 1983, Vision Research 23:775"
 TRIALS = 50
 ORIENTATIONS_DEG = evenly_spaced(4, 180.0)
@@ -25,12 +23,13 @@ DIAMETER_DEG = 4.0
 COUNTING_SECONDS = 0.1
 
 
-def run(prepared: Preparation) -> Population:
-    """Variability over repeated trials of a few still gratings and a blank.
+def noise(prepared: Preparation) -> Population:
+    """Measure variability over repeated trials of a few still gratings and a blank.
 
     Properties: `fano_factor`, variance over mean of the spikes counted in 100 ms, 0 for a
     deterministic model (it depends on the rate map: a model has no spikes of its own);
     `noise_correlation`, a unit's mean correlation with all others, NaN for a deterministic model.
+
     The curves are in the model's own unit: `variance` against the mean of the trials, and, where
     noise can be left out, `variance_before_noise` against the response before it.
     """
@@ -40,46 +39,41 @@ def run(prepared: Preparation) -> Population:
         frequency=prepared.frequencies(),
     )
     stimuli = [Blank(), *gratings.stimuli]
-    responses = prepared.subject.respond(
-        stimuli,
-        trials=TRIALS,
-        progress=prepared.bar("trials"),
-    )
-    rates = prepared.rate_map(responses)
-    means, variances = mean_and_variance(responses)
+    trials = prepared.subject.respond(stimuli, trials=TRIALS, progress=prepared.bar("trials"))
+    means, variances = mean_and_variance(trials)
     curves = {"variance": Curve("mean response (model's unit)", means.T, variances.T)}
     if prepared.subject.has_mean_response:
         before = prepared.subject.mean_response(stimuli, before_noise=True).astype(np.float64)
         axis = "response before noise (model's unit)"
         curves["variance_before_noise"] = Curve(axis, before.T, variances.T)
     return prepared.population(
-        NAME,
+        "noise",
         SOURCE,
         prepared.responsive(f0(prepared.grating_rates)),
         {
-            "fano_factor": fano_factor(rates * COUNTING_SECONDS),
-            "noise_correlation": noise_correlation(responses),
+            "fano_factor": fano_factor(prepared.rate_map(trials) * COUNTING_SECONDS),
+            "noise_correlation": noise_correlation(trials),
         },
         curves=curves,
     )
 
 
 def mean_and_variance(trials: npt.ArrayLike) -> tuple[Array, Array]:
-    """Over (trials, stimuli, units): two (stimuli, units); the variance of one trial is 0."""
+    """Return both of (trials, stimuli, units), (stimuli, units); 0 is the variance of one trial."""
     values = np.asarray(trials, np.float64)
     means: Array = values.mean(axis=0)
     return means, ((values - means) ** 2).sum(axis=0) / max(len(values) - 1, 1)
 
 
 def fano_factor(counts: npt.ArrayLike) -> Array:
-    """(units,) variance over mean of counts (trials, stimuli, units), both summed over stimuli."""
+    """Return variance over mean, each summed over stimuli, of counts (trials, stimuli, units)."""
     means, variances = (of_stimuli.sum(axis=0) for of_stimuli in mean_and_variance(counts))
     fano: Array = variances / np.where(means > 0, means, np.nan)
     return fano
 
 
 def noise_correlation(trials: npt.ArrayLike) -> Array:
-    """(units,) each unit's mean correlation with the others, of trials (trials, stimuli, units).
+    """Return each unit's mean correlation with the others, of responses (trials, stimuli, units).
 
     Responses to each stimulus are taken as z-scores, so that only their scatter is left.
     """

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.physiology.recorded import UNITS, drawn_of, recorded
-from vonenet.physiology.consistency import agreements, axial_correlation
 from vonenet.physiology.recording import Curve
+from vonenet.physiology.recovery import axial_correlation, recovered_parameters
 
 SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise, science.md 1.3
 
@@ -36,7 +36,7 @@ def recording():
 
 
 def named(recording):
-    return {agreement.name: agreement for agreement in agreements(recording)}
+    return {agreement.name: agreement for agreement in recovered_parameters(recording)}
 
 
 def test_an_orientation_just_below_180_is_near_0(recording):

@@ -1,16 +1,15 @@
-"""Contrast response (Albrecht & Hamilton 1982, J Neurophysiol 48:217), fitted by Naka-Rushton."""
+"""Albrecht & Hamilton 1982 (J Neurophysiol 48:217): contrast response."""
 
 from functools import partial
 
 import numpy as np
 
-from vonenet.physiology.design import best_curve, crossed, f0
 from vonenet.physiology.fits import naka_rushton_fit
 from vonenet.physiology.preparation import Preparation
 from vonenet.physiology.recording import Curve, Population
-from vonenet.physiology.stimuli import evenly_spaced
+from vonenet.physiology.stimuli import crossed, evenly_spaced
+from vonenet.physiology.tuning import best_curve, f0
 
-NAME = "contrast"
 SOURCE = "Albrecht & Hamilton 1982, J Neurophysiol 48:217"
 CONTRASTS = (0.03, 0.06, 0.125, 0.25, 0.35, 0.5, 0.7, 1.0)
 ORIENTATIONS_DEG = evenly_spaced(6, 180.0)
@@ -18,8 +17,8 @@ PHASES_DEG = evenly_spaced(4, 360.0)
 DIAMETER_DEG = 4.0
 
 
-def run(prepared: Preparation) -> Population:
-    """Fit of F0 over contrast, the blank being contrast 0, at each unit's best grating.
+def contrast(prepared: Preparation) -> Population:
+    """Fit F0 over contrast, the blank being contrast 0, at each unit's best grating.
 
     Properties: `c50` (above 1: the unit does not saturate), `naka_rushton_exponent`.
     """
@@ -30,7 +29,7 @@ def run(prepared: Preparation) -> Population:
         contrast=CONTRASTS,
         phase=PHASES_DEG,
     )
-    means = f0(prepared.record(design, "contrasts"))
+    means = f0(prepared.rates(design, "contrasts"))
     curves = np.column_stack([prepared.spontaneous, best_curve(means, along=-1)])
     contrasts = np.array([0.0, *CONTRASTS])
     responsive = prepared.responsive(means)
@@ -39,12 +38,13 @@ def run(prepared: Preparation) -> Population:
         np.where(responsive[:, None], curves, np.nan),
         progress=prepared.bar("fits of contrast"),
     )
+    properties = {"c50": fit.c50, "naka_rushton_exponent": fit.exponent}
     return prepared.population(
-        NAME,
+        "contrast",
         SOURCE,
         responsive,
-        {"c50": fit.c50, "naka_rushton_exponent": fit.exponent},
-        quality={"c50": fit.r2, "naka_rushton_exponent": fit.r2},
+        properties,
+        quality=dict.fromkeys(properties, fit.r2),
         good=fit.good,
         curves={"contrast": Curve("contrast", contrasts, curves, fit.curve(contrasts))},
     )

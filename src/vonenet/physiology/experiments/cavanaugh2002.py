@@ -1,22 +1,24 @@
-"""Size tuning and surround suppression (Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530)."""
+"""Cavanaugh, Bair & Movshon 2002 (J Neurophysiol 88:2530): size tuning, surround suppression.
+
+Sizes, frequencies and orientations are those of Marques et al. 2021.
+"""
 
 import numpy as np
 
-from vonenet.physiology.design import best_curve, crossed, f0, larger_component
 from vonenet.physiology.fits import size_tuning_fit
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
 from vonenet.physiology.recording import Curve, Population
-from vonenet.physiology.stimuli import evenly_spaced
+from vonenet.physiology.stimuli import crossed, evenly_spaced
+from vonenet.physiology.tuning import best_curve, f0, larger_component
 
-NAME = "size"
 SOURCE = "Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530"
-# Science.md 5.2: half octaves, of which those are shown that fit into the canvas
+# Half octaves; those are shown that fit into the canvas
 DIAMETERS_DEG = tuple(2.0 ** np.linspace(-2.25, 3.25, 12))
 ORIENTATIONS_DEG = evenly_spaced(6, 180.0)
 
 
-def run(prepared: Preparation) -> Population:
-    """Fit of the response over size at each unit's best orientation and frequency.
+def size(prepared: Preparation) -> Population:
+    """Fit the response over size at each unit's best orientation and frequency.
 
     Properties: `surround_suppression_index`; `strongly_suppressed` (1 for a tenth or more); of such
     units, as published, `grating_summation_field` and `surround_diameter`, degrees, and their
@@ -30,7 +32,7 @@ def run(prepared: Preparation) -> Population:
         orientation=ORIENTATIONS_DEG,
         phase=PHASES_DEG,
     )
-    rates = prepared.record(design, "sizes")
+    rates = prepared.rates(design, "sizes")
     diameters = design.axis("diameter")
     curves = best_curve(larger_component(rates, prepared.spontaneous), along=2)
     responsive = prepared.responsive(f0(rates))
@@ -48,7 +50,7 @@ def run(prepared: Preparation) -> Population:
         "summation_field": fit.summation_field_deg,
     }
     return prepared.population(
-        NAME,
+        "size",
         SOURCE,
         responsive,
         properties,

@@ -1,28 +1,26 @@
-"""Spatial-frequency tuning: its peak and its width.
+"""De Valois, Albrecht & Thorell 1982 (Vision Research 22:545): spatial-frequency tuning.
 
-De Valois, Albrecht & Thorell 1982 (Vision Research 22:545) for the peak; Schiller, Finlay & Volman
-1976 (J Neurophysiol 39:1334) for bandwidth and selectivity.
+Bandwidth and selectivity are those of Schiller, Finlay & Volman 1976 (J Neurophysiol 39:1334).
+Frequencies and sizes are those of Marques et al. 2021.
 """
 
 import numpy as np
 
-from vonenet.physiology import tuning
-from vonenet.physiology.design import best_curve, crossed, f0, larger_component
-from vonenet.physiology.experiments.phase import is_simple
+from vonenet.physiology.experiments.skottun1991 import is_simple
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
 from vonenet.physiology.recording import Curve, Population
-from vonenet.physiology.stimuli import evenly_spaced
+from vonenet.physiology.stimuli import crossed, evenly_spaced
+from vonenet.physiology.tuning import best_curve, f0, larger_component, sf_peak_and_bandwidth
 
-NAME = "spatial_frequency"
 SOURCE = "De Valois, Albrecht & Thorell 1982, Vision Research 22:545; Schiller et al. 1976"
-# Science.md 5.2: quarter octaves, of which the model sees those below its Nyquist limit
+# Quarter octaves; the model sees those below its Nyquist limit
 FREQUENCIES_CPD = tuple(2.0 ** np.linspace(-1.375, 3.875, 22))
 ORIENTATIONS_DEG = evenly_spaced(6, 180.0)
 DIAMETERS_DEG = (1.5, 4.5)
 
 
-def run(prepared: Preparation) -> Population:
-    """Frequency properties at each unit's best orientation and size.
+def spatial_frequency(prepared: Preparation) -> Population:
+    """Measure frequency properties at each unit's best orientation and size.
 
     The peak is that of F0 above the spontaneous rate or of F1, whichever is larger; the bandwidth
     is that of F0, spontaneous activity included, as published.
@@ -38,14 +36,14 @@ def run(prepared: Preparation) -> Population:
         frequency=prepared.frequencies(FREQUENCIES_CPD),
         phase=PHASES_DEG,
     )
-    rates = prepared.record(design, "spatial frequencies")
+    rates = prepared.rates(design, "spatial frequencies")
     frequencies = design.axis("frequency")
     components = best_curve(larger_component(rates, prepared.spontaneous), along=-1)
     means = f0(rates)
-    width = tuning.sf_peak_and_bandwidth(frequencies, best_curve(means, along=-1))
+    width = sf_peak_and_bandwidth(frequencies, best_curve(means, along=-1))
     simple = is_simple(prepared)
     properties = {
-        "peak_spatial_frequency": tuning.sf_peak_and_bandwidth(frequencies, components).peak_cpd,
+        "peak_spatial_frequency": sf_peak_and_bandwidth(frequencies, components).peak_cpd,
         "sf_bandwidth": width.bandwidth_percent,
         "sf_bandwidth_simple": np.where(simple, width.bandwidth_percent, np.nan),
         "sf_bandwidth_complex": np.where(simple, np.nan, width.bandwidth_percent),
@@ -53,7 +51,7 @@ def run(prepared: Preparation) -> Population:
     }
     curve = Curve("spatial frequency (cycles/degree)", frequencies, components)
     return prepared.population(
-        NAME,
+        "spatial_frequency",
         SOURCE,
         prepared.responsive(means),
         properties,

@@ -1,18 +1,21 @@
-"""Orientation tuning (Ringach, Shapley & Hawken 2002; De Valois, Yund & Hepler 1982)."""
+"""Ringach, Shapley & Hawken 2002 (J Neurosci 22:5639): orientation tuning.
+
+Preferred orientations are counted as by De Valois, Yund & Hepler 1982 (Vision Research 22:531).
+"""
+
+import numpy as np
 
 from vonenet.physiology import tuning
-from vonenet.physiology.design import best_curve, f0
 from vonenet.physiology.preparation import Preparation
 from vonenet.physiology.recording import Curve, Population
 
-NAME = "orientation"
 SOURCE = "Ringach, Shapley & Hawken 2002, J Neurosci 22:5639"
 # De Valois et al. 1982a count orientations from here to 180 degrees further
 FIRST_ORIENTATION_DEG = -22.5
 
 
-def run(prepared: Preparation) -> Population:
-    """Orientation properties at each unit's best frequency and size.
+def orientation(prepared: Preparation) -> Population:
+    """Measure orientation properties at each unit's best frequency and size.
 
     The curves are rates averaged over phases, spontaneous activity included, as published.
 
@@ -21,23 +24,23 @@ def run(prepared: Preparation) -> Population:
     `cv_bandwidth_ratio`, `opr_cv_difference`.
     """
     angles = prepared.gratings.axis("orientation")
-    means = f0(prepared.grating_rates)
-    curves = best_curve(means, along=3)
-    variance = tuning.circular_variance(angles, curves)
-    bandwidth = tuning.half_bandwidth(angles, curves)
-    ratio = tuning.orthogonal_preferred_ratio(angles, curves)
+    means = tuning.f0(prepared.grating_rates)
+    curves = tuning.best_curve(means, along=3)
     preferred = tuning.preferred_orientation(angles, curves)
+    bandwidth = tuning.half_bandwidth(angles, curves)
+    variance = tuning.circular_variance(angles, curves)
+    ratio = tuning.orthogonal_preferred_ratio(angles, curves)
     properties = {
         "preferred_orientation": (preferred - FIRST_ORIENTATION_DEG) % 180 + FIRST_ORIENTATION_DEG,
         "bandwidth": bandwidth,
         "circular_variance": variance,
         "orth_pref_ratio": ratio,
-        "orientation_selective": bandwidth == bandwidth,  # not NaN
+        "orientation_selective": np.isfinite(bandwidth),
         "cv_bandwidth_ratio": variance / bandwidth,
         "opr_cv_difference": ratio - variance,
     }
     return prepared.population(
-        NAME,
+        "orientation",
         SOURCE,
         prepared.responsive(means),
         properties,
