@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.attacks import KINDS, LIBRARIES, Budget, attacks, installed
+from benchmarks.intervals import noisy_accuracy_interval
 from vonenet.cli.demonstration import DemoConfig, build_pair
 from vonenet.data import load_embedded
 from vonenet.data.seeding import seeded
 from vonenet.files import write_whole
 from vonenet.robustness.attacks import default_step_size
-from vonenet.robustness.intervals import chance_of_more_losses, noisy_accuracy_interval
+from vonenet.robustness.audit import sign_test
 from vonenet.robustness.sampling import averaged_probabilities
 from vonenet.training import train
 
@@ -88,7 +89,7 @@ def decisions(model: nn.Module, images: Tensor, labels: Tensor, draws: int) -> T
 def _no_weaker(correct: Tensor, correct_of_other: Tensor) -> bool:
     """Find whether chance could explain what the other broke beyond ours; majority of repeats."""
     kept, kept_by_other = (c.float().mean(dim=0) > 0.5 for c in (correct, correct_of_other))
-    return chance_of_more_losses(kept, kept_by_other) > SIGNIFICANT
+    return sign_test(kept, kept_by_other) > SIGNIFICANT
 
 
 def _head(settings: str) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vonenet.robustness.attacks import apgd, pgd
+from vonenet.robustness.apgd import apgd
+from vonenet.robustness.attacks import pgd
 from vonenet.robustness.autoattack import NORM_NAMES
 from vonenet.robustness.sampling import sample_logits
 

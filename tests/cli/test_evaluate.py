@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vonenet.cli.contact_sheet import shown_conditions, write_contact_sheet
 from vonenet.cli.evaluate import Evaluate
-from vonenet.cli.evaluation import SUITES, conditions_of, run_evaluation
+from vonenet.cli.evaluation import (
+    SUITES,
+    conditions_of,
+    run_evaluation,
+    shown_conditions,
+    write_contact_sheet,
+)
 from vonenet.data import load_embedded
 from vonenet.errors import InputError
 from vonenet.results import AUDIT, RESULTS, read_jsonl
@@ -54,8 +59,8 @@ def kinds(conditions):
         ("quick", 4, 3),
         ("paper", 15 * 5, 6),
         ("corruptions", 19 * 5, 0),
-        ("attacks", 0, 12 + 3),
-        ("full", 19 * 5, 12 + 3),
+        ("attacks", 0, 12 + 4),
+        ("full", 19 * 5, 12 + 4),
     ],
 )
 def test_suites_hold_what_their_names_say(suite, corruptions, attacks):

@@ -8,9 +8,9 @@ from tests.robustness.test_attacks import IMAGES, RADIUS, own_labels
 from tests.robustness.test_norms import SHAPE
 from tests.robustness.toys import CoinModel, LinearModel, small_net
 from vonenet.data import load_embedded
-from vonenet.robustness import apgd, pgd
-from vonenet.robustness.auto_pgd import APGD, checkpoints
-from vonenet.robustness.losses import LOSSES, dlr, margin
+from vonenet.robustness import apgd, pgd, square
+from vonenet.robustness.apgd import APGD, checkpoints
+from vonenet.robustness.losses import LOSSES, dlr, margin_loss
 from vonenet.robustness.norms import BALLS, Region
 from vonenet.robustness.sampling import Estimate, decision_margin
 
@@ -19,10 +19,9 @@ def test_checkpoints_are_the_papers() -> None:
     """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 (section 3 of the paper)."""
     windows = checkpoints(100)
     # 0.22 + 0.19 + 0.16 is a little above 0.57 in floating point, and so are others.
-    at = windows.nonzero().flatten().tolist()
-    assert at == pytest.approx([22, 41, 57, 70, 80, 87, 93, 99], abs=1)
-    assert windows.sum() == at[-1]
-    assert windows[at[0]] == 22
+    assert list(windows) == pytest.approx([22, 41, 57, 70, 80, 87, 93, 99], abs=1)
+    assert sum(windows.values()) == max(windows)
+    assert windows[22] == 22
 
 
 @pytest.mark.parametrize("norm", BALLS)
@@ -66,16 +65,16 @@ def test_no_weaker_than_pgd(norm: str) -> None:
 
 
 def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise() -> None:
-    method = APGD(Region("linf", 0.1), 10, lambda images: images)
     images = torch.full((2, 1, 2, 2), 0.5)
-    state = method.start(torch.arange(2), images, torch.zeros(2, dtype=torch.int64))
-    points = []
-    for step in range(int(checkpoints(10).nonzero()[0]) + 1):
-        points.append(state.adversarial.clone())
+    state = APGD(Region("linf", 0.1), 10, images, images)
+    points, none = [], torch.zeros(2, dtype=torch.bool)
+    for step in range(min(checkpoints(10)) + 1):
+        points.append(state.adversarial)
         loss = torch.tensor([float(step), -float(step)])  # rises for the first, falls for the other
         gradient = torch.ones_like(images) * (-1) ** step
-        method.step(state, Estimate(gradient, loss, torch.zeros(1, 2, 2)))
-        state.taken += 1
+        state.remember(Estimate(loss, torch.zeros(2), gradient), broken=none)
+        state.adapt(step)
+        state.move(step)
     assert state.step_size.flatten().tolist() == pytest.approx([0.2, 0.1])
     assert torch.equal(state.best[1], points[0][1])
     assert torch.equal(state.previous[1], points[0][1])
@@ -83,16 +82,13 @@ def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise
 
 
 def test_returns_a_broken_iterate_even_where_another_has_the_higher_loss() -> None:
-    method = APGD(Region("linf", 0.1), 5, lambda images: images)
-    images = torch.full((1, 1, 1, 1), 0.5)
-    state = method.start(torch.arange(1), images, torch.zeros(1, dtype=torch.int64))
-    broken = state.adversarial.clone()
-    up, logits = torch.ones_like(images), torch.tensor([[[0.0, 1.0]]])
-    method.step(state, Estimate(up, torch.tensor([1.0]), logits))
-    state.taken += 1
-    method.step(state, Estimate(up, torch.tensor([2.0]), -logits))
-    assert torch.equal(method.result(state), broken)
-    assert not torch.equal(state.best, broken)
+    images, none = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, dtype=torch.bool)
+    state = APGD(Region("linf", 0.1), 5, images, images)
+    state.remember(Estimate(torch.tensor([1.0]), torch.tensor([-1.0]), images), broken=none)
+    state.move(0)
+    state.remember(Estimate(torch.tensor([2.0]), torch.tensor([1.0]), images), broken=none)
+    assert torch.equal(state.found, images)
+    assert not torch.equal(state.best, images)
 
 
 def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
@@ -101,7 +97,7 @@ def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
     torch.testing.assert_close(dlr(1000 * logits + 3, labels), values, rtol=1e-3, atol=1e-3)
     wrong = logits.argmax(dim=1) != labels
     assert torch.equal(values > 0, wrong)
-    assert torch.equal(margin(logits, labels) > 0, wrong)
+    assert torch.equal(margin_loss(logits, labels) > 0, wrong)
     first, second, third = logits[0].sort(descending=True).values[:3]
     top = logits[:1].argmax(dim=1)
     assert float(dlr(logits[:1], top)) == pytest.approx(
@@ -112,7 +108,7 @@ def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_targeted_losses_rise_with_the_wanted_logit(loss: str) -> None:
     logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]], requires_grad=True)
-    value = LOSSES[loss](logits, torch.tensor([[0, 2]]))
+    value = LOSSES[loss](logits, torch.tensor([0]), torch.tensor([2]))
     (slope,) = torch.autograd.grad(value.sum(), logits)
     assert slope[0, 2] > 0
     assert slope[0, 0] < 0
@@ -177,9 +173,17 @@ def test_as_strong_as_pyautoattack(
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.02), ("l2", 0.4), ("l1", 3.0)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "step_rule"),
+    [
+        ("linf", 0.02, "sign"),
+        ("l2", 0.4, "normalized"),
+        ("l1", 3.0, "sparse"),
+        ("l1", 3.0, "dense"),
+    ],
+)
 def test_pgd_is_as_strong_as_foolboxs(
-    trained: tuple[nn.Module, Tensor, Tensor], norm: str, epsilon: float
+    trained: tuple[nn.Module, Tensor, Tensor], norm: str, epsilon: float, step_rule: str
 ) -> None:
     foolbox = pytest.importorskip("foolbox")
     model, images, labels = trained
@@ -195,12 +199,32 @@ def test_pgd_is_as_strong_as_foolboxs(
         epsilon=epsilon,
         steps=30,
         step_size=epsilon / 10,
+        step_rule=step_rule,
         gradient_samples=1,
     )
     kept = [int((model(found).argmax(dim=1) == labels).sum()) for found in (ours, theirs)]
     assert kept[0] <= kept[1]
-    if norm != "l1":  # the same algorithm but for rounding; for L1 ours follows few values
+    if norm != "l1":  # the same but for rounding; for L1 ours comes back to the ball inside the box
         torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.02), ("l2", 0.4), ("l1", 3.0)])
+def test_square_is_as_strong_as_pyautoattacks(
+    trained: tuple[nn.Module, Tensor, Tensor], norm: str, epsilon: float
+) -> None:
+    package = pytest.importorskip("pyautoattack.square")
+    model, images, labels = trained
+    with torch.random.fork_rng():
+        theirs = package.SquareAttack(
+            model, n_queries=300, norm=norm.replace("l", "L"), eps=epsilon, device="cpu"
+        ).perturb(images, labels)
+    ours = square(
+        model, images, labels, norm=norm, epsilon=epsilon, queries=300, decision_samples=1
+    )
+    kept = [int((model(found).argmax(dim=1) == labels).sum()) for found in (ours, theirs)]
+    assert kept[0] <= kept[1] + 2
+    assert kept[0] < 60
 
 
 @pytest.mark.oracle

@@ -1,5 +1,7 @@
 """Balls and boxes: steps of the right length, nearest points, starts inside."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,19 @@ from scipy.optimize import brentq, minimize
 from torch import Tensor
 
 from vonenet.errors import InputError
-from vonenet.robustness.norms import BALLS, Region, project_l1, steepest_few, step_l1, step_l2
+from vonenet.robustness.norms import (
+    BALLS,
+    Region,
+    project_l1,
+    steepest_few,
+    step_dense,
+    step_l2,
+    step_sparse,
+)
 
 NORM_ORDER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 SHAPE = (3, 4, 5)
+Step = Callable[[Tensor, Tensor], Tensor]
 GREY = torch.full((4, *SHAPE), 0.5)
 
 
@@ -69,8 +80,8 @@ def test_l1_projection_is_the_nearest_point_of_ball_and_box() -> None:
 def test_l1_step_passes_over_values_that_the_box_holds() -> None:
     gradient = torch.tensor([5.0, -4.0, 3.0]).reshape(1, 3, 1, 1)
     adversarial = torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1)
-    assert step_l1(gradient, adversarial, 0.2).flatten().tolist() == pytest.approx([0, 0, 0.2])
-    assert step_l1(-gradient, adversarial, 0.2).flatten().tolist() == pytest.approx([-0.2, 0, 0])
+    assert step_sparse(gradient, adversarial).flatten().tolist() == [0, 0, 1]
+    assert step_sparse(-gradient, adversarial).flatten().tolist() == [-1, 0, 0]
 
 
 def test_each_image_steps_along_its_own_number_of_values() -> None:
@@ -80,11 +91,14 @@ def test_each_image_steps_along_its_own_number_of_values() -> None:
     assert direction.flatten(1).tolist() == expected
 
 
-def test_l2_step_has_its_length_for_any_gradient() -> None:
+@pytest.mark.parametrize(("norm", "step"), [("l2", step_l2), ("l1", step_dense)])
+def test_dense_steps_have_length_one_along_any_gradient(norm: str, step: Step) -> None:
     direction = torch.randn(4, *SHAPE)
     scales = torch.tensor([1.0, 1e-30, 1e30, 0.0]).reshape(4, 1, 1, 1)
-    steps = step_l2(direction * scales, direction, 0.25)
-    assert lengths(steps, "l2").tolist() == pytest.approx([0.25, 0.25, 0.25, 0], rel=1e-5)
+    steps = step(direction * scales, direction)
+    assert lengths(steps, norm).tolist() == pytest.approx([1, 1, 1, 0], rel=1e-5)
+    along = direction / lengths(direction, norm).view(4, 1, 1, 1).float()
+    torch.testing.assert_close(steps[:3], along[:3])
 
 
 @pytest.mark.parametrize("norm", BALLS)

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from tests.robustness.test_attacks import IMAGES, RADIUS, own_labels
 from tests.robustness.test_norms import lengths
-from tests.robustness.toys import CoinModel, small_net
+from tests.robustness.toys import CoinModel, LinearModel, small_net
 from vonenet.robustness import square
 from vonenet.robustness.norms import BALLS, Region
-from vonenet.robustness.sampling import Estimate, decision_margin
-from vonenet.robustness.square_attack import Square
+from vonenet.robustness.sampling import decision_margin
+from vonenet.robustness.square import Proposals, side_of_square
 
 
 class Masked(nn.Module):
@@ -48,35 +48,44 @@ def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", BALLS)
-def test_keeps_the_better_and_changes_squares_only(norm: str) -> None:
-    method = Square(Region(norm, 0.3), 1000, torch.Generator().manual_seed(0))
+def test_proposals_change_squares_only_and_spend_the_radius(norm: str) -> None:
+    proposals = Proposals(Region(norm, 0.3), torch.Generator().manual_seed(0))
     images = torch.full((3, 2, 8, 9), 0.5)
-    state = method.start(torch.arange(3), images, torch.zeros(3, dtype=torch.int64))
-    first = state.adversarial
+    first = proposals.stripes(images)
     assert lengths(first - images, norm).tolist() == pytest.approx([0.3] * 3, rel=1e-4)
-    state.taken += 990  # by now squares are one pixel
-    logits, none = torch.zeros(1, 3, 2), torch.zeros(3, 0)
-    method.step(state, Estimate(none, torch.tensor([1.0, 2.0, 3.0]), logits))
-    assert torch.equal(state.best, first)
-    second = state.adversarial
+    second = proposals.next(images, first, side=1)
+    assert lengths(second - images, norm).tolist() == pytest.approx([0.3] * 3, rel=1e-4)
     moved = (second - first).abs().sum(dim=1).gt(1e-7).sum(dim=(1, 2))
     assert (moved <= (1 if norm == "linf" else 2)).all()
-    method.step(state, Estimate(none, torch.tensor([0.0, 2.5, 0.0]), logits))
-    assert torch.equal(state.best[1], second[1])
-    assert torch.equal(state.best[::2], first[::2])
+
+
+def test_the_best_proposal_is_returned() -> None:
+    """Losses of a recording model: what comes back is the image of the highest one."""
+    seen: list[Tensor] = []
+
+    class Recording(LinearModel):
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen.append(pixels)
+            return super().forward(pixels)
+
+    model, labels = Recording((2, 8, 9)), torch.tensor([0, 1, 1])
+    images = torch.rand(3, 2, 8, 9)
+    found = square(model, images, labels, norm="l2", epsilon=0.3, queries=30, decision_samples=1)
+    proposals = torch.stack(seen)
+    margins = torch.stack([decision_margin(model, each, labels, 1) for each in proposals])
+    best = margins.argmin(dim=0)
+    assert torch.equal(found, proposals[best, torch.arange(3)])
 
 
 def test_squares_shrink_as_in_the_paper() -> None:
-    method = Square(Region("linf", 0.1), 10_000, torch.Generator().manual_seed(0))
     images = torch.zeros(4, 1, 40, 50)
-    state = method.start(torch.arange(4), images, torch.zeros(4, dtype=torch.int64))
-    state.taken = torch.tensor([0, 11, 600, 9999])
-    squares = method._squares(state)[:, 0]
-    areas = [0.8 * 2000, 0.4 * 2000, 0.05 * 2000, 0.8 / 512 * 2000]
-    for mask, area in zip(squares, areas, strict=True):
-        side = min(40, round(area**0.5))
-        assert mask.sum() == side**2
-        assert mask.any(dim=0).sum() == mask.any(dim=1).sum() == side
+    areas = {0: 0.8 * 2000, 11: 0.4 * 2000, 600: 0.05 * 2000, 9999: 0.8 / 512 * 2000}
+    for query, area in areas.items():
+        assert side_of_square(images, query / 10_000) == min(40, round(area**0.5))
+    masks = Proposals(Region("linf", 0.1))._squares(images, 13)[:, 0]
+    assert (masks.sum(dim=(1, 2)) == 13**2).all()
+    assert (masks.any(dim=1).sum(dim=1) == 13).all()
+    assert (masks.any(dim=2).sum(dim=1) == 13).all()
 
 
 def test_fixed_draws_find_the_weakness_of_a_noisy_model() -> None:

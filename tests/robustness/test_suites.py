@@ -11,8 +11,8 @@ from tests.robustness.test_norms import SHAPE
 from tests.robustness.toys import LinearModel, small_net
 from vonenet.errors import InputError
 from vonenet.robustness import Attack, attack_suite
-from vonenet.robustness.attack_condition import METHODS
 from vonenet.robustness.sampling import decision_margin
+from vonenet.robustness.suites import METHODS
 
 
 def test_paper_suite_is_the_papers() -> None:
@@ -31,6 +31,8 @@ def test_paper_suite_is_the_papers() -> None:
         assert columns["step_size"] == pytest.approx(attack.epsilon / 32)
         assert columns["gradient_samples"] == 10
         assert columns["attack"] == "pgd"
+        rules = {"linf": "sign", "l2": "normalized", "l1": "dense"}
+        assert columns["step_rule"] == rules[attack.norm]
 
 
 def test_evnets_suite_goes_on_by_powers_of_four() -> None:
@@ -103,15 +105,17 @@ def test_columns_name_what_is_not_default() -> None:
         "norm": "l2",
         "epsilon": 0.5,
         "steps": 64,
+        "step_rule": "normalized",
         "gradient_samples": 10,
     }
-    special = Attack(
-        "l2", 0.5, method="apgd", restarts=3, stop_samples=20, target_classes=9, batch_size=8
-    )
+    special = Attack("l2", 0.5, method="apgd", restarts=3, stop_samples=20, target_classes=9)
     extra = special.columns((32, 32)).items() - plain.items()
     assert dict(extra) == {"restarts": 3, "stop_samples": 20, "target_classes": 9}
     assert "steps" not in Attack("l2", 0.5, method="autoattack").columns((32, 32))
     assert special.label == "apgd l2 0.5"
+    sparse, dense = Attack("l1", 4.0), Attack("l1", 4.0, step_rule="dense")
+    assert [a.columns((32, 32))["step_rule"] for a in (sparse, dense)] == ["sparse", "dense"]
+    assert dense.label == "l1 4 dense"
 
 
 def test_a_deterministic_model_needs_no_samples() -> None:
@@ -134,6 +138,8 @@ def test_passes_count_every_forward_and_backward() -> None:
         ({"target_classes": -1}, "target_classes=-1"),
         ({"restarts": 0}, "restarts=0"),
         ({"norm": "l0"}, "norm='l0'"),
+        ({"step_rule": "dense"}, "step_rule='dense' is unknown for l2; allowed: normalized"),
+        ({"method": "square", "step_rule": "normalized"}, "step_rule='normalized' is of pgd"),
     ],
 )
 def test_impossible_attacks_are_refused(changes: dict[str, object], message: str) -> None:

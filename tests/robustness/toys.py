@@ -88,10 +88,14 @@ class CoinModel(nn.Module):
     def __init__(self, noise: float) -> None:
         super().__init__()
         self.noise = noise
-        self.calls = 0
+        self._calls = 0  # a public counter would be a setting, and change the model's hash
+
+    @property
+    def calls(self) -> int:
+        return self._calls
 
     def forward(self, pixels: Tensor) -> Tensor:
-        self.calls += 1
+        self._calls += 1
         score = 4 * (pixels.mean(dim=(1, 2, 3)) - 0.5)
         score = score + self.noise * torch.randn(len(pixels))
         return torch.stack([-score, score], dim=1)

@@ -21,14 +21,14 @@ class Evaluate:
             file.py:function.
         data: embedded, a folder of images by class, or a folder of parquet files.
         suite: quick (minutes), paper (15 corruptions and 6 attacks), corruptions (all 19), attacks
-            (PGD at 12 radii, APGD, Square), or full.
+            (PGD at 12 radii, then stronger ones: APGD, Square, sparse L1 steps), or full.
         limit: measure so many images, class-balanced; all if not given.
         out: folder for results.jsonl, audit.jsonl and report.html.
         split: the part of the data.
         image_size: height and width in pixels; what each model was made for if not given.
         batch_size: images at a time.
         decision_samples: noise draws that a stochastic model's decision is averaged over.
-        scale_radii: scale attack radii to the image size instead of taking those for 224 px.
+        scale_radii: scale the attack radii, which were published for 224 px, to the image size.
         audit: look for signs that the attacks fail.
         seed: seed of noise and corruptions.
         device: where to compute; auto takes a GPU if there is one.
@@ -43,7 +43,7 @@ class Evaluate:
     image_size: int | None = None
     batch_size: int = 32
     decision_samples: int = 1
-    scale_radii: bool = False
+    scale_radii: bool = True
     audit: bool = True
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

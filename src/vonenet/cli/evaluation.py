@@ -1,23 +1,24 @@
-"""The work of `vonenet evaluate`: models and data by address, a suite, rows, audit."""
+"""The work of `vonenet evaluate`: models and data by address, a suite, rows, audit, examples."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import distributed, nn
+from PIL import Image, ImageDraw
+from torch import distributed
 
-from vonenet.cli.contact_sheet import shown_conditions, write_contact_sheet
 from vonenet.cli.evaluate import Evaluate
-from vonenet.data import ImageDataset, open_dataset
+from vonenet.data import ImageDataset, PixelModel, open_dataset
 from vonenet.data.pixels import chosen_device
+from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.results import AUDIT, EXAMPLES, RESULTS, append_lines, model_hash
+from vonenet.files import replace_whole
+from vonenet.results import AUDIT, EXAMPLES, RESULTS
 from vonenet.robustness import (
     CORRUPTIONS,
     Attack,
@@ -33,42 +34,40 @@ from vonenet.v1.noise import no_noise
 from vonenet.zoo.loading import LoadedModel, load_model
 
 SUITES = ("quick", "paper", "corruptions", "attacks", "full")
-# A type of each category of ImageNet-C, at the middle severity.
-QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
-QUICK_SEVERITY = 3
 SEVERITIES = (1, 2, 3, 4, 5)
+MIDDLE_SEVERITY = 3
+# A type of each category of ImageNet-C, at the middle severity
+QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
 AUDIT_IMAGES = 50
-# Beside the PGD of the suites: stronger step rules, and one that needs no gradient.
-STRONGER = (
-    Attack("linf", 1 / 255, method="apgd"),
-    Attack("linf", 1 / 255, method="apgd-dlr"),
-    Attack("linf", 1 / 255, method="square", steps=500),
-)
+# Of the contact sheet. Attacks are drawn with fewer gradients than they are measured with: the
+# picture is the same.
+TILE_PX, LABEL_PX, GAP_PX, COLUMNS = 160, 16, 8, 6
+SHOWN_STEPS, SHOWN_SAMPLES = 10, 2
 
 
 def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
-    """The conditions of a suite, clean images first.
+    """Return the conditions of a suite, clean images first.
 
     Args:
-        suite: one of `SUITES`.
-        image_size: height and width that attack radii are scaled to; None: as published.
+        suite: One of `SUITES`.
+        image_size: Height and width that attack radii are scaled to; None: as published.
 
     Raises:
-        InputError: an unknown suite.
+        InputError: An unknown suite.
     """
     if suite not in SUITES:
         raise InputError(f"suite must be one of {', '.join(SUITES)}, got {suite!r}")
     conditions: list[Condition] = [Clean()]
     if suite == "quick":
-        conditions += [Corruption(name, QUICK_SEVERITY) for name in QUICK_CORRUPTIONS]
-        return conditions + attack_suite("quick", image_size)
+        conditions += [Corruption(name, MIDDLE_SEVERITY) for name in QUICK_CORRUPTIONS]
+        conditions += attack_suite("quick", image_size)
     if suite in ("paper", "corruptions", "full"):
         names = [n for n, c in CORRUPTIONS.items() if suite != "paper" or c.category != "extra"]
         conditions += [Corruption(name, severity) for name in names for severity in SEVERITIES]
     if suite == "paper":
         conditions += attack_suite("paper", image_size)
     if suite in ("attacks", "full"):
-        conditions += [*attack_suite("evnets", image_size), *STRONGER]
+        conditions += attack_suite("evnets", image_size) + attack_suite("stronger", image_size)
     return conditions
 
 
@@ -87,102 +86,123 @@ def run_evaluation(config: Evaluate, *, progress: bool = True) -> bool:
     """
     if not config.models:
         raise InputError("no model was given; give one or more names, files or module:function")
-    device = _device(config.device)
-    first: LoadedModel | None = None  # its adversarial images are tried on the others
+    device = chosen_device(config.device)
+    if device.type == "cuda":  # of several GPUs the one that `torchrun` means this process to use
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    first: LoadedModel | None = None
     with _process_group():
+        is_first_process = rank_and_size()[0] == 0
         for address in config.models:
             loaded = load_model(address)
             loaded.model.to(device)
-            dataset = _dataset(config, loaded)
-            _measure(loaded, dataset, config, config.out / RESULTS, progress)
-            if config.audit and config.suite != "corruptions" and rank_and_size()[0] == 0:
-                base = first.model if first and _same_images(first, loaded) else None
-                _audit(loaded, base, dataset, config, config.out / AUDIT, progress)
-            if first is None and rank_and_size()[0] == 0:
-                _draw_examples(loaded, dataset, config, config.out / EXAMPLES)
+            image_size, in_chans = config.image_size or loaded.image_size, loaded.in_chans
+            dataset = open_dataset(
+                config.data, config.split, image_size=image_size, in_chans=in_chans
+            )
+            height, width = dataset[0][0].shape[-2:]
+            conditions = conditions_of(
+                config.suite, (height, width) if config.scale_radii else None
+            )
+            evaluate(
+                loaded.model,
+                dataset,
+                conditions,
+                experiment="evaluate",
+                model_name=loaded.name,
+                batch_size=config.batch_size,
+                limit=config.limit,
+                seed=config.seed,
+                decision_samples=config.decision_samples,
+                out_path=config.out / RESULTS,
+                progress=progress,
+            )
+            if config.audit and config.suite != "corruptions" and is_first_process:
+                _audit(loaded, first, dataset, config, progress)
+            if first is None and is_first_process and not (config.out / EXAMPLES).is_file():
+                shown = shown_conditions(conditions)
+                path = config.out / EXAMPLES
+                write_contact_sheet(loaded.model, dataset, shown, path, seed=config.seed)
             first = first or loaded
-        return rank_and_size()[0] == 0
+        return is_first_process
 
 
-def _measure(
-    loaded: LoadedModel,
+def shown_conditions(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return each corruption at the middle severity, clean, and each norm's largest radius."""
+    radii: dict[str, float] = {}
+    others = []
+    for condition in conditions:
+        if isinstance(condition, Attack):
+            radii[condition.norm] = max(condition.epsilon, radii.get(condition.norm, 0.0))
+        elif not isinstance(condition, Corruption) or condition.severity == MIDDLE_SEVERITY:
+            others.append(condition)
+    return others + [
+        Attack(norm, epsilon, SHOWN_STEPS, SHOWN_SAMPLES) for norm, epsilon in radii.items()
+    ]
+
+
+def write_contact_sheet(
+    model: PixelModel,
     dataset: ImageDataset,
-    config: Evaluate,
+    conditions: Sequence[Condition],
     path: Path,
-    progress: bool,
+    *,
+    seed: int = 0,
 ) -> None:
-    evaluate(
-        loaded.model,
-        dataset,
-        _conditions(config, dataset),
-        experiment="evaluate",
-        model_name=loaded.name,
-        batch_size=config.batch_size,
-        limit=config.limit,
-        seed=config.seed,
-        decision_samples=config.decision_samples,
-        out_path=path,
-        progress=progress,
-    )
+    """Draw the first image under each condition, one labelled tile for each, as a PNG file.
 
-
-def _draw_examples(
-    loaded: LoadedModel, dataset: ImageDataset, config: Evaluate, path: Path
-) -> None:
-    """A contact sheet of the conditions, unless it is there."""
-    if not path.is_file():
-        conditions = shown_conditions(_conditions(config, dataset))
-        write_contact_sheet(loaded.model, dataset, conditions, path, seed=config.seed)
-
-
-def _conditions(config: Evaluate, dataset: ImageDataset) -> list[Condition]:
-    height, width = dataset[0][0].shape[-2:]
-    return conditions_of(config.suite, (height, width) if config.scale_radii else None)
+    Args:
+        model: Takes pixels; in eval mode. Attacks are made against it.
+        dataset: Labelled images.
+        conditions: What is done to the image.
+        path: Written whole or not at all.
+        seed: Of what is random about the conditions.
+    """
+    pixels, label = dataset[0]
+    device = device_of(model)
+    batch, labels = pixels[None].to(device), torch.tensor([label], device=device)
+    rows = -(-len(conditions) // COLUMNS)
+    step_x, step_y = TILE_PX + GAP_PX, TILE_PX + LABEL_PX + GAP_PX
+    width = min(COLUMNS, len(conditions)) * step_x - GAP_PX
+    sheet = Image.new("RGB", (width, rows * step_y - GAP_PX), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, condition in enumerate(conditions):
+        with seeded(seed, device):
+            shown = condition.perturb(model, batch, labels, seed=seed, first_index=0)[0]
+        row, column = divmod(number, COLUMNS)
+        left, top = column * step_x, row * step_y
+        drawing.text((left, top), condition.label, fill="black")
+        levels = (255 * shown.detach().cpu()).round().byte().expand(3, -1, -1)
+        tile = Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
+        # Small images keep their pixels visible
+        small = max(tile.size) < TILE_PX
+        resampling = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+        sheet.paste(tile.resize((TILE_PX, TILE_PX), resampling), (left, top + LABEL_PX))
+    replace_whole(path, lambda unfinished: sheet.save(unfinished, format="PNG"))
 
 
 def _audit(
     loaded: LoadedModel,
-    base: nn.Module | None,
+    first: LoadedModel | None,
     dataset: ImageDataset,
     config: Evaluate,
-    path: Path,
     progress: bool,
 ) -> None:
-    """Append the audit's checks, unless those of this model are there."""
-    name = {"model": loaded.name, "model_hash": model_hash(loaded.model.model)}
-    if path.is_file() and name["model_hash"] in path.read_text():
-        return
-    checks = audit(
+    """Audit a model; the first model's adversarial images are tried on those that take the same."""
+    same_images = first is not None and (
+        (first.image_size, first.in_chans) == (loaded.image_size, loaded.in_chans)
+    )
+    audit(
         loaded.model,
         dataset,
+        model_name=loaded.name,
         images=min(AUDIT_IMAGES, config.limit or AUDIT_IMAGES),
-        base=base,
+        base=first.model if first is not None and same_images else None,
         noise_off=no_noise,
         batch_size=config.batch_size,
         seed=config.seed,
+        out_path=config.out / AUDIT,
         progress=progress,
     )
-    lines = []
-    for check in checks:
-        columns = asdict(check)
-        lines.append(json.dumps(name | {"check": columns.pop("name")} | columns) + "\n")
-    append_lines(path, "".join(lines))
-
-
-def _same_images(first: LoadedModel, other: LoadedModel) -> bool:
-    return (first.image_size, first.in_chans) == (other.image_size, other.in_chans)
-
-
-def _dataset(config: Evaluate, loaded: LoadedModel) -> ImageDataset:
-    size = config.image_size or loaded.image_size
-    return open_dataset(config.data, config.split, image_size=size, in_chans=loaded.in_chans)
-
-
-def _device(name: str) -> torch.device:
-    """The chosen device; of several GPUs the one that `torchrun` means this process to use."""
-    device = chosen_device(name)
-    number = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.device("cuda", number) if device.type == "cuda" else device
 
 
 @contextmanager

@@ -12,6 +12,8 @@ EXTRA = "extra"  # the four types of corruption outside the paper's mean
 # Columns of an attack that say how thoroughly it was made, or follow from the others.
 PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "gradient_samples"}
 PROTOCOL |= {"decision_samples", "published_epsilon"}
+# Step rules of plain PGD; the other, sparse steps of L1, makes a stronger variant.
+PLAIN_STEPS = {"sign", "normalized", "dense"}
 ATTACK_NAMES = {"square": "Square", "autoattack": "AutoAttack"}
 
 
@@ -80,6 +82,6 @@ def _attack_name(row: Result) -> str:
     variant = [
         f"{column.replace('_', ' ')} {value}"
         for column, value in sorted(row.condition.items())
-        if column not in PROTOCOL
+        if column not in PROTOCOL and not (column == "step_rule" and value in PLAIN_STEPS)
     ]
     return ", ".join([str(row.condition["attack"]), *variant])

@@ -1,29 +1,26 @@
 """Attacks, corruptions, and their honest measurement, for any torch model that takes pixels."""
 
-from vonenet.robustness.attack_condition import Attack
-from vonenet.robustness.attacks import apgd, fgsm, pgd, square
-from vonenet.robustness.audit import AuditCheck, audit, audit_flags
+from vonenet.robustness.apgd import apgd
+from vonenet.robustness.attacks import fgsm, pgd
+from vonenet.robustness.audit import audit
 from vonenet.robustness.autoattack import autoattack
-from vonenet.robustness.conditions import Clean, Condition, Corruption
+from vonenet.robustness.conditions import Clean, Condition, Corruption, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS, corrupt
-from vonenet.robustness.evaluate import evaluate
-from vonenet.robustness.intervals import noisy_accuracy_interval
-from vonenet.robustness.processes import rank_and_size
-from vonenet.robustness.readiness import ready
+from vonenet.robustness.evaluate import evaluate, evaluate_stored, rank_and_size
+from vonenet.robustness.preparation import eval_mode, ready
 from vonenet.robustness.sampling import (
     MeanResponseModel,
     averaged_gradient,
     averaged_probabilities,
     sample_logits,
 )
-from vonenet.robustness.stored import StoredCorruption, evaluate_stored
-from vonenet.robustness.suites import SUITES, attack_suite
+from vonenet.robustness.square import square
+from vonenet.robustness.suites import SUITES, Attack, attack_suite
 
 __all__ = [
     "CORRUPTIONS",
     "SUITES",
     "Attack",
-    "AuditCheck",
     "Clean",
     "Condition",
     "Corruption",
@@ -32,15 +29,14 @@ __all__ = [
     "apgd",
     "attack_suite",
     "audit",
-    "audit_flags",
     "autoattack",
     "averaged_gradient",
     "averaged_probabilities",
     "corrupt",
+    "eval_mode",
     "evaluate",
     "evaluate_stored",
     "fgsm",
-    "noisy_accuracy_interval",
     "pgd",
     "rank_and_size",
     "ready",

@@ -1,60 +1,60 @@
-"""Attacks in pixel space, by name: FGSM, PGD, APGD, Square.
+"""Gradient attacks in pixel space: PGD and FGSM; and what all attacks share: restarts, targets.
 
-All run in the one loop of `loop.py`, with the balls of `norms.py` and the averaged gradients of
-`sampling.py`; what each does in a step is in `projected_descent.py`, `auto_pgd.py` and
-`square_attack.py`.
+An attack is one visible loop over a whole batch. The balls and their steps are in `norms.py`; the
+averaging over a model's noise is in `sampling.Objective`, which wraps the model. APGD, Square and
+AutoAttack are in files of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypedDict, Unpack
+from dataclasses import replace
+from typing import TypeAlias, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
-from vonenet.robustness.auto_pgd import APGD, SparseAPGD
-from vonenet.robustness.checks import check_counts
-from vonenet.robustness.loop import Method, Start, Stopping, run
 from vonenet.robustness.losses import LOSSES
 from vonenet.robustness.norms import Region
-from vonenet.robustness.projected_descent import PGD
-from vonenet.robustness.restarts import best_of
-from vonenet.robustness.sampling import Sampler, decision_margin
-from vonenet.robustness.square_attack import Square
+from vonenet.robustness.preparation import check_counts
+from vonenet.robustness.sampling import Objective, averaged_probabilities, decision_margin
+
+# One run of an attack: (objective, images, where it starts) -> adversarial images
+Run: TypeAlias = Callable[[Objective, Tensor, Tensor], Tensor]
 
 
 class Options(TypedDict, total=False):
-    """What all attacks take besides their own settings.
+    """What attacks take besides their own settings.
 
     Attributes:
-        targets: (B,) wanted classes; without them an attack is untargeted.
+        targets: (B,) classes to reach; without them an attack is untargeted.
+        target_classes: Attack toward each of so many wrong classes, the likeliest first. The run
+            with the most wrong decision counts. 0: untargeted, or toward `targets`.
         loss: A key of `vonenet.robustness.losses.LOSSES`; "ce" if not given.
         restarts: Runs in all, 1 if not given; those after the first start at random points of the
-            ball. Of each image's results the one with the most wrong averaged decision is kept.
-        stop_samples: If given, an image whose decision, averaged over this many noise draws, is
-            wrong beyond doubt leaves early and gives its place to the next (`loop.Stopping`). 1
-            for deterministic models, where this changes the time but not the accuracy.
-        batch_size: Images at a time; all if not given.
-        draws_seed: Optimise one fixed set of noise draws instead of fresh ones at every step.
+            ball. Of each image's results the one with the most wrong averaged decision counts.
+        stop_samples: If given, an image stops being attacked once its averaged decision is wrong
+            and this many fresh noise draws are all wrong too. 1 for deterministic models, where
+            this changes the time but not the accuracy. On a stochastic model it saves time at a
+            price: such images stay nearer to the decision boundary than all steps would take them,
+            and accuracy over single draws reads higher, by up to about 1 / `stop_samples`. Take 20
+            or more; take None for numbers to be published.
+        draws_seed: Optimize one fixed set of noise draws instead of fresh ones at every step.
         mixed_precision: Gradients in bfloat16; iterates and decisions stay in full precision.
-        generator: Source of random starts and proposals, on the CPU; torch's global one if not
+        generator: Source of random starts and proposals; torch's global one, on the CPU, if not
             given.
-        progress: Show a progress bar over the steps.
     """
 
     targets: Tensor | None
+    target_classes: int
     loss: str
     restarts: int
     stop_samples: int | None
-    batch_size: int | None
     draws_seed: int | None
     mixed_precision: bool
     generator: torch.Generator | None
-    progress: bool
 
 
 def pgd(
@@ -66,12 +66,13 @@ def pgd(
     epsilon: float,
     steps: int = 64,
     step_size: float | None = None,
+    step_rule: str | None = None,
     gradient_samples: int = 10,
     random_start: bool = False,
     momentum: float = 0.0,
     **options: Unpack[Options],
 ) -> Tensor:
-    """PGD, always inside the box [0, 1] and the ball.
+    """Attack by projected gradient descent (Madry et al. 2018, arXiv:1706.06083).
 
     Args:
         model: Takes pixels in [0, 1]; in eval mode.
@@ -79,10 +80,13 @@ def pgd(
         labels: (B,) true classes.
         norm: "linf", "l2" or "l1".
         epsilon: Radius of the ball around each image, in pixel units (L-inf 1/255 is one grey
-            level).
+            level). Iterates stay in this ball and in the box [0, 1].
         steps: Number of gradient steps.
         step_size: Length of a step in the norm. Default: epsilon / 32 from 64 steps on, as in the
             VOneNet paper; 2.5 epsilon / steps for fewer, so that they still reach the border.
+        step_rule: Of L1 "sparse", the default, along the steepest 1 % of the values; or "dense",
+            along the whole gradient, as in the VOneNet paper, which is weaker. L-inf knows only
+            "sign" and L2 only "normalized".
         gradient_samples: Noise draws that each gradient is averaged over; 1 for a deterministic
             model.
         random_start: Start at a random point of the ball instead of the image.
@@ -94,18 +98,33 @@ def pgd(
         The last iterate, (B, C, H, W).
 
     Raises:
-        InputError: On an unknown norm or loss, a negative epsilon, counts below 1, or images
-            outside [0, 1].
+        InputError: On an unknown norm, step rule or loss, a negative epsilon, counts below 1, or
+            images outside [0, 1].
     """
     check_counts(steps=steps)
     region = Region(norm, epsilon)
-    if step_size is None:
-        step_size = default_step_size(epsilon, steps)
+    direction_of = region.ball.steps[region.step_rule(step_rule)]
+    size = default_step_size(epsilon, steps) if step_size is None else step_size
 
-    def method(start: Start) -> PGD:
-        return PGD(region, steps, step_size, momentum, start)
+    def run(objective: Objective, images: Tensor, start: Tensor) -> Tensor:
+        adversarial, velocity = start, torch.zeros_like(start)
+        standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        for _ in range(steps):
+            estimate = objective.gradient(adversarial, standing)
+            standing = objective.still_standing(adversarial, estimate, standing)
+            if objective.stop_samples is not None and not standing.any():
+                break
+            gradient = estimate.gradient.nan_to_num_(nan=0.0)
+            if momentum:
+                velocity = momentum * velocity + mean_size_one(gradient)
+                gradient = velocity
+            change = adversarial - images + size * direction_of(gradient, adversarial)
+            adversarial = torch.where(each(standing), region.moved(images, change), adversarial)
+        return adversarial
 
-    return _attack(method, region, model, images, labels, gradient_samples, random_start, **options)
+    return most_damaging(
+        run, region, model, images, labels, gradient_samples, random_start, **options
+    )
 
 
 def fgsm(
@@ -115,10 +134,11 @@ def fgsm(
     *,
     norm: str,
     epsilon: float,
+    step_rule: str | None = None,
     gradient_samples: int = 10,
     **options: Unpack[Options],
 ) -> Tensor:
-    """One step of the whole radius along the gradient (Goodfellow et al. 2015, arXiv:1412.6572).
+    """Take one step of the whole radius along the gradient (Goodfellow 2015, arXiv:1412.6572).
 
     Arguments, result and errors are those of `pgd`.
     """
@@ -130,146 +150,114 @@ def fgsm(
         epsilon=epsilon,
         steps=1,
         step_size=epsilon,
+        step_rule=step_rule,
         gradient_samples=gradient_samples,
         **options,
     )
 
 
-def apgd(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    norm: str,
-    epsilon: float,
-    steps: int = 100,
-    gradient_samples: int = 10,
-    random_start: bool = True,
-    **options: Unpack[Options],
-) -> Tensor:
-    """APGD: no step size to choose; see `auto_pgd.py`. With `loss="dlr"`, APGD-DLR.
-
-    Arguments and errors are those of `pgd`. There are `steps` + 1 gradients.
-
-    Returns:
-        The iterate with the most wrong decision, averaged over the gradient's own draws.
-    """
-    check_counts(steps=steps)
-    region = Region(norm, epsilon)
-    kind = SparseAPGD if norm == "l1" else APGD
-
-    def method(start: Start) -> APGD | SparseAPGD:
-        return kind(region, steps, start)
-
-    return _attack(method, region, model, images, labels, gradient_samples, random_start, **options)
-
-
-def square(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    norm: str,
-    epsilon: float,
-    queries: int = 1000,
-    decision_samples: int = 10,
-    **options: Unpack[Options],
-) -> Tensor:
-    """Square: random search, which no masked gradient can mislead; see `square_attack.py`.
-
-    Args:
-        model: Takes pixels in [0, 1]; in eval mode.
-        images: (B, C, H, W) in [0, 1].
-        labels: (B,) true classes.
-        norm: "linf", "l2" or "l1".
-        epsilon: Radius in pixel units.
-        queries: Proposals per image.
-        decision_samples: Noise draws per query; 1 for a deterministic model. With more, give
-            `draws_seed` too: among fresh draws a search keeps the luckiest, not the best.
-        **options: See `Options`; the loss is the decision's margin unless another is named.
-
-    Returns:
-        The best proposal, (B, C, H, W).
-
-    Raises:
-        InputError: As `pgd`.
-    """
-    check_counts(queries=queries)
-    region = Region(norm, epsilon)
-
-    def method(_: Start) -> Square:
-        return Square(region, queries, options.get("generator"))
-
-    chosen: Options = {"loss": "margin", **options}
-    return _attack(
-        method, region, model, images, labels, decision_samples, False, gradients=False, **chosen
-    )
-
-
 def default_step_size(epsilon: float, steps: int) -> float:
-    """The paper's epsilon / 32 for its 64 steps or more; 2.5 epsilon / steps for fewer."""
+    """Return the paper's epsilon / 32 for its 64 steps or more; 2.5 epsilon / steps for fewer."""
     return epsilon / 32 if steps >= 64 else 2.5 * epsilon / steps
 
 
-def _attack(
-    method: Callable[[Start], Method[Any]],
+def mean_size_one(gradient: Tensor) -> Tensor:
+    """Return gradients of mean absolute value one, so that momentum sums directions, not sizes."""
+    size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return gradient / size.clamp(min=torch.finfo(size.dtype).tiny)
+
+
+def each(values: Tensor) -> Tensor:
+    """Return one value per image, (B,), in a shape that goes with images, (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def most_damaging(
+    run: Run,
     region: Region,
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     samples: int,
-    random_start: bool,
+    random_start: bool = False,
     *,
-    gradients: bool = True,
     targets: Tensor | None = None,
+    target_classes: int = 0,
     loss: str = "ce",
     restarts: int = 1,
     stop_samples: int | None = None,
-    batch_size: int | None = None,
     draws_seed: int | None = None,
     mixed_precision: bool = False,
     generator: torch.Generator | None = None,
-    progress: bool = False,
 ) -> Tensor:
-    """Runs a method, and again from random starts; keeps each image's most wrong result."""
+    """Run an attack once or several times; return each image's result with the worst decision.
+
+    Args:
+        run: One run.
+        region: Where the attack may go.
+        model: Takes pixels; in eval mode.
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) true classes.
+        samples: Noise draws per estimate.
+        random_start: Whether the first run, too, starts at a random point.
+        targets: And so on: see `Options`.
+        target_classes: At most all wrong classes are tried.
+        loss: What to maximise.
+        restarts: Runs for each target.
+        stop_samples: With it, later runs attack only the images that still stand.
+        draws_seed: Of fixed noise draws.
+        mixed_precision: Gradients in bfloat16.
+        generator: Of the random starts.
+
+    Raises:
+        InputError: See `pgd`.
+    """
     check_pixels(images)
-    check_counts(samples=samples, restarts=restarts, batch_size=batch_size or len(images))
-    stopping = _stopping(model, samples, stop_samples, draws_seed)
+    check_counts(samples=samples, restarts=restarts)
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r} is unknown; allowed: {', '.join(LOSSES)}")
-    sampler = Sampler(model, samples, LOSSES[loss], draws_seed, mixed_precision)
-    goals = labels if targets is None else torch.stack([labels, targets], dim=1)
-    randomly = partial(region.random_point, generator=generator)
-
-    def attempt(number: int, chosen: Tensor) -> Tensor:
-        made = method(randomly if number > 0 or random_start else _unchanged)
-        return run(
-            made,
-            sampler if gradients else sampler.losses,
-            images[chosen],
-            goals[chosen],
-            stopping=stopping,
-            batch_size=batch_size,
-            progress=_bar(made, region, number, restarts) if progress else None,
+    _check_stopping(samples, stop_samples, draws_seed)
+    objective = Objective(
+        model, labels, targets, samples, LOSSES[loss], draws_seed, mixed_precision, stop_samples
+    )
+    judged = stop_samples or samples
+    tried: list[Tensor | None] = [targets]
+    if target_classes:
+        tried = _likeliest_wrong_classes(model, images, labels, target_classes, judged)
+    best = images.clone()
+    margins = torch.full_like(images[:, 0, 0, 0], torch.inf)
+    for number in range(restarts * len(tried)):
+        # Once a run has stopped early, only images that still stand are worth another.
+        rows = margins >= 0 if stop_samples is not None else torch.ones_like(labels).bool()
+        if not rows.any():
+            break
+        aim = replace(objective, targets=tried[number // restarts]).select(rows)
+        at_random = random_start or number % restarts > 0
+        start = region.random_point(images[rows], generator) if at_random else images[rows]
+        found = run(aim, images[rows], start)
+        if restarts * len(tried) == 1:
+            return found
+        found_margins = decision_margin(
+            model, found, labels[rows], judged, None if targets is None else targets[rows]
         )
-
-    def judge(found: Tensor, chosen: Tensor) -> Tensor:
-        return decision_margin(model, found, goals[chosen], stop_samples or samples)
-
-    attempts = [partial(attempt, number) for number in range(restarts)]
-    return best_of(attempts, judge, len(images), standing_only=stopping is not None)
+        worse = ~(found_margins >= margins[rows])  # so that a NaN is not hidden
+        best[rows] = torch.where(each(worse), found, best[rows])
+        margins[rows] = torch.minimum(found_margins, margins[rows])
+    return best
 
 
-def _bar(method: Method[Any], region: Region, number: int, restarts: int) -> str:
-    run_of = f" {number + 1}/{restarts}" if restarts > 1 else ""
-    return f"{type(method).__name__} {region.norm}{run_of}"
+def _likeliest_wrong_classes(
+    model: nn.Module, images: Tensor, labels: Tensor, count: int, samples: int
+) -> list[Tensor | None]:
+    """The most probable wrong classes, (B,) each."""
+    probabilities = averaged_probabilities(model, images, samples)
+    wrong = probabilities.scatter(1, labels[:, None], -1.0)
+    return list(wrong.topk(min(count, wrong.shape[1] - 1)).indices.unbind(dim=1))
 
 
-def _stopping(
-    model: nn.Module, samples: int, stop_samples: int | None, draws_seed: int | None
-) -> Stopping | None:
+def _check_stopping(samples: int, stop_samples: int | None, draws_seed: int | None) -> None:
     if stop_samples is None:
-        return None
+        return
     check_counts(stop_samples=stop_samples)
     if samples > 1 and stop_samples == 1:
         raise InputError(
@@ -278,11 +266,6 @@ def _stopping(
         )
     if draws_seed is not None and samples > 1:
         raise InputError(
-            f"stop_samples={stop_samples} moves images within the batch, and the fixed draws of "
+            f"stop_samples={stop_samples} takes images out of the batch, and the fixed draws of "
             f"draws_seed={draws_seed} belong to places; allowed: one of them"
         )
-    return Stopping(model, stop_samples)
-
-
-def _unchanged(images: Tensor) -> Tensor:
-    return images

@@ -1,4 +1,4 @@
-"""AutoAttack itself, from the package `pyautoattack`: APGD, FAB and Square in its standard order.
+"""AutoAttack, from the package `pyautoattack`: APGD, FAB and Square in its standard order.
 
 After Croce & Hein 2020 (arXiv:2003.01690). Stochastic models get its `rand` version: APGD with
 cross-entropy and DLR, 20 draws per gradient. Its own success test looks at one draw; what counts
@@ -8,8 +8,6 @@ here is the decision that is averaged afterwards over the images it returns.
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +31,9 @@ def autoattack(
     norm: str,
     epsilon: float,
     stochastic: bool,
-    batch_size: int | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """AutoAttack's adversarial images.
+    """Attack by AutoAttack.
 
     Args:
         model: Takes pixels in [0, 1]; in eval mode.
@@ -45,7 +42,6 @@ def autoattack(
         norm: "linf", "l2" or "l1".
         epsilon: Radius in pixel units.
         stochastic: Whether the model is; chooses the version.
-        batch_size: Images at a time; all if None.
         seed: Of its random starts and of the model's noise meanwhile.
 
     Returns:
@@ -55,7 +51,12 @@ def autoattack(
         InputError: If `pyautoattack` is not installed, or there are fewer than 4 classes (3 for
             the `rand` version).
     """
-    package = _package()
+    try:
+        package = import_module("pyautoattack")
+    except ImportError as error:
+        raise InputError(
+            "AutoAttack needs the package pyautoattack; install vonenet[autoattack]"
+        ) from error
     Region(norm, epsilon)
     check_pixels(images)
     version = "rand" if stochastic else "standard"
@@ -75,24 +76,9 @@ def autoattack(
             seed=seed,
             device=images.device,
         )
-        _limit_targets(attack, min(TARGET_CLASSES[norm], classes - 1))
-        found, _ = attack.run_standard_evaluation(
-            images, labels, batch_size=batch_size or len(images)
-        )
+        # Its 9 wrong classes are more than a model of few classes has.
+        targets = min(TARGET_CLASSES[norm], classes - 1)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        found, _ = attack.run_standard_evaluation(images, labels, batch_size=len(images))
     adversarial: Tensor = found.detach()
     return adversarial
-
-
-def _limit_targets(attack: Any, count: int) -> None:
-    """Its 9 wrong classes are more than a model of few classes has."""
-    attack.apgd_targeted.n_target_classes = count
-    attack.fab.n_target_classes = count
-
-
-def _package() -> ModuleType:
-    try:
-        return import_module("pyautoattack")
-    except ImportError as error:
-        raise InputError(
-            "AutoAttack needs the package pyautoattack; install vonenet[autoattack]"
-        ) from error

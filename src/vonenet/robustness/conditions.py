@@ -1,4 +1,6 @@
-"""The conditions that a model is measured under; the attacked one is in attack_condition.py."""
+"""The conditions that a model is measured under; being attacked is in suites.py."""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,19 +23,18 @@ class Condition(ABC):
         """A few words for bars and tables, e.g. "contrast 3" or "linf 4/255"."""
 
     @property
-    @abstractmethod
     def passes(self) -> int:
         """Forward and backward passes per image, the decision's included; for remaining time."""
+        return 1
 
     @abstractmethod
     def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
-        """What a result row says of the condition, for images of this height and width."""
+        """Return what a result row says of the condition, for images of this height and width."""
 
-    @abstractmethod
     def perturb(
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
-        """Returns what the model is shown instead of `pixels`.
+        """Return what the model is shown instead of `pixels`; here, the pixels themselves.
 
         Args:
             model: Takes pixels; in eval mode.
@@ -42,9 +43,10 @@ class Condition(ABC):
             seed: Seed of the measurement.
             first_index: Index in the data of the batch's first image.
         """
+        return pixels
 
     def for_deterministic_model(self) -> Self:
-        """The same condition without samples of a noise that is not there."""
+        """Return the same condition without draws of a noise that is not there."""
         return self
 
 
@@ -57,20 +59,9 @@ class Clean(Condition):
         """A few words for bars and tables."""
         return "clean"
 
-    @property
-    def passes(self) -> int:
-        """One decision."""
-        return 1
-
     def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
-        """No column: no attack, no corruption."""
+        """Return no column: no attack, no corruption."""
         return {}
-
-    def perturb(
-        self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
-    ) -> Tensor:
-        """Returns the images as they are."""
-        return pixels
 
 
 @dataclass(frozen=True)
@@ -100,19 +91,9 @@ class Corruption(Condition):
         """Name and severity."""
         return f"{self.name} {self.severity}"
 
-    @property
-    def passes(self) -> int:
-        """One decision."""
-        return 1
-
     def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
-        """The corruption, which published constants were used and, of frost, which textures."""
-        columns: dict[str, Value] = {
-            "corruption": self.name,
-            "category": corruption_type(self.name, self.severity).category,
-            "severity": self.severity,
-            "constants_px": constants_size(image_size),
-        }
+        """Return the corruption, which constants were used and, of frost, which textures."""
+        columns = corruption_columns(self.name, self.severity, image_size)
         if self.name == "frost":
             columns["textures"], _ = find_frost(self.frost_folder)
         return columns
@@ -120,7 +101,7 @@ class Corruption(Condition):
     def perturb(
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
-        """Returns corrupted images."""
+        """Return corrupted images."""
         return corrupt(
             pixels,
             self.name,
@@ -129,3 +110,41 @@ class Corruption(Condition):
             first_index=first_index,
             frost_folder=self.frost_folder,
         )
+
+
+@dataclass(frozen=True)
+class StoredCorruption(Condition):
+    """Images that were corrupted before they were stored, as in ImageNet-C.
+
+    Attributes:
+        name: A key of `vonenet.robustness.CORRUPTIONS`.
+        severity: 1 to 5.
+
+    Raises:
+        InputError: On an unknown name or severity.
+    """
+
+    name: str
+    severity: int
+
+    def __post_init__(self) -> None:
+        corruption_type(self.name, self.severity)
+
+    @property
+    def label(self) -> str:
+        """Name and severity."""
+        return f"stored {self.name} {self.severity}"
+
+    def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
+        """Return the corruption, its published constants, and that it was stored."""
+        return corruption_columns(self.name, self.severity, image_size) | {"source": "stored"}
+
+
+def corruption_columns(name: str, severity: int, image_size: tuple[int, int]) -> dict[str, Value]:
+    """Return what the rows of a corruption say, computed or stored."""
+    return {
+        "corruption": name,
+        "category": corruption_type(name, severity).category,
+        "severity": severity,
+        "constants_px": constants_size(image_size),
+    }

@@ -1,26 +1,43 @@
 """Accuracy under conditions: one result row each, written as it comes, never measured twice."""
 
+from __future__ import annotations
+
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset, check_pixels
 from vonenet.data.pixels import inner_model
 from vonenet.data.seeding import device_of, seeded
+from vonenet.data.sources import find_stored_corruption, open_stored_corruption
 from vonenet.errors import InputError
-from vonenet.results import Result, append_jsonl, model_hash, read_jsonl, wilson_interval
-from vonenet.robustness.checks import check_counts, check_model, first_pixels
-from vonenet.robustness.conditions import Condition
-from vonenet.robustness.journal import Journal
-from vonenet.robustness.processes import gathered, rank_and_size
-from vonenet.robustness.readiness import eval_mode, ready
+from vonenet.results import (
+    Result,
+    append_jsonl,
+    append_lines,
+    model_hash,
+    read_jsonl,
+    wilson_interval,
+)
+from vonenet.robustness.conditions import Condition, StoredCorruption
+from vonenet.robustness.corruptions import CORRUPTIONS
+from vonenet.robustness.preparation import (
+    check_counts,
+    check_model,
+    eval_mode,
+    is_stochastic,
+    ready,
+)
 from vonenet.robustness.sampling import averaged_probabilities
+
+IMAGENET_C = tuple(name for name, kind in CORRUPTIONS.items() if kind.category != "extra")
 
 
 def evaluate(
@@ -37,7 +54,7 @@ def evaluate(
     out_path: Path | str | None = None,
     progress: bool = True,
 ) -> list[Result]:
-    """Measures a model's accuracy under each condition.
+    """Measure a model's accuracy under each condition.
 
     There is one decision per image: the largest class probability, averaged over
     `decision_samples` fresh noise draws. The draws of different images are independent, so
@@ -45,6 +62,8 @@ def evaluate(
 
     Noise comes from torch's global generators, seeded for every batch and restored after: a row
     repeats on the same machine at the same batch size, whatever was measured before it.
+
+    Under `torchrun` the processes share the batches, and each returns all rows.
 
     Args:
         model: Takes pixels in [0, 1] and returns logits, usually a `PixelModel`; is put in eval
@@ -59,7 +78,8 @@ def evaluate(
         seed: Seed of noise and corruptions.
         decision_samples: Noise draws per decision; a deterministic model needs and gets 1.
         out_path: JSON-lines file. Rows that are there already are not measured again; new ones
-            are appended as they come.
+            are appended as they come. Finished batches are kept in files beside it until all rows
+            are there, so a run that was killed goes on with the next batch.
         progress: Show a progress bar.
 
     Returns:
@@ -70,10 +90,10 @@ def evaluate(
     """
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
-    measured = measured.cached()
+    images = measured.cached()
     with eval_mode(model):
-        check_model(model, measured)
-        stochastic = is_stochastic(model, measured, seed)
+        check_model(model, images)
+        stochastic = is_stochastic(model, images, seed)
         if not stochastic:
             decision_samples = 1
             conditions = [condition.for_deterministic_model() for condition in conditions]
@@ -84,58 +104,95 @@ def evaluate(
             "data": dataset.name,
             "data_size": len(dataset),
             "metric": "accuracy",
-            "n": len(measured),
+            "n": len(images),
             "seed": seed,
             "flags": {"stochastic": stochastic},
         }
-        height, width = measured[0][0].shape[-2:]
+        height, width = images[0][0].shape[-2:]
         samples = {"decision_samples": decision_samples}
-        plan = [
-            (condition, {**shared, "condition": condition.columns((height, width)) | samples})
-            for condition in conditions
-        ]
+        keys = [shared | {"condition": c.columns((height, width)) | samples} for c in conditions]
         with ready(model):
-            return _carry_out(plan, model, measured, batch_size, out_path, progress)
+            return _measure_missing(model, images, conditions, keys, batch_size, out_path, progress)
 
 
-def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
-    """Whether two forward passes of a few images differ. The model should be in eval mode."""
-    device = device_of(model)
-    pixels = first_pixels(dataset).to(device)
-    with torch.no_grad(), seeded(seed, device):
-        return not torch.equal(model(pixels), model(pixels))
-
-
-def _carry_out(
-    plan: Sequence[tuple[Condition, dict[str, Any]]],
+def evaluate_stored(
     model: nn.Module,
-    dataset: ImageDataset,
+    root: Path | str,
+    *,
+    names: Sequence[str] = IMAGENET_C,
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    in_chans: int = 3,
+    **settings: Any,
+) -> list[Result]:
+    """Measure a model's accuracy on a stored benchmark (ImageNet-C, CIFAR-10-C).
+
+    Args:
+        model: As for `evaluate`.
+        root: The benchmark's folder (see `open_stored_corruption`).
+        names: Corruptions, by default the 15 of ImageNet-C's mean.
+        severities: Severities of each.
+        in_chans: 1 (grey) or 3 (RGB).
+        **settings: Further arguments of `evaluate`, such as `experiment` and `model_name`.
+
+    Returns:
+        One row per corruption and severity.
+
+    Raises:
+        InputError: If a corruption is unknown or not in the folder.
+    """
+    if not names or not severities:
+        raise InputError("no corruption or no severity was asked for; at least one of each")
+    conditions = [StoredCorruption(name, severity) for name in names for severity in severities]
+    for condition in conditions:  # before hours of work, not after
+        find_stored_corruption(root, condition.name, condition.severity)
+    rows = []
+    for condition in conditions:
+        dataset = open_stored_corruption(
+            root, condition.name, condition.severity, in_chans=in_chans
+        )
+        rows += evaluate(model, dataset, [condition], **settings)
+    return rows
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return this process's number and how many there are; (0, 1) without a process group."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _measure_missing(
+    model: nn.Module,
+    images: ImageDataset,
+    conditions: Sequence[Condition],
+    keys: Sequence[dict[str, Any]],
     batch_size: int,
     out_path: Path | str | None,
     progress: bool,
 ) -> list[Result]:
-    """Finds each condition's row in `out_path` by its key, or measures it and appends it there."""
+    """Find each condition's row in `out_path` by its key, or measure it and append it there."""
     rank, _ = rank_and_size()
-    journal = Journal(out_path, rank)
-    known = read_jsonl(out_path) if out_path is not None and Path(out_path).exists() else []
-    found = [_find(known, key) for _, key in plan]
-    missing = [condition for (condition, _), row in zip(plan, found, strict=True) if row is None]
-    passes = len(dataset) * sum(condition.passes for condition in missing)
+    path = None if out_path is None else Path(out_path)
+    known = read_jsonl(path) if path is not None and path.exists() else []
+    found = [_row_with(key, known) for key in keys]
+    missing = [c for c, row in zip(conditions, found, strict=True) if row is None]
+    passes = len(images) * sum(condition.passes for condition in missing)
     rows = []
     with tqdm(total=passes, unit="pass", unit_scale=True, disable=not progress or rank > 0) as bar:
-        for (condition, key), row in zip(plan, found, strict=True):
+        for condition, key, row in zip(conditions, keys, found, strict=True):
             if row is None:
                 bar.set_description(f"{key['model']}: {condition.label}")
-                row = _measure(model, dataset, condition, key, batch_size, journal, bar)
-                if out_path is not None and rank == 0:
-                    append_jsonl(out_path, [row])
+                row = _measure(model, images, condition, key, batch_size, path, bar)
+                if path is not None and rank == 0:
+                    append_jsonl(path, [row])
             rows.append(row)
     if rank == 0:
-        journal.remove()
+        for finished in _batch_files(path):
+            finished.unlink(missing_ok=True)
     return rows
 
 
-def _find(rows: Sequence[Result], key: dict[str, Any]) -> Result | None:
+def _row_with(key: dict[str, Any], rows: Sequence[Result]) -> Result | None:
     """The row that agrees with every column of the key."""
     for row in rows:
         if all(getattr(row, column) == value for column, value in key.items()):
@@ -145,57 +202,76 @@ def _find(rows: Sequence[Result], key: dict[str, Any]) -> Result | None:
 
 def _measure(
     model: nn.Module,
-    dataset: ImageDataset,
+    images: ImageDataset,
     condition: Condition,
     key: dict[str, Any],
     batch_size: int,
-    journal: Journal,
-    bar: "tqdm[Any]",
+    path: Path | None,
+    bar: tqdm[Any],
 ) -> Result:
-    """Counts correct decisions under one condition, in this process's share of the batches."""
+    """Count correct decisions under one condition, in this process's share of the batches."""
     start = time.perf_counter()
     rank, processes = rank_and_size()
-    of_condition = key | {"batch_size": batch_size}
-    known = journal.read(of_condition)
-    counts = {}
-    for number, indices in enumerate(torch.split(torch.arange(len(dataset)), batch_size)):
-        if number not in known and number % processes == rank:
-            counts[number] = _count_correct(model, dataset, condition, key, indices)
-            journal.write(of_condition, number, counts[number])
+    digest = _digest(key | {"batch_size": batch_size})
+    finished = _finished_batches(path, digest)
+    counted = {}
+    for number, indices in enumerate(torch.split(torch.arange(len(images)), batch_size)):
+        if number not in finished and number % processes == rank:
+            counted[number] = _count_correct(model, images, condition, key, indices)
+            if path is not None:
+                entry = {"key": digest, "batch": number, "correct": counted[number]}
+                own = path.with_name(f"{path.name}.unfinished-{rank}")
+                append_lines(own, json.dumps(entry) + "\n")
         bar.update(len(indices) * condition.passes)
-    correct = sum((known | gathered(counts)).values())
-    low, high = wilson_interval(correct, len(dataset))
+    if processes > 1:
+        parts: list[dict[int, int]] = [{} for _ in range(processes)]
+        distributed.all_gather_object(parts, counted)
+        counted = {number: count for part in parts for number, count in part.items()}
+    correct = sum((finished | counted).values())
+    low, high = wilson_interval(correct, len(images))
     seconds = round(time.perf_counter() - start, 3)
-    return Result(**key, value=correct / len(dataset), ci_low=low, ci_high=high, seconds=seconds)
+    return Result(**key, value=correct / len(images), ci_low=low, ci_high=high, seconds=seconds)
 
 
 def _count_correct(
     model: nn.Module,
-    dataset: ImageDataset,
+    images: ImageDataset,
     condition: Condition,
     key: dict[str, Any],
     indices: Tensor,
 ) -> int:
     """Correct decisions on one batch. Its noise depends on the seed and on the batch alone."""
     device = device_of(model)
-    images, labels = zip(*(dataset[index] for index in indices.tolist()), strict=True)
-    pixels, targets = torch.stack(images), torch.tensor(labels)
+    batch, labels = zip(*(images[index] for index in indices.tolist()), strict=True)
+    pixels = torch.stack(batch)
     check_pixels(pixels)
-    pixels, targets = pixels.to(device), targets.to(device)
+    pixels, truth = pixels.to(device), torch.tensor(labels, device=device)
     seed, first_index = key["seed"], int(indices[0])
-    with seeded(_batch_seed(seed, first_index), device):
-        shown = condition.perturb(model, pixels, targets, seed=seed, first_index=first_index)
-        decided = _decide(model, shown, key["condition"]["decision_samples"], condition)
-    return int((decided == targets).sum())
-
-
-def _batch_seed(seed: int, first_index: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{first_index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # generators take 63 bits
-
-
-def _decide(model: nn.Module, pixels: Tensor, samples: int, condition: Condition) -> Tensor:
-    probabilities = averaged_probabilities(model, pixels, samples)
+    batch_seed = hashlib.sha256(f"{seed}/{first_index}".encode()).digest()
+    with seeded(int.from_bytes(batch_seed[:8], "big") >> 1, device):  # generators take 63 bits
+        shown = condition.perturb(model, pixels, truth, seed=seed, first_index=first_index)
+        samples = key["condition"]["decision_samples"]
+        probabilities = averaged_probabilities(model, shown, samples)
     if not probabilities.isfinite().all():
         raise InputError(f"the model's logits are not finite under {condition.label!r}")
-    return probabilities.argmax(dim=1)
+    return int((probabilities.argmax(dim=1) == truth).sum())
+
+
+def _finished_batches(path: Path | None, digest: str) -> dict[int, int]:
+    """Correct decisions by number of batch, as all processes wrote them before a kill.
+
+    A last line that the kill cut short is left out.
+    """
+    lines = [line for file in _batch_files(path) for line in file.read_bytes().split(b"\n")[:-1]]
+    entries = [json.loads(line) for line in lines if line]
+    return {entry["batch"]: entry["correct"] for entry in entries if entry["key"] == digest}
+
+
+def _batch_files(path: Path | None) -> list[Path]:
+    """The files beside a results file that hold finished batches, one of each process."""
+    return [] if path is None else sorted(path.parent.glob(f"{path.name}.unfinished-*"))
+
+
+def _digest(key: dict[str, Any]) -> str:
+    text = json.dumps(key, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,13 +1,15 @@
-"""Many noise samples of a stochastic model: its logits, averaged gradients, averaged decisions.
+"""Many noise draws of a stochastic model: its logits, averaged decisions and averaged gradients.
 
-The gradient of one noise draw is not the gradient of the expected loss; an attack that follows it
+The gradient of one noise draw is not the gradient of the expected loss. An attack that follows it
 makes a noisy model look robust (Athalye et al. 2018, arXiv:1802.00420, "expectation over
 transformation").
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from vonenet.data.pixels import PixelModel
 from vonenet.data.seeding import seeded
-from vonenet.robustness.losses import Loss, cross_entropy, margin
+from vonenet.robustness.losses import Loss, cross_entropy, margin_loss
 
 Stage: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -25,21 +27,38 @@ Stage: TypeAlias = Callable[[Tensor], Tensor]
 class MeanResponseModel(Protocol):
     """A model that is deterministic up to a point, and draws its noise from there on.
 
-    The costly deterministic part is then paid once for any number of noise samples.
+    The costly deterministic part is then computed once for any number of noise draws.
     """
 
     def mean_response(self, images: Tensor, /) -> Tensor:
-        """Returns the response before noise, (B, ...), to normalised images (B, C, H, W)."""
+        """Return the response before noise, (B, ...), to normalised images (B, C, H, W)."""
 
     def forward_from_mean_response(self, mean_response: Tensor, /) -> Tensor:
-        """Returns logits (B, K) with fresh noise for every element of the mean response."""
+        """Return logits (B, K) with fresh noise for every element of the mean response."""
+
+
+def two_stages(model: nn.Module) -> tuple[Stage, Stage]:
+    """Return the model from pixels to its mean response, and from there to logits.
+
+    A model that offers no mean response does all of its work in the second stage.
+    """
+    if isinstance(model, PixelModel) and isinstance(model.model, MeanResponseModel):
+        inner, normalise = model.model, model.normalise
+
+        def before_noise(pixels: Tensor) -> Tensor:
+            return inner.mean_response(normalise(pixels))
+
+        return before_noise, inner.forward_from_mean_response
+    if isinstance(model, MeanResponseModel):
+        return model.mean_response, model.forward_from_mean_response
+    return nn.Identity(), model
 
 
 def sample_logits(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
-    """Logits of `samples` independent noise draws, differentiable with respect to the pixels.
+    """Return logits of independent noise draws, differentiable with respect to the pixels.
 
-    Where the model, or the model inside a `PixelModel`, is a `MeanResponseModel`, all samples
-    share one pass up to the mean response; otherwise the whole forward is repeated.
+    Where the model, or the model inside a `PixelModel`, is a `MeanResponseModel`, all draws share
+    one pass up to the mean response. Otherwise the whole forward pass is repeated.
 
     Args:
         model: Takes pixels; in eval mode, so that the images of a batch do not interact.
@@ -54,107 +73,171 @@ def sample_logits(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
     return torch.stack([from_noise_on(mean) for _ in range(samples)])
 
 
-def averaged_gradient(
-    model: nn.Module, pixels: Tensor, labels: Tensor, samples: int, loss: Loss = cross_entropy
-) -> Tensor:
-    """Gradient of each image's loss with respect to its pixels, averaged over noise.
+@torch.no_grad()
+def averaged_probabilities(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
+    """Return class probabilities (B, K), averaged over noise draws."""
+    return sample_logits(model, pixels, samples).softmax(dim=-1).mean(dim=0)
 
-    The gradients of the draws are summed at the mean response and go back through the filters
-    together, once. Memory does not grow with the number of samples.
+
+@torch.no_grad()
+def decision_margin(
+    model: nn.Module, pixels: Tensor, labels: Tensor, samples: int, targets: Tensor | None = None
+) -> Tensor:
+    """Return the log odds of the label against the best other class, averaged over noise.
 
     Args:
         model: Takes pixels; in eval mode.
         pixels: (B, C, H, W) in [0, 1].
-        labels: (B,) class indices; or the loss's goals.
+        labels: (B,) true classes.
+        samples: Noise draws per image, over which probabilities are averaged.
+        targets: (B,) classes; if given, the odds are those against the target.
+
+    Returns:
+        (B,), negative where an attacker has succeeded. Unlike a difference of probabilities it
+        does not saturate, so attacks on a confident model can be told apart.
+    """
+    return _averaged_margin(sample_logits(model, pixels, samples), labels, targets)
+
+
+def averaged_gradient(
+    model: nn.Module, pixels: Tensor, labels: Tensor, samples: int, loss: Loss = cross_entropy
+) -> Tensor:
+    """Return the gradient of each image's loss with respect to its pixels, averaged over noise.
+
+    Args:
+        model: Takes pixels; in eval mode.
+        pixels: (B, C, H, W) in [0, 1].
+        labels: (B,) class indices.
         samples: Number of noise draws per image.
-        loss: (logits, labels) -> (B,); see `vonenet.robustness.losses`.
+        loss: (logits, labels, targets or None) -> (B,); see `vonenet.robustness.losses`.
 
     Returns:
         (B, C, H, W), the mean of the `samples` per-draw gradients; zeros where the logits do not
         depend on the pixels.
     """
-    return Sampler(model, samples, loss)(pixels, labels).gradient
+    return Objective(model, labels, samples=samples, loss=loss).gradient(pixels).gradient
 
 
 @dataclass
 class Estimate:
-    """What `samples` noise draws say of each image.
+    """What a few noise draws say of each image.
 
     Attributes:
-        gradient: (B, C, H, W), mean gradient of the loss; not guaranteed to be finite.
         loss: (B,), mean loss.
-        logits: (samples, B, K).
+        margin: (B,), as `decision_margin`; negative where the averaged decision is broken.
+        gradient: (B, C, H, W), mean gradient of the loss, not guaranteed to be finite; (B, 0)
+            where none was asked for.
     """
 
-    gradient: Tensor
     loss: Tensor
-    logits: Tensor
-
-    def select(self, kept: Tensor) -> Self:
-        """What is known of the images at a boolean mask."""
-        return type(self)(self.gradient[kept], self.loss[kept], self.logits[:, kept])
+    margin: Tensor
+    gradient: Tensor
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """Estimates loss and gradient of a model, for an attack that knows nothing of either.
+class Objective:
+    """What an attack maximises: the loss of a model's decisions on labelled images, over noise.
 
-    Draws are taken one after the other: all at once, in a batch `samples` times as large, they took
-    a quarter longer on a CPU (voneresnet18 and the demonstration's net) and all of the memory; a
-    GPU is filled as well by more images at a time.
+    This wraps the model, so that attacks know nothing of noise, labels or targets. Draws are taken
+    one after the other. All at once, in a batch `samples` times as large, they took a quarter
+    longer on a CPU and all of the memory; a GPU is filled as well by more images at a time.
 
     Attributes:
         model: Takes pixels; in eval mode.
+        labels: (B,) true classes.
+        targets: (B,) classes to reach; None to get away from the labels.
         samples: Noise draws per estimate; 1 for a deterministic model.
-        loss: What the attack climbs.
+        loss: A function of `vonenet.robustness.losses`.
         draws_seed: If given, every estimate sees the same draws, seeded with it: the attack
-            optimises one fixed set of draws, and losses of different steps can be compared. A draw
+            optimizes one fixed set of draws, and losses of different steps can be compared. A draw
             belongs to a place in the batch.
         mixed_precision: Forward and backward in bfloat16 where torch's autocast does so.
+        stop_samples: Noise draws that confirm that an image is broken; None: nothing stops early.
     """
 
     model: nn.Module
+    labels: Tensor
+    targets: Tensor | None = None
     samples: int = 1
     loss: Loss = cross_entropy
     draws_seed: int | None = None
     mixed_precision: bool = False
+    stop_samples: int | None = None
 
-    def __call__(self, pixels: Tensor, goals: Tensor) -> Estimate:
-        """Loss, gradient and logits at these pixels."""
+    def select(self, images: Tensor) -> Self:
+        """Return the objective of some of the images, given by a mask or by indices."""
+        targets = None if self.targets is None else self.targets[images]
+        return replace(self, labels=self.labels[images], targets=targets)
+
+    def gradient(self, pixels: Tensor, standing: Tensor | None = None) -> Estimate:
+        """Return loss, margin and gradient at these pixels.
+
+        The gradients of the draws are summed at the mean response and go back through the filters
+        together, once. Memory does not grow with the number of draws.
+
+        Args:
+            pixels: (B, C, H, W) in [0, 1].
+            standing: (B,), mask of images that are not broken yet; the others are not computed,
+                and get a loss of -inf, a margin of inf and a gradient of 0. None: all.
+        """
+        if self.stop_samples is not None and standing is not None and not standing.all():
+            return _spread(self.select(standing).gradient(pixels[standing]), standing)
         before_noise, from_noise_on = two_stages(self.model)
         with torch.enable_grad(), self._draws(pixels.device):
             pixels = pixels.detach().requires_grad_()
             with self._precision(pixels.device):
                 mean = before_noise(pixels)
             start = mean.detach().requires_grad_()
-            slope, losses, logits = self._draw(from_noise_on, start, goals)
+            slope, losses, logits = self._draw(from_noise_on, start)
             every_loss, every_logits = [losses], [logits]
             for _ in range(self.samples - 1):
-                another, losses, logits = self._draw(from_noise_on, start, goals)
+                another, losses, logits = self._draw(from_noise_on, start)
                 slope += another
                 every_loss.append(losses)
                 every_logits.append(logits)
             if self.samples > 1:
                 slope /= self.samples
             gradient = slope if mean is pixels else _slope(mean, pixels, slope)
-        return Estimate(gradient, torch.stack(every_loss).mean(dim=0), torch.stack(every_logits))
+        return self._estimate(torch.stack(every_loss), torch.stack(every_logits), gradient)
 
-    def _draw(
-        self, from_noise_on: Stage, start: Tensor, goals: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.no_grad()
+    def value(self, pixels: Tensor, standing: Tensor | None = None) -> Estimate:
+        """Return the same without gradient: one forward pass per draw."""
+        if self.stop_samples is not None and standing is not None and not standing.all():
+            return _spread(self.select(standing).value(pixels[standing]), standing)
+        with self._draws(pixels.device), self._precision(pixels.device):
+            logits = _full_precision(sample_logits(self.model, pixels, self.samples))
+        losses = torch.stack([self.loss(each, self.labels, self.targets) for each in logits])
+        return self._estimate(losses, logits, pixels.new_empty(len(pixels), 0))
+
+    @torch.no_grad()
+    def still_standing(self, pixels: Tensor, estimate: Estimate, standing: Tensor) -> Tensor:
+        """Return which of the standing images, (B,), the attack has to go on with.
+
+        An image is broken if its averaged decision is. Of a stochastic model this must be
+        confirmed: `stop_samples` fresh draws must all decide for the attacker. Where some do not,
+        the image may stand at the decision boundary, and the attack goes on.
+        """
+        if self.stop_samples is None:
+            return standing
+        broken = estimate.margin < 0
+        if self.stop_samples > 1 and bool(broken.any()):
+            suspects = self.select(broken)
+            logits = sample_logits(self.model, pixels[broken], self.stop_samples)
+            wins = [margin_loss(each, suspects.labels, suspects.targets) > 0 for each in logits]
+            broken[broken.clone()] = torch.stack(wins).all(dim=0)
+        return standing & ~broken
+
+    def _draw(self, from_noise_on: Stage, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One draw: the loss's gradient at the start of the noise, the losses, the logits."""
         with self._precision(start.device):
             logits = _full_precision(from_noise_on(start))
-        losses = self.loss(logits, goals)
+        losses = self.loss(logits, self.labels, self.targets)
         return _slope(losses.sum(), start), losses.detach(), logits.detach()
 
-    @torch.no_grad()
-    def losses(self, pixels: Tensor, goals: Tensor) -> Estimate:
-        """The same without a gradient, which is empty: one forward pass per draw."""
-        with self._draws(pixels.device), self._precision(pixels.device):
-            logits = _full_precision(sample_logits(self.model, pixels, self.samples))
-        losses = torch.stack([self.loss(each, goals) for each in logits])
-        return Estimate(pixels.new_empty(len(pixels), 0), losses.mean(dim=0), logits)
+    def _estimate(self, losses: Tensor, logits: Tensor, gradient: Tensor) -> Estimate:
+        margins = _averaged_margin(logits, self.labels, self.targets)
+        return Estimate(losses.mean(dim=0), margins, gradient)
 
     def _draws(self, device: torch.device) -> AbstractContextManager[None]:
         return nullcontext() if self.draws_seed is None else seeded(self.draws_seed, device)
@@ -165,49 +248,23 @@ class Sampler:
         )
 
 
-@torch.no_grad()
-def averaged_probabilities(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
-    """Class probabilities (B, K), averaged over `samples` noise draws."""
-    return sample_logits(model, pixels, samples).softmax(dim=-1).mean(dim=0)
+def _averaged_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    """Margin of the probabilities averaged over draws, (samples, B, K) -> (B,)."""
+    averaged = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(len(logits))
+    return -margin_loss(averaged, labels, targets)
 
 
-def log_averaged_probabilities(logits: Tensor) -> Tensor:
-    """Logarithm of the class probabilities averaged over draws: (samples, B, K) -> (B, K)."""
-    return logits.log_softmax(dim=-1).logsumexp(dim=0) - log(len(logits))
+def _spread(part: Estimate, standing: Tensor) -> Estimate:
+    """An estimate of the standing images among all of them."""
 
+    def full(values: Tensor, fill: float) -> Tensor:
+        whole = values.new_full((len(standing), *values.shape[1:]), fill)
+        whole[standing] = values
+        return whole
 
-@torch.no_grad()
-def decision_margin(model: nn.Module, pixels: Tensor, goals: Tensor, samples: int) -> Tensor:
-    """Log odds of the true class against the best other, of probabilities averaged over noise.
-
-    Args:
-        model: Takes pixels; in eval mode.
-        pixels: (B, C, H, W) in [0, 1].
-        goals: (B,) true classes; or (B, 2) with wanted ones, against which the odds then are.
-        samples: Noise draws per image.
-
-    Returns:
-        (B,), negative where an attacker has succeeded. Unlike a difference of probabilities it
-        does not saturate, so attacks on a confident model can be told apart.
-    """
-    return -margin(log_averaged_probabilities(sample_logits(model, pixels, samples)), goals)
-
-
-def two_stages(model: nn.Module) -> tuple[Stage, Stage]:
-    """The model from pixels to its mean response, and from there to logits.
-
-    A model that offers no mean response does all of its work in the second stage.
-    """
-    if isinstance(model, PixelModel) and isinstance(model.model, MeanResponseModel):
-        inner, normalise = model.model, model.normalise
-
-        def before_noise(pixels: Tensor) -> Tensor:
-            return inner.mean_response(normalise(pixels))
-
-        return before_noise, inner.forward_from_mean_response
-    if isinstance(model, MeanResponseModel):
-        return model.mean_response, model.forward_from_mean_response
-    return nn.Identity(), model
+    return Estimate(
+        full(part.loss, -torch.inf), full(part.margin, torch.inf), full(part.gradient, 0.0)
+    )
 
 
 def _slope(output: Tensor, at: Tensor, weight: Tensor | None = None) -> Tensor:

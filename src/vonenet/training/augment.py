@@ -24,7 +24,7 @@ from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness.attacks import pgd
 from vonenet.robustness.corruptions import corrupt
-from vonenet.robustness.readiness import eval_mode
+from vonenet.robustness.preparation import eval_mode
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
 SEVERITIES = 5

@@ -13,7 +13,7 @@ the components: var = (MS_images + MS_repeats - MS_rest) / (n m).
 
 from __future__ import annotations
 
-from math import comb, sqrt
+from math import sqrt
 from statistics import NormalDist
 
 from torch import Tensor
@@ -77,21 +77,3 @@ def accuracy_variance(correct: Tensor) -> float:
     rest = correct - by_image - by_repeat[:, None] + total
     ms_rest = float(rest.square().sum()) / max(1, (repeats - 1) * (images - 1))
     return between_images + max(0.0, ms_repeats - ms_rest) / (images * repeats)
-
-
-def chance_of_more_losses(kept: Tensor, kept_by_other: Tensor) -> float:
-    """How often luck alone would make the other of two attacks look this much stronger, or more.
-
-    The exact one-sided sign test on the images that the two attacks disagree on (McNemar's).
-
-    Args:
-        kept: (n,), whether an image is still decided correctly after one attack.
-        kept_by_other: (n,), the same after the other, on the same images.
-
-    Returns:
-        A chance; 1 where the other broke none that the first left.
-    """
-    lost = int((kept & ~kept_by_other).sum())
-    gained = int((~kept & kept_by_other).sum())
-    differ = lost + gained
-    return sum(comb(differ, k) for k in range(lost, differ + 1)) / float(2**differ)

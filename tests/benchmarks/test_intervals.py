@@ -2,15 +2,10 @@
 
 import pytest
 import torch
-from scipy.stats import binomtest
 
+from benchmarks.intervals import accuracy_variance, noisy_accuracy_interval
 from vonenet.errors import InputError
 from vonenet.results import wilson_interval
-from vonenet.robustness.intervals import (
-    accuracy_variance,
-    chance_of_more_losses,
-    noisy_accuracy_interval,
-)
 
 
 @pytest.mark.parametrize("right", [0, 1, 17, 30])
@@ -58,14 +53,6 @@ def test_more_repeats_narrow_it_only_as_far_as_noise_goes() -> None:
     assert width(sure, 50) == pytest.approx(width(sure, 1), rel=0.02)
     unsure = torch.full((200,), 0.6)  # all spread is noise
     assert width(unsure, 50) < width(unsure, 1) / 5
-
-
-def test_sign_test_is_scipys() -> None:
-    kept = torch.tensor([1] * 9 + [0] * 2 + [1] * 5).bool()
-    other = torch.tensor([0] * 9 + [1] * 2 + [1] * 5).bool()
-    expected = binomtest(9, 11, alternative="greater").pvalue
-    assert chance_of_more_losses(kept, other) == pytest.approx(expected)
-    assert chance_of_more_losses(kept, kept) == 1
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5,), (3, 0)])

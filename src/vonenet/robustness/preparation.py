@@ -1,0 +1,145 @@
+"""A model made ready to be measured: whether it can be, eval mode, quick gradients to the image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vonenet.data.dataset import ImageDataset, check_pixels
+from vonenet.data.seeding import device_of, seeded
+from vonenet.errors import InputError, VOneNetWarning
+
+CHECKED_IMAGES = 4
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}={count} is too few; at least 1")
+
+
+@torch.no_grad()
+def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> None:
+    """Show the model a few images.
+
+    Args:
+        model: Takes pixels; in eval mode.
+        dataset: What it is to be measured on.
+        seed: Of the model's noise.
+
+    Raises:
+        InputError: The model does not return one row of finite logits for each image, has fewer
+            classes than the data, or returns probabilities; or the images are no pixels.
+
+    Warns:
+        VOneNetWarning: The model has more classes than the data.
+    """
+    device = device_of(model)
+    pixels = _first_pixels(dataset)
+    with seeded(seed, device):
+        logits = model(pixels.to(device))
+    _check_logits(logits, len(pixels), dataset)
+
+
+@torch.no_grad()
+def is_stochastic(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
+    """Return whether two forward passes of a few images differ. The model is in eval mode."""
+    device = device_of(model)
+    pixels = _first_pixels(dataset).to(device)
+    with seeded(seed, device):
+        return not torch.equal(model(pixels), model(pixels))
+
+
+def _first_pixels(dataset: ImageDataset) -> Tensor:
+    images = [dataset[index][0] for index in range(min(CHECKED_IMAGES, len(dataset)))]
+    pixels = torch.stack(images)
+    check_pixels(pixels)
+    return pixels
+
+
+def _check_logits(logits: object, images: int, dataset: ImageDataset) -> None:
+    if not isinstance(logits, Tensor):
+        kind = type(logits).__name__
+        raise InputError(f"the model returns a {kind}; needed: one tensor of logits (B, classes)")
+    if logits.ndim != 2 or len(logits) != images:
+        raise InputError(
+            f"the model returns shape {tuple(logits.shape)} for {images} images; needed: "
+            f"({images}, classes)"
+        )
+    if not logits.isfinite().all():
+        raise InputError("the model's logits are not finite on clean images")
+    sums = logits.double().sum(dim=1)
+    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        raise InputError(
+            "the model returns probabilities (rows sum to 1); needed: logits, before the softmax, "
+            "which hides gradients from attacks"
+        )
+    outputs, classes = logits.shape[1], len(dataset.classes)
+    if outputs < classes:
+        raise InputError(f"the model has {outputs} outputs; {dataset.name!r} has {classes} classes")
+    if outputs > classes:
+        message = (
+            f"the model has {outputs} outputs and {dataset.name!r} {classes} classes, which are "
+            "taken to be the first ones"
+        )
+        warnings.warn(message, VOneNetWarning, stacklevel=3)
+
+
+@contextmanager
+def ready(model: nn.Module) -> Iterator[None]:
+    """Inside: eval mode, no weight asks for a gradient, and on a CPU weights lie channels last.
+
+    The model computes the same, up to rounding; gradients to the image take about 15 % less time
+    (ResNet-18 and VOneResNet-50, 224 px, 2 CPU cores). Everything is as it was afterwards.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(eval_mode(model))
+        stack.enter_context(_frozen(model))
+        if device_of(model).type == "cpu":
+            stack.enter_context(_channels_last(model))
+        yield
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; every submodule's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _channels_last(model: nn.Module) -> Iterator[None]:
+    before = [(each, each.data) for each in model.parameters() if each.ndim == 4]
+    for parameter, values in before:
+        parameter.data = values.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for parameter, values in before:
+            parameter.data = values

@@ -1,0 +1,143 @@
+"""Square: random search with squares, no gradient (Andriushchenko et al. 2020, arXiv:1912.00049).
+
+Each proposal changes one random square of an image and is kept if the loss rises. Squares shrink as
+the search goes on. For L-inf a square's channels each move to an end of the ball, as in the paper.
+For L2 and L1 a square is redrawn with the budget that is free plus what a second square and itself
+give back; this is the paper's scheme with flat squares.
+
+The search of the package pyautoattack is not used: for L2 and L1 it fails on images below 25 px and
+on rectangles, and it stops at the decision boundary, where a stochastic model is still often right.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from vonenet.robustness.attacks import Options, each, most_damaging
+from vonenet.robustness.norms import Region
+from vonenet.robustness.preparation import check_counts
+from vonenet.robustness.sampling import Objective
+
+# Share of the image that a square covers at first, halved at these shares of all queries
+# (section 4 of the paper: after 10, 50, 200, ... of 10,000 queries).
+FIRST_SHARE = 0.8
+HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+def square(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: str,
+    epsilon: float,
+    queries: int = 1000,
+    decision_samples: int = 10,
+    **options: Unpack[Options],
+) -> Tensor:
+    """Attack by random search, which no masked gradient can mislead.
+
+    Args:
+        model: Takes pixels in [0, 1]; in eval mode.
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) true classes.
+        norm: "linf", "l2" or "l1".
+        epsilon: Radius in pixel units.
+        queries: Proposals per image.
+        decision_samples: Noise draws per query; 1 for a deterministic model. With more, give
+            `draws_seed` too: among fresh draws a search keeps the luckiest, not the best.
+        **options: See `Options`; the loss is the decision's margin unless another is named.
+
+    Returns:
+        The best proposal, (B, C, H, W).
+
+    Raises:
+        InputError: As `vonenet.robustness.pgd`.
+    """
+    check_counts(queries=queries)
+    region = Region(norm, epsilon)
+    proposals = Proposals(region, options.get("generator"))
+
+    def run(objective: Objective, images: Tensor, _: Tensor) -> Tensor:
+        best, proposal = images, proposals.stripes(images)
+        best_loss = torch.full_like(images[:, 0, 0, 0], -torch.inf)
+        standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        for query in range(queries):
+            estimate = objective.value(proposal, standing)
+            left = objective.still_standing(proposal, estimate, standing)
+            better = (estimate.loss > best_loss) | (standing & ~left)
+            best = torch.where(each(better), proposal, best)
+            best_loss = torch.where(better, estimate.loss, best_loss)
+            standing = left
+            if objective.stop_samples is not None and not standing.any():
+                break
+            proposal = proposals.next(images, best, side_of_square(images, query / queries))
+        return best
+
+    settings: Options = {"loss": "margin", **options}
+    return most_damaging(run, region, model, images, labels, decision_samples, **settings)
+
+
+def side_of_square(images: Tensor, progress: float) -> int:
+    """Return the side of a proposal's square, in pixels, after a share of all queries."""
+    height, width = images.shape[-2:]
+    halvings = sum(progress > share for share in HALVINGS)
+    side = round(sqrt(FIRST_SHARE * 0.5**halvings * height * width))
+    return min(max(side, 1), height, width)
+
+
+class Proposals:
+    """Random changes of images.
+
+    Args:
+        region: Where the proposals stay.
+        generator: On the CPU; torch's global one if None.
+    """
+
+    def __init__(self, region: Region, generator: torch.Generator | None = None) -> None:
+        self.region = region
+        self.generator = generator
+
+    def stripes(self, images: Tensor) -> Tensor:
+        """Return the first proposal: vertical stripes of random sign, as long as allowed."""
+        batch, channels, _, width = images.shape
+        stripes = self._signs(batch, channels, 1, width).to(images).expand_as(images)
+        reach = self.region.epsilon / self.region.ball.length(stripes)
+        return self.region.moved(images, reach * stripes)
+
+    def next(self, images: Tensor, best: Tensor, side: int) -> Tensor:
+        """Return the best proposals with a random square of each changed."""
+        change = best - images
+        inside = self._squares(images, side)
+        signs = self._signs(*change.shape[:2], 1, 1).to(change)
+        if self.region.norm == "linf":
+            return self.region.moved(
+                images, torch.where(inside, self.region.epsilon * signs, change)
+            )
+        rest = change.masked_fill(inside | self._squares(images, side), 0)
+        power = 2 if self.region.norm == "l2" else 1
+        taken = self.region.ball.length(rest) ** power
+        free = (self.region.epsilon**power - taken).clamp(min=0) ** (1 / power)
+        bump = signs * inside
+        return self.region.moved(images, rest + free / self.region.ball.length(bump) * bump)
+
+    def _squares(self, images: Tensor, side: int) -> Tensor:
+        """A random square in each image: a mask (B, 1, H, W)."""
+        batch, _, height, width = images.shape
+        rows = self._stretches(batch, height, side).to(images.device)
+        columns = self._stretches(batch, width, side).to(images.device)
+        return rows[:, None, :, None] & columns[:, None, None, :]
+
+    def _stretches(self, batch: int, length: int, side: int) -> Tensor:
+        """A random stretch of pixels for each image: a mask (B, length)."""
+        places = length - side + 1
+        first = (torch.rand(batch, 1, generator=self.generator) * places).long()
+        pixel = torch.arange(length)
+        return (pixel >= first) & (pixel < first + side)
+
+    def _signs(self, *shape: int) -> Tensor:
+        return 2.0 * torch.randint(2, shape, generator=self.generator) - 1
