@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     ) -> None:
         """Train a network by a recipe; started again, go on where it was stopped.
 
-        Under torchrun the processes share each batch. A run that is told to stop (SIGTERM) saves
+        Under torchrun the processes share each batch. A run that is asked to stop (SIGTERM) saves
         and exits with status 75: run it again.
 
         Args:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
             data: where the images are, as for `vonenet data inspect`.
             out: folder of the run; runs/ and the recipe's name if not given.
             device: where to compute; auto takes a GPU if there is one.
-            track: also tell TensorBoard or Weights & Biases.
+            track: also log to TensorBoard or Weights & Biases.
             checkpoint_minutes: minutes between checkpoints within an epoch; there is one after
                 each epoch.
             recipe: Fields of the recipe.

@@ -32,25 +32,14 @@ GREY = 128  # what enters where RandAugment turns or moves an image: the mean of
 
 # timm stops at most of what it does not understand, and passes over a section without a number.
 POLICY = re.compile(r"\w+(-(t(weights|3aw?)|[a-z]+-?\d+(\.\d+)?))*")
-POLICIES_IN_WORDS = (
-    "rand-m9-mstd0.5 and the like (rand with -m magnitude, -n operations, -p share, -mstd spread, "
-    "-mmax, -inc1, -tweights, -t3a, -t3aw), augmix-m3-w3 (-m, -w, -d, -a, -b, -mstd), "
-    "original, originalr, v0, v0r, 3a (each with -mstd)"
-)
 
 
 class TrainingImages(Dataset[tuple[Tensor, int]]):
-    """A data set whose items are augmented, anew in every epoch.
+    """A data set, opened at `image_size` pixels, whose items are augmented anew in every epoch.
 
     Crop, RandAugment, mirror, colour jitter, corruption, Gaussian noise, random erasing: in this
-    order, and those alone that the recipe asks for. What is drawn depends on seed, epoch and index,
+    order, and only those that the recipe asks for. What is drawn depends on seed, epoch and index,
     not on the process or the order in which images are asked for.
-
-    Args:
-        dataset: The images; opened at `image_size`.
-        recipe: What is done to them.
-        image_size: Height = width of the results, pixels.
-        seed: Seed of the run.
 
     Raises:
         InputError: timm knows no such `rand_augment`, a shift is too long, or the corruptions are
@@ -138,7 +127,8 @@ def _timm_policy(description: str, channels: int) -> Callable[[Any], Any]:
                     operation.aug_fn = _posterized
             return cast(Callable[[Any], Any], policy)
     raise InputError(
-        f"augmentation.rand_augment={description!r} is impossible; allowed: {POLICIES_IN_WORDS}"
+        f"augmentation.rand_augment={description!r} is impossible; allowed: timm's descriptions, "
+        "such as rand-m9-n2-mstd0.5-inc1, augmix-m3-w3, original, originalr, v0, v0r or 3a-mstd0.5"
     )
 
 
@@ -202,8 +192,7 @@ def mixed(
         labels: (B,) class indices.
         recipe: Its `mixup` and `cutmix`; without either nothing is done.
         num_classes: K.
-        label_smoothing: Share of mixed targets that is spread over all classes. Labels that are
-            not mixed are smoothed by the loss.
+        label_smoothing: Of mixed targets; the loss smooths labels that are not mixed.
         seed: Seed of the batch.
 
     Returns:
@@ -232,10 +221,7 @@ def attacked(model: nn.Module, pixels: Tensor, labels: Tensor, recipe: Adversari
         model: Takes pixels in [0, 1], not wrapped for distribution.
         pixels: (B, C, H, W) in [0, 1].
         labels: (B,) class indices; or (B, K) targets, whose largest is attacked.
-        recipe: How; with an epsilon of 0 nothing is done.
-
-    Returns:
-        (B, C, H, W) in [0, 1], not further than epsilon from the images.
+        recipe: How; with an epsilon of 0 the images are returned.
     """
     if recipe.epsilon == 0:
         return pixels

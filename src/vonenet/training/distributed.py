@@ -91,9 +91,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         InputError: The device ("auto", "cpu" or "cuda") is not there.
     """
     chosen = chosen_device(device)
-    size, local_rank = (
-        int(os.environ.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
+    size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if chosen.type == "cuda":
         chosen = torch.device("cuda", local_rank if size > 1 else torch.cuda.current_device())
         torch.cuda.set_device(chosen)

@@ -34,11 +34,6 @@ ONECYCLE_END = ONECYCLE_START / 1e4
 def build_optimizer(model: nn.Module, recipe: OptimizationRecipe) -> torch.optim.Optimizer:
     """Freeze what the recipe says and return timm's optimizer of the rest.
 
-    Args:
-        model: Before it is wrapped for distribution; frozen parameters require no gradient from
-            here on.
-        recipe: Optimizer, learning rates, weight decay, frozen parts.
-
     Raises:
         InputError: timm knows no such optimizer, it cannot be made of this recipe, a pattern of
             `frozen` matches nothing, or nothing is left to train.
@@ -125,13 +120,7 @@ def layer_numbers(network: nn.Module) -> dict[str, int]:
 
 
 def keep_frozen_in_eval(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Put batch norms whose running statistics are frozen into eval mode.
-
-    `model.train()` puts them back into training mode, so call this after it, every time.
-
-    Args:
-        model: As `parameter_groups` takes it.
-        patterns: `recipe.frozen`.
+    """Put batch norms whose running statistics are frozen into eval mode, after `model.train()`.
 
     Raises:
         InputError: A pattern matches nothing.

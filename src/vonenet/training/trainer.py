@@ -45,14 +45,7 @@ from vonenet.training.distributed import (
     process_group,
 )
 from vonenet.training.optim import build_optimizer, keep_frozen_in_eval, learning_rate_at
-from vonenet.training.run import (
-    RunLog,
-    TrainingLog,
-    check_trackers,
-    note_end,
-    note_start,
-    open_run,
-)
+from vonenet.training.run import RunLog, TrainingLog, check_trackers, note_end, note_start, open_run
 
 LOG_STEPS = 50  # from one line of the log to the next
 MOST_VALIDATED = 256  # images of a validation batch, which needs less memory than a training step's
@@ -141,10 +134,7 @@ def train(
 class Trainer:
     """The parts of a training, made by the recipe, and the loop.
 
-    Args: those of `train`; and besides
-
-        group: Processes that train together.
-        signals: What this process is asked for from outside, see `noted_signals`.
+    Its arguments are those of `train`, the processes, and what `noted_signals` gives.
 
     Raises:
         InputError: Recipe, model, data and processes do not fit each other.
@@ -187,12 +177,9 @@ class Trainer:
         self.optimizer = build_optimizer(model, settings)
         self.trained = [each for part in self.optimizer.param_groups for each in part["params"]]
         self.parallel = group.parallel(model)
-        self.autocast = partial(
-            torch.autocast,
-            device.type,
-            getattr(torch, settings.precision),
-            enabled=settings.precision != "float32",
-        )
+        precision = getattr(torch, settings.precision)
+        mixed_precision = precision != torch.float32
+        self.autocast = partial(torch.autocast, device.type, precision, enabled=mixed_precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
         parts = {"model": model, "optimizer": self.optimizer, "scaler": self.scaler}
         self.average = None
@@ -203,15 +190,10 @@ class Trainer:
         self.state = TrainingState()
 
     def fit(self, log: RunLog, checkpoint_seconds: float, label: str | None = None) -> None:
-        """Train from the present state to the end.
-
-        Args:
-            log: Takes the numbers of epochs and steps.
-            checkpoint_seconds: Time between checkpoints within an epoch.
-            label: What a progress bar calls the run; no bar without.
+        """Train from the present state to the end, with a progress bar if it has a label.
 
         Raises:
-            KeyboardInterrupt, Preempted: The run was told to stop, and is saved.
+            KeyboardInterrupt, Preempted: The run was asked to stop, and is saved.
             VOneNetError: The loss stops being finite.
         """
         state, sampler, epochs = self.state, self.sampler, self.recipe.optimization.epochs
@@ -327,13 +309,7 @@ class Trainer:
     def validate(self, model: nn.Module) -> float | None:
         """Return the share of right decisions on the validation images; None without any.
 
-        Batches and noise depend on the recipe and the epoch alone.
-
-        Args:
-            model: Takes pixels; in eval mode.
-
-        Raises:
-            KeyboardInterrupt, Preempted: The run was told to stop, and is saved.
+        Batches and noise depend on the recipe and the epoch alone. The model is in eval mode.
         """
         if self.validation is None:
             return None
@@ -368,11 +344,7 @@ class Trainer:
         )
 
     def export(self, model: nn.Module, name: str) -> None:
-        """Write a model's weights into the folder of the run, if there is one.
-
-        Raises:
-            InputError: The file cannot be written.
-        """
+        """Write a model's weights into the folder of the run, if there is one."""
         run = self.run
         if run is not None:
             self.group.main_process_first(
@@ -385,12 +357,7 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def stop_if(self, preempted: float, interrupted: float) -> None:
-        """Save and stop, if any process was asked to.
-
-        Raises:
-            KeyboardInterrupt: After a Ctrl-C.
-            Preempted: After SIGTERM.
-        """
+        """Save and raise, if any process was asked to stop."""
         if preempted or interrupted:
             self.checkpoints.save(self.state)
             self.group.wait()
@@ -410,12 +377,9 @@ class Trainer:
 
 @contextmanager
 def noted_signals(wanted: bool) -> Iterator[dict[int, bool]]:
-    """Note SIGTERM and the first Ctrl-C inside the block; a second Ctrl-C acts at once.
+    """Note SIGTERM and the first Ctrl-C inside the block, if wanted; a second Ctrl-C acts at once.
 
     Outside of the main thread Python hands out no signals, and nothing is noted.
-
-    Args:
-        wanted: False leaves all signals as they are.
     """
     noted: dict[int, bool] = {signal.SIGTERM: False, signal.SIGINT: False}
     if not wanted or threading.current_thread() is not threading.main_thread():
@@ -438,10 +402,7 @@ def noted_signals(wanted: bool) -> Iterator[dict[int, bool]]:
 
 
 def _outlive_signals(worker: int) -> None:
-    """Leave a scheduler's signal to the training process, which then saves and ends its workers.
-
-    A scheduler signals every process of a job; workers that died of it would take the training
-    with them before it has saved.
-    """
+    # A scheduler signals every process of a job; loaders that died of it would take the training
+    # with them before it has saved.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
