@@ -161,8 +161,7 @@ def test_rand_augment_is_timms(channels):
     description = "rand-m9-n3-mstd0.5-inc1"
     fill = 128 if channels == 1 else (128, 128, 128)
     policy = rand_augment_transform(
-        description,
-        {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR},
+        description, {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
     )
     found = items(AugmentationRecipe(**PLAIN, rand_augment=description), data)
     assert not torch.equal(found, originals(data))

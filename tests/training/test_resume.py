@@ -18,6 +18,7 @@ from torch import nn
 
 from tests.training.toys import (
     Watched,
+    fit,
     same_weights,
     toy_images,
     toy_model,
@@ -26,7 +27,7 @@ from tests.training.toys import (
 )
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError, Preempted, VOneNetWarning
-from vonenet.training import TrainingLog, train
+from vonenet.training import TrainingLog
 from vonenet.training.config import AugmentationRecipe
 from vonenet.training.trainer import Trainer
 
@@ -69,7 +70,7 @@ def numbers(log: TrainingLog) -> list[dict[str, Any]]:
 
 def uninterrupted(images: ImageArrays, out: Path, recipe=RECIPE) -> tuple[Any, TrainingLog]:
     model = toy_model()
-    log = train(model, images, recipe, validation=images, out=out, progress=False)
+    log = fit(model, images, recipe, validation=images, out=out)
     return model, log
 
 
@@ -82,17 +83,16 @@ def test_every_optimizer_goes_on_to_the_bit(
     expected, log = uninterrupted(images, tmp_path / "whole", recipe)
     for asked in (70, 130, 30):  # in epoch 1, over its end, in epoch 2
         with pytest.raises(CutError):
-            train(
+            fit(
                 toy_model(),
                 stopping(images, asked),
                 recipe,
                 validation=images,
                 out=tmp_path / "cut",
-                progress=False,
                 checkpoint_minutes=0,
             )
     model = toy_model()
-    found = train(model, images, recipe, validation=images, out=tmp_path / "cut", progress=False)
+    found = fit(model, images, recipe, validation=images, out=tmp_path / "cut")
     assert same_weights(model, expected)
     assert numbers(found) == numbers(log)
     for name in ("model", "best"):
@@ -102,13 +102,10 @@ def test_every_optimizer_goes_on_to_the_bit(
 
 def test_the_log_tells_each_epoch_once(images: ImageArrays, tmp_path: Path) -> None:
     with pytest.raises(CutError):
-        train(
-            toy_model(), stopping(images, 310), RECIPE, out=tmp_path, progress=False,
-            checkpoint_minutes=0,
-        )  # fmt: skip
+        fit(toy_model(), stopping(images, 310), RECIPE, out=tmp_path, checkpoint_minutes=0)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"kind": "step", "step": 999}\n{"kind": "st')
-    log = train(toy_model(), images, RECIPE, out=tmp_path, progress=False)
+    log = fit(toy_model(), images, RECIPE, out=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(line["kind"], line["step"]) for line in lines] == [
         ("epoch", STEPS),
@@ -126,9 +123,7 @@ def test_a_finished_run_gives_its_log_and_weights(images: ImageArrays, tmp_path:
         raise AssertionError("trained again")
 
     model = toy_model()
-    again = train(
-        model, Watched(images, fail), RECIPE, validation=images, out=tmp_path, progress=False
-    )
+    again = fit(model, Watched(images, fail), RECIPE, validation=images, out=tmp_path)
     assert again == log
     assert same_weights(model, expected)
     stored = load_file(tmp_path / "model.safetensors")
@@ -178,9 +173,7 @@ def test_weights_are_written_as_asked(images: ImageArrays, tmp_path: Path) -> No
         path.write_text("weights")
         written.append(path.parent)
 
-    train(
-        toy_model(), images, RECIPE, validation=images, out=tmp_path, export=export, progress=False
-    )
+    fit(toy_model(), images, RECIPE, validation=images, out=tmp_path, export=export)
     assert len(written) >= 2
     assert (tmp_path / "model.safetensors").read_text() == "weights"
     assert (tmp_path / "best.safetensors").read_text() == "weights"
@@ -193,7 +186,7 @@ def test_another_recipe_or_other_data_are_refused(images: ImageArrays, tmp_path:
     uninterrupted(images, tmp_path)
 
     def again(recipe=RECIPE, data=images) -> None:
-        train(toy_model(), data, recipe, out=tmp_path, progress=False)
+        fit(toy_model(), data, recipe, out=tmp_path)
 
     again(dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, workers=1)))
     other = dataclasses.replace(RECIPE.optimization, momentum=0.8)
@@ -207,7 +200,7 @@ def test_a_file_in_place_of_the_folder(images: ImageArrays, tmp_path: Path) -> N
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="file.* cannot be written"):
-            train(toy_model(), images, RECIPE, out=out, progress=False)
+            fit(toy_model(), images, RECIPE, out=out)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(
@@ -227,12 +220,16 @@ def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", fill_up)
         with pytest.raises(InputError, match=r"No space left on device; the checkpoint .*last is"):
-            train(
-                toy_model(), images, RECIPE, validation=images, out=tmp_path / "full",
-                progress=False, checkpoint_minutes=0,
-            )  # fmt: skip
+            fit(
+                toy_model(),
+                images,
+                RECIPE,
+                validation=images,
+                out=tmp_path / "full",
+                checkpoint_minutes=0,
+            )
     model = toy_model()
-    train(model, images, RECIPE, validation=images, out=tmp_path / "full", progress=False)
+    fit(model, images, RECIPE, validation=images, out=tmp_path / "full")
     assert same_weights(model, expected)
 
 
@@ -242,7 +239,7 @@ def test_a_checkpoint_cut_in_half(images: ImageArrays, tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     model = toy_model()
     with pytest.warns(VOneNetWarning, match=r"damaged.*goes on from .*previous"):
-        found = train(model, images, RECIPE, validation=images, out=tmp_path, progress=False)
+        found = fit(model, images, RECIPE, validation=images, out=tmp_path)
     assert same_weights(model, expected)
     assert numbers(found) == numbers(log)
 
@@ -279,15 +276,18 @@ def test_a_signal_finishes_the_step_and_saves(
     expected, _ = uninterrupted(images, tmp_path / "whole")
     before = handlers()
     with pytest.raises(error, match=message):
-        train(
-            toy_model(), signalling(images, number, 65), RECIPE, validation=images,
-            out=tmp_path / "cut", progress=False,
-        )  # fmt: skip
+        fit(
+            toy_model(),
+            signalling(images, number, 65),
+            RECIPE,
+            validation=images,
+            out=tmp_path / "cut",
+        )
     assert handlers() == before
     state = json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["state"]
     assert (state["epoch"], state["step"]) == (0, 4)
     model = toy_model()
-    train(model, images, RECIPE, validation=images, out=tmp_path / "cut", progress=False)
+    fit(model, images, RECIPE, validation=images, out=tmp_path / "cut")
     assert same_weights(model, expected)
 
 
@@ -295,12 +295,15 @@ def test_a_signal_during_validation(images: ImageArrays, tmp_path: Path) -> None
     """The epoch's steps are kept, its validation is made up for; the average is taken out again."""
     expected, log = uninterrupted(images, tmp_path / "whole")
     with pytest.raises(Preempted, match="step 10 of epoch 1"):
-        train(
-            toy_model(), images, RECIPE, validation=signalling(images, signal.SIGTERM, 100),
-            out=tmp_path / "cut", progress=False,
-        )  # fmt: skip
+        fit(
+            toy_model(),
+            images,
+            RECIPE,
+            validation=signalling(images, signal.SIGTERM, 100),
+            out=tmp_path / "cut",
+        )
     model = toy_model()
-    found = train(model, images, RECIPE, validation=images, out=tmp_path / "cut", progress=False)
+    found = fit(model, images, RECIPE, validation=images, out=tmp_path / "cut")
     assert same_weights(model, expected)
     assert numbers(found) == numbers(log)
 
@@ -309,7 +312,7 @@ def test_without_a_folder_signals_are_left_alone(images: ImageArrays) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(toy_model(), signalling(images, signal.SIGINT, 65), RECIPE, progress=False)
+            fit(toy_model(), signalling(images, signal.SIGINT, 65), RECIPE)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -331,10 +334,14 @@ def train_counted(out: Path, counter: Any) -> None:
     global fetched
     fetched = counter
     images = toy_images()
-    train(
-        toy_model(), Watched(images, count), KILL_RECIPE, validation=images, out=out,
-        progress=False, checkpoint_minutes=0.0002, device="cpu",
-    )  # fmt: skip
+    fit(
+        toy_model(),
+        Watched(images, count),
+        KILL_RECIPE,
+        validation=images,
+        out=out,
+        checkpoint_minutes=0.0002,
+    )
 
 
 @pytest.mark.slow

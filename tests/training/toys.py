@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vonenet.data import ImageArrays, PixelModel, load_embedded
-from vonenet.training import TrainingRecipe
+from vonenet.training import TrainingRecipe, train
 from vonenet.training.config import (
     AdversarialRecipe,
     AugmentationRecipe,
@@ -18,6 +19,7 @@ from vonenet.training.config import (
 from vonenet.v1.noise import Noise
 
 PX = 28
+fit = partial(train, progress=False, device="cpu")
 
 
 def toy_images(count: int = 200, split: str = "train") -> ImageArrays:
