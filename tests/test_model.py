@@ -55,7 +55,9 @@ def test_state_dict_is_the_published_one(arch):
 
 def test_trainable_parameters_are_the_published_number():
     model = vonenet.create_model("voneresnet50")
-    assert sum(p.numel() for p in model.parameters()) == 25_580_264  # science.md 1.1
+    # ResNet-50 without conv1 and bn1, and the bottleneck; also in Brain-Score's voneresnet_50_1
+    assert 25_557_032 - 9_408 - 128 + 512 * 64 == 25_580_264
+    assert sum(p.numel() for p in model.parameters()) == 25_580_264
     assert not any(name.startswith("vone_block") for name, _ in model.named_parameters())
 
 
@@ -79,7 +81,7 @@ def test_noise_is_switched_by_assignment(tiny):
 
 
 def test_hooks_on_published_layer_names_return_unchanged_activations():
-    """Brain-Score reads these layers (field-notes section 3)."""
+    """Brain-Score reads these layers (brain-score/vision, models/voneresnet_50)."""
     model = vonenet.create_model("voneresnet18", image_size=64).eval()
     layers = ["vone_block", "vone_block.output", "bottleneck", "model.layer1.0", "model.avgpool"]
     seen, copies = {}, {}
