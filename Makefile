@@ -7,7 +7,7 @@ BRAINSCORE_VENV ?= .venv-brainscore
 BRAINSCORE_PYTHON := $(BRAINSCORE_VENV)/bin/python
 BRAINSCORE_READY := $(BRAINSCORE_VENV)/.ready
 
-.PHONY: help demo bench test slow lint types brainscore setup clean
+.PHONY: help demo bench test coverage slow lint types brainscore setup clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,10 @@ bench: setup  ## Measure speed and memory of this machine, write docs/performanc
 
 test: setup  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+coverage: setup  ## Run the tests and print which lines of the package they miss
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" \
+		--cov=vonenet --cov-report=term:skip-covered
 
 slow: setup  ## Run the slow tests: every timm network, and more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
