@@ -30,6 +30,7 @@ HASH_LENGTH = 16  # hexadecimal digits: 64 bits tell any two sets of weights apa
 
 # Files in the folder of an evaluation
 RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
+V1_FILTERS, V1_RESPONSES = "v1_filters.png", "v1_responses.png"  # where a model has a V1 block
 # Files in the folder of a training
 RECIPE, RUN, LOG = "recipe.toml", "run.json", "log.jsonl"
 BEST, MODEL = "best.safetensors", "model.safetensors"

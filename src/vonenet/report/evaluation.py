@@ -3,169 +3,408 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path
 
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
 from vonenet.errors import InputError
-from vonenet.report import notes, sections
-from vonenet.report.attack_section import attack_section
-from vonenet.report.corruption_section import corruption_section
-from vonenet.report.findings import audit_finding, verdict
-from vonenet.report.folders import LOG, RECIPE, RESULTS, Folders
-from vonenet.report.measured import AUDIT, Check, Measured, read_folders
-from vonenet.report.page import write_html
-from vonenet.report.scores import MEASURES
-from vonenet.report.study import Study
-from vonenet.report.trained import RUN, Run, read_runs
+from vonenet.report.page import (
+    DASH,
+    count,
+    duration,
+    first_column,
+    inline_svg,
+    percent,
+    points,
+    printable,
+    write_html,
+)
+from vonenet.report.plots import STYLES, accuracy_against_radius
+from vonenet.report.tables import (
+    CATEGORIES,
+    CLEAN,
+    EXTRA,
+    IMAGENET_C_TYPES,
+    LEADING,
+    MEASURES,
+    METRIC,
+    NORMS,
+    Estimate,
+    Model,
+    Setting,
+    models_of,
+    radius_text,
+)
+from vonenet.report.trained import read_runs
 from vonenet.report.training_section import training_section
 from vonenet.report.training_table import training_table
-from vonenet.report.words import DASH, count, first_column, listing, printable
+from vonenet.results import (
+    AUDIT,
+    EXAMPLES,
+    LOG,
+    RECIPE,
+    RESULTS,
+    RUN,
+    V1_FILTERS,
+    V1_RESPONSES,
+    AuditRow,
+    Result,
+    read_jsonl,
+)
 
-COLUMN_WIDTH = 19
-MOST_SOURCES = 5
-
-
-@dataclass(frozen=True)
-class Part:
-    """Half of a page: the evaluations, or the training runs.
-
-    Attributes:
-        subject: what it is about.
-        verdict: what it says, at the top of the page if it comes first.
-        table: for the terminal.
-        sources: names of the files that it was made from.
-        contents: of its templates.
-    """
-
-    subject: str
-    verdict: str
-    table: str
-    sources: Sequence[str]
-    contents: Mapping[str, object]
+ALLOWED = "give folders that vonenet evaluate or vonenet train wrote"
+COLUMN_WIDTH = 19  # characters of the terminal's table
+CONTRASTS = {
+    "clean": "clean",
+    "corruption": "corruptions",
+    **{category: f"\N{EN DASH} {category}" for category in CATEGORIES},
+    "white_box": "white box",
+    **{norm: f"\N{EN DASH} {name}" for norm, name in NORMS.items()},
+    "perturbation": "perturbation",
+    "overall": "overall",
+}
+# Terms of the provenance that make models differ beside the models, unless all have the same
+PROTOCOL_TERMS = (
+    "Images",
+    "Steps of PGD",
+    "Step rule of PGD",
+    "Noise draws per decision",
+    "Corruptions made for images of",
+    "Textures of frost",
+    "Corrupted images",
+)
 
 
 def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None = None) -> str:
     """Write the page of evaluations and training runs, whole or not at all.
 
     Args:
-        folders: each holds an evaluation (results.jsonl, and perhaps audit.jsonl and examples.png),
-            a training run (recipe.toml, run.json, log.jsonl), or both.
-        out: the page.
-        base: label or name of the evaluated model that the others are compared with; None: the
+        folders: Each holds an evaluation (results.jsonl, and perhaps an audit and pictures), a
+            training run (recipe.toml, run.json, log.jsonl), or both.
+        out: The page.
+        base: Label or name of the evaluated model that the others are compared with; None: the
             first one.
 
     Returns:
         For the terminal: the table of means, the table of runs, whichever there are.
 
     Raises:
-        InputError: a folder with neither, or with a broken file, a base that is not among the
+        InputError: A folder with neither, or with a broken file, a base that is not among the
             models, or a page that cannot be written.
     """
-    found = Folders.of(folders)
-    if base is not None and not found.evaluations:
+    evaluations, runs = sort_folders(folders)
+    if base is not None and not evaluations:
         raise InputError(f"base {base!r} is an evaluated model's; the folders hold training alone")
-    parts, styles = [], {}
-    if found.evaluations:
-        study = Study.against(read_folders(found.evaluations), base)
-        parts.append(_robustness(study))
-        styles = {model.label: style for style, model in study.drawn}
-    if found.runs:
-        parts.append(_training(read_runs(found.runs), styles))
-    subject = "; ".join(part.subject for part in parts)
+    contents: dict[str, object] = {}
+    tables, subjects, verdicts, sources = [], [], [], []
+    styles: dict[str, int] = {}
+    if evaluations:
+        rows = [row for folder in evaluations for row in read_rows(folder / RESULTS)]
+        models = base_first(models_of(rows), base)
+        audit = read_audits(evaluations)
+        styles = {model.label: style for style, model in enumerate(drawn(models))}
+        contents |= robustness(models, audit)
+        contents |= {
+            "left_out": len(rows) - sum(len(r) for m in models for r in m.rows.values()),
+            "examples": pictures(evaluations, EXAMPLES),
+            "v1_filters": pictures(evaluations, V1_FILTERS),
+            "v1_responses": pictures(evaluations, V1_RESPONSES),
+        }
+        tables.append(text_table(models, audit))
+        images = list(dict.fromkeys(model.data for model in models))
+        on = images[0] if len(images) == 1 else f"{len(images)} sets of images"
+        subjects.append(f"Robustness of {count(len(models), 'model')} on {on}")
+        verdicts.append(verdict(models))
+        sources += [RESULTS, AUDIT] if audit else [RESULTS]
+    if runs:
+        found = read_runs(runs)
+        training = training_section(found, styles)
+        contents["training"] = training
+        tables.append(training_table(found))
+        subjects.append(f"Training of {count(len(found), 'run')}")
+        verdicts.append(f"{training.finding}.")
+        sources += [LOG, RECIPE, RUN]
     write_html(
         "evaluation.html",
         out,
-        subject=subject[0].upper() + subject[1:],
-        verdict=parts[0].verdict,
-        sources=listing([name for part in parts for name in part.sources], MOST_SOURCES),
-        **{name: each for part in parts for name, each in part.contents.items()},
+        subject="; ".join(subjects),
+        verdict=verdicts[0],
+        sources=", ".join(sources),
+        **contents,
     )
-    return "\n\n".join(part.table for part in parts)
+    return "\n\n".join(tables)
 
 
-def _robustness(study: Study) -> Part:
-    columns, rows = sections.summary_table(study)
-    audit = study.measured.audit
-    contents = {
-        "study": study,
-        "columns": columns,
-        "rows": rows,
-        "coverage": notes.coverage(study.models, study.scores),
-        "cautions": notes.cautions(study.models),
-        "legend": sections.legend(study),
-        "attacks": attack_section(study),
-        "corruptions": corruption_section(study),
-        "differences": sections.difference_section(study),
-        "details": sections.details(study),
-        "audit_finding": audit_finding(audit),
-        "failing": listing([model.label for model in study.models if study.failures(model)]),
-        "checks": _checks(audit),
-        "examples": _pictures(study.measured),
-        "provenance": notes.provenance(study.measured),
+def sort_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the folders of evaluations and those of training runs, each folder once.
+
+    Raises:
+        InputError: There is no folder, or one holds neither an evaluation nor a run.
+    """
+    distinct = list({folder.resolve(): folder for folder in folders}.values())
+    if not distinct:
+        raise InputError(f"no folder was given; {ALLOWED}")
+    evaluations = [folder for folder in distinct if (folder / RESULTS).is_file()]
+    runs = [f for f in distinct if (f / RECIPE).is_file() or (f / LOG).is_file()]
+    for folder in distinct:
+        if folder not in (*evaluations, *runs):
+            raise InputError(
+                f"{folder} holds neither {RESULTS} of an evaluation nor {LOG} of a training run; "
+                f"{ALLOWED}"
+            )
+    return evaluations, runs
+
+
+def read_rows(path: Path) -> list[Result]:
+    """Read the accuracies of an evaluation.
+
+    Raises:
+        InputError: There is none, or a row that is none.
+    """
+    rows = [row for row in read_jsonl(path) if row.metric == METRIC]
+    if not rows:
+        raise InputError(f"{path} holds no row of {METRIC}; {ALLOWED}")
+    return rows
+
+
+def read_audits(folders: Iterable[Path]) -> list[AuditRow]:
+    """Read the checks of those evaluations that were audited."""
+    paths = [folder / AUDIT for folder in folders]
+    return [row for path in paths if path.is_file() for row in read_jsonl(path, AuditRow)]
+
+
+def pictures(folders: Iterable[Path], name: str) -> list[tuple[str, str]]:
+    """Return name and data address of the pictures of a name, which must be PNG."""
+    found = []
+    for folder in folders:
+        path = folder / name
+        if path.is_file():
+            content = path.read_bytes()
+            if not content.startswith(b"\x89PNG\r\n"):
+                raise InputError(f"{path} is not a PNG")
+            address = "data:image/png;base64," + base64.b64encode(content).decode()
+            found.append((folder.resolve().name, address))
+    return found
+
+
+def base_first(models: Sequence[Model], base: str | None) -> list[Model]:
+    """Return the models, the base that the others are compared with first.
+
+    Args:
+        models: At least one.
+        base: Label or name of a model; None: the first.
+
+    Raises:
+        InputError: No model or more than one is called so.
+    """
+    if base is None:
+        return list(models)
+    called = [model for model in models if model.label == base]
+    called = called or [model for model in models if model.name == base]
+    if len(called) != 1:
+        allowed = printable(", ".join(model.label for model in models[:20]))
+        which = "is the name of several models" if called else "is not among the models"
+        raise InputError(f"base {base!r} {which}; allowed: {allowed}")
+    return [*called, *(model for model in models if model is not called[0])]
+
+
+def drawn(models: Sequence[Model]) -> list[Model]:
+    """Return the models that plots show: the base and the best of the others.
+
+    Best by the overall mean; of models that lack it, by the next mean that they have.
+    """
+
+    def rank(model: Model) -> list[float]:
+        return [model.scores[m].estimate.value if m in model.scores else -1 for m in LEADING]
+
+    best = sorted(models[1:], key=rank, reverse=True)[: STYLES - 1]
+    return [model for model in models if model is models[0] or model in best]
+
+
+def verdict(models: Sequence[Model]) -> str:
+    """Return one line: the best of the others against the base, by the most telling mean.
+
+    Args:
+        models: The base first.
+    """
+    base, *others = models
+    for measure in LEADING:
+        gains = {model.label: gain for model in others if (gain := model.gain(base, measure))}
+        if gains:
+            leader = max(gains, key=lambda label: gains[label].value)
+            own, gain = base.scores[measure].estimate.value, gains[leader]
+            return (
+                f"{leader}: {percent(own + gain.value)}% accuracy ({MEASURES[measure]}), "
+                f"{points(gain.value)} points [{points(gain.low)}, {points(gain.high)}] against "
+                f"{base.label}"
+            )
+    means = [
+        f"{MEASURES[measure]} {percent(base.scores[measure].estimate.value)}%"
+        for measure in MEASURES
+        if measure in base.scores
+    ]
+    return f"{base.label}, accuracy: {', '.join(means) or 'no mean'}"
+
+
+def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
+    """Return a line a model for the terminal: accuracies in percent, differences in points."""
+    base = models[0]
+    names = first_column(["accuracy, %", *(model.label for model in models)])
+    lines = [names[0] + "".join(f"{name:>{COLUMN_WIDTH}}" for name in MEASURES.values())]
+    for name, model in zip(names[1:], models, strict=True):
+        line = name
+        for measure in MEASURES:
+            score, gain = model.scores.get(measure), model.gain(base, measure)
+            cell = percent(score.estimate.value) if score else DASH
+            if score and model is not base and measure in base.scores:
+                cell += f" ({points(gain.value) if gain else 'other settings'})"
+            line += f"{cell:>{COLUMN_WIDTH}}"
+        if failed := failures(model, audit):
+            line += f"  AUDIT FAILED: {count(failed, 'check')}"
+        lines.append(line)
+    if models[1:]:
+        lines.append(f"in brackets: points more than {printable(base.label)}")
+    return "\n".join(lines)
+
+
+def failures(model: Model, audit: Sequence[AuditRow]) -> int:
+    """Return how many checks of its audit a model failed."""
+    own = [row for row in audit if (row.model, row.model_hash) == (model.name, model.hash)]
+    return sum(not row.passed for row in own)
+
+
+def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, object]:
+    """Return what the templates of robustness show.
+
+    Args:
+        models: The base first.
+        audit: Checks of all models.
+    """
+    base, shown = models[0], drawn(models)
+    settings = list(dict.fromkeys(setting for model in shown for setting in model.accuracies))
+    corrupted = [setting for setting in settings if setting.kind == "corruption"]
+    severities = sorted({setting.strength for setting in corrupted})
+    gains = [gain for m in shown[1:] for s in corrupted if (gain := m.gain(base, s))]
+    means = [gain for m in shown[1:] for key in CONTRASTS if (gain := m.gain(base, key))]
+    facts = provenance(models)
+    extra = {EXTRA: "extra corruptions"} if any(EXTRA in m.scores for m in models) else {}
+    return {
+        "base": base,
+        "models": models,
+        "shown": shown,
+        "measures": MEASURES | extra,
+        "failures": {model.label: n for model in models if (n := failures(model, audit))},
+        "attack_plots": attack_plots(shown),
+        "other_attacks": [s for s in settings if s.kind == "attack" and not s.is_plain_pgd],
+        "severities": severities,
+        "corruptions": {
+            category: corruption_rows(corrupted, category, severities)
+            for category in (*CATEGORIES, EXTRA)
+        },
+        "compared": {m.label for m in shown[1:] if any(m.gain(base, s) for s in corrupted)},
+        "largest": max(0.1, ceil(10 * max((abs(gain.value) for gain in gains), default=0)) / 10),
+        "contrasts": CONTRASTS,
+        "ticks": contrast_ticks(means),
+        "audit": audit,
+        "provenance": facts,
+        "differing": [term for term in PROTOCOL_TERMS if len(facts.get(term, ())) > 1],
     }
-    return Part(
-        _subject(study),
-        verdict(study.scores, study.base.label),
-        _text_table(study, rows),
-        [RESULTS, AUDIT] if audit else [RESULTS],
-        contents,
-    )
 
 
-def _training(runs: Sequence[Run], models: Mapping[str, int]) -> Part:
-    training = training_section(runs, models)
-    return Part(
-        f"training of {count(len(runs), 'run')}",
-        f"{training.finding}.",
-        training_table(runs),
-        [LOG, RECIPE, RUN],
-        {"training": training},
-    )
+def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
+    """Return accuracy against radius, a plot for each norm that was attacked by plain PGD."""
+    plots = []
+    for norm, name in NORMS.items():
+        curves: dict[str, dict[float, Estimate]] = {}
+        for model in models:
+            clean = {0.0: model.accuracies[CLEAN]} if CLEAN in model.accuracies else {}
+            curves[model.label] = clean | {
+                setting.strength: estimate
+                for setting, estimate in model.accuracies.items()
+                if setting.is_plain_pgd and setting.group == norm
+            }
+        if any(any(curve) for curve in curves.values()):
+            label = f"accuracy against the {name} radius of the attack"
+            plots.append((name, inline_svg(accuracy_against_radius(norm, curves), label)))
+    return plots
 
 
-def _subject(study: Study) -> str:
-    data = list(dict.fromkeys(model.data for model in study.models))
-    images = data[0] if len(data) == 1 else f"{len(data)} sets of images"
-    return f"Robustness of {count(len(study.models), 'model')} on {images}"
+def corruption_rows(
+    corrupted: Sequence[Setting], category: str, severities: Sequence[float]
+) -> dict[str, list[str | Setting]]:
+    """Return the rows of a heat map: type -> its settings by severity, and its mean's name."""
+    return {
+        Setting("corruption", name).title: [
+            *(Setting("corruption", name, category, severity) for severity in severities),
+            f"{category}/{name}",
+        ]
+        for name in dict.fromkeys(s.name for s in corrupted if s.group == category)
+    }
 
 
-def _checks(audit: Sequence[Check]) -> list[dict[str, object]]:
-    return [
-        {
-            "model": check.model,
-            "name": check.check.replace("_", " "),
-            "passed": check.passed,
-            "value": _plain(check.value),
-            "expected": _plain(check.expected),
-            "explanation": check.explanation,
-        }
-        for check in audit
+def contrast_ticks(gains: Sequence[Estimate]) -> list[float]:
+    """Return round numbers for the axis of differences, in points; none without differences."""
+    if not gains:
+        return []
+    low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
+    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(100 * min(0, low), 100 * max(0, high))
+    return [float(tick) for tick in ticks]
+
+
+def provenance(models: Sequence[Model]) -> dict[str, dict[str, list[str]]]:
+    """Return where the numbers come from: term -> what holds -> of which models, [] of all."""
+    facts = {model.label: facts_of(model) for model in models}
+    found: dict[str, dict[str, list[str]]] = {}
+    for term in facts[models[0].label]:
+        for label in facts:
+            if value := facts[label][term]:
+                found.setdefault(term, {}).setdefault(str(value), []).append(label)
+    rows = [row for model in models for rows in model.rows.values() for row in rows]
+    return found | {
+        "Rows": {f"{len(rows):,}": []},
+        "Machine time": {duration(sum(row.seconds for row in rows)): []},
+    }
+
+
+def facts_of(model: Model) -> dict[str, object]:
+    """Return what one model's numbers depend on, term by term; nothing for what it has not."""
+    rows = [row for rows in model.rows.values() for row in rows]
+    types = [s for s in model.accuracies if s.kind == "corruption" and s.group in CATEGORIES]
+    severities = sorted({setting.strength for setting in types})
+    attacks = list(model.white_box.values())
+    radii = [
+        f"{name} {joined(radius_text(norm, s.strength) for s in attacks if s.group == norm)}"
+        for norm, name in NORMS.items()
+        if any(setting.group == norm for setting in attacks)
     ]
+    pgd = [model.rows[setting][0] for setting in attacks]
+    noisy = rows if model.stochastic else []
+    sizes = joined(sorted({row.n for row in rows}))
+    over = f"{len({s.name for s in types})} of {IMAGENET_C_TYPES} types, severities "
+    return {
+        "Images": f"{model.data}: {sizes} of {max(row.data_size for row in rows):,}",
+        "Mean over corruptions": types and over + joined(f"{s:g}" for s in severities),
+        "Mean over white box": attacks and f"PGD at {'; '.join(radii)}",
+        "Steps of PGD": column("steps", pgd),
+        "Step rule of PGD": column("step_rule", pgd),
+        "Noise draws per gradient": model.stochastic and column("gradient_samples", pgd),
+        "Noise draws per decision": column("decision_samples", noisy),
+        "Corruptions made for images of": column("constants_px", rows, " px"),
+        "Textures of frost": column("textures", rows),
+        "Corrupted images": column("source", rows),
+        "Seeds": joined(row.seed for row in rows),
+        "Versions": joined(f"{name} {v}" for row in rows for name, v in row.versions.items()),
+    }
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return DASH
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def column(name: str, rows: Iterable[Result], unit: str = "") -> str:
+    """Return the different values of a column of conditions; "" if there is none."""
+    return joined(f"{r.condition[name]}{unit}" for r in rows if name in r.condition)
 
 
-def _pictures(measured: Measured) -> list[tuple[str, str]]:
-    return [
-        (folder, "data:image/png;base64," + base64.b64encode(content).decode())
-        for folder, content in measured.examples
-    ]
-
-
-def _text_table(study: Study, rows: Sequence[sections.SummaryRow]) -> str:
-    """One line a model, accuracies in percent and their differences from the base in points."""
-    head = "".join(f"{name:>{COLUMN_WIDTH}}" for name in MEASURES.values())
-    names = first_column(["accuracy, %", *(model.label for model, _, _ in rows)])
-    lines = [names[0] + head]
-    for name, (_, numbers, failed) in zip(names[1:], rows, strict=True):
-        cells = [f"{n.value} ({n.gain})" if n.gain else n.value for n in numbers[: len(MEASURES)]]
-        told = "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
-        mark = f"  AUDIT FAILED: {count(failed, 'check')}" if failed else ""
-        lines.append(f"{name}{told}{mark}")
-    lines.append(f"in brackets: points more than {printable(study.base.label)}")
-    return "\n".join(lines[: None if study.others else -1])
+def joined(values: Iterable[object]) -> str:
+    """Return different values, in order of appearance, with commas."""
+    return ", ".join(dict.fromkeys(f"{v:,}" if isinstance(v, int) else str(v) for v in values))

@@ -1,10 +1,13 @@
-"""A template and its contents -> one HTML file, whole or not at all; figures as inline SVG."""
+"""A template and its contents -> one HTML file, whole or not at all; figures and numbers for it."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from functools import cache
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
@@ -12,8 +15,11 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from vonenet.files import write_whole, written
+from vonenet.report import plots
 from vonenet.report.plots import COLORS, house_style
 
+DASH = "\N{EM DASH}"
+NAME_WIDTH = 24  # characters of a terminal's first column, at least
 VARIABLE_OF = {color: f"var(--{name})" for name, color in COLORS.items()}
 
 
@@ -29,6 +35,8 @@ def write_html(template: str, path: Path, **contents: object) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"percent": percent, "points": points}
+    environment.globals["swatch"] = swatch
     html = environment.get_template(template).render(**contents)
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +51,7 @@ def inline_svg(figure: Figure, label: str) -> Markup:
 
     Args:
         figure: A figure made with `plots.new_figure`, one unit of length for one pixel.
-        label: What it shows, for those who do not see it.
+        label: What it shows, for those who do not see it; "" if the text beside it says so.
     """
     written_out = StringIO()
     with house_style():
@@ -64,7 +72,57 @@ def inline_svg(figure: Figure, label: str) -> Markup:
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
     body = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
     body = re.sub(r"\s+", " ", body)
+    spoken = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     return Markup(  # noqa: S704 - matplotlib escapes what it writes
-        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width} {height}" '
+        f'<svg {spoken} viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}">{body}</svg>'
     )
+
+
+@cache
+def swatch(number: int) -> Markup:
+    """Return the sign of a series for legends: a piece of its line with its marker."""
+    return inline_svg(plots.swatch(number), "")
+
+
+def percent(share: float) -> str:
+    """Return a share of 1 as percent without the sign, such as `46.2`."""
+    return f"{100 * share:.1f}"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in percentage points with its sign, such as `+3.2`."""
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
+
+
+def number(value: float) -> str:
+    """Return three digits, such as `0.0123` or `2.30`."""
+    if not isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return such as `40 s`, `12 min` or `3 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return such as `1 model` or `1,200 rows`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def first_column(names: Sequence[str]) -> list[str]:
+    """Return the names of a terminal's table, all of one width."""
+    shown = [printable(name) for name in names]
+    width = max(NAME_WIDTH, 2 + max(map(len, shown)))
+    return [name.ljust(width) for name in shown]

@@ -6,13 +6,22 @@ colours into the variables of the page's style, so that a plot follows a dark pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vonenet.report.tables import Estimate, radius_text
+
+Array = npt.NDArray[np.floating]
 
 # Colours of a light page by their names in templates/*.css. Series after Okabe and Ito 2008, darker
 # for contrast on white; the colour-blind tell them apart, and markers and dashes differ too.
@@ -34,6 +43,12 @@ COLORS = {
 MARKERS = ("s", "o", "D", "^", "X", "v", "P", "_")
 DASHES = ((0, (6, 3)), "-", "-", "-", (0, (2, 2)), (0, (2, 2)), (0, (2, 2)), (0, (8, 2, 2, 2)))
 STYLES = len(MARKERS)
+
+# Of a radius axis, in shares of the span of its radii
+CLEAN_GAP = 0.27  # between clean images and the smallest radius
+LABEL_GAP = 0.14  # between labels, at least
+V1_WIDTH_PX = 540
+ON_ANY_PAGE = "#7c8894"  # text of pictures, on white and on dark
 
 # One unit of length of a figure is one pixel of a page: 72 pixels an inch, as an SVG has them.
 PIXELS_PER_INCH = 72
@@ -65,6 +80,7 @@ RC: dict[Any, Any] = {
     "ytick.labelcolor": COLORS["ink"],
     "ytick.left": False,
     "lines.linewidth": 2,
+    "lines.scale_dashes": False,
     "lines.markersize": 6,
     "lines.markeredgecolor": COLORS["paper"],
     "legend.frameon": False,
@@ -91,3 +107,132 @@ def series_style(number: int) -> dict[str, object]:
     """Return colour, marker and dashes of a series, for `Axes.plot`."""
     index = number % STYLES
     return {"color": COLORS[f"s{index}"], "marker": MARKERS[index], "linestyle": DASHES[index]}
+
+
+@house_style()
+def swatch(number: int) -> Figure:
+    """Return a piece of a series' line with its marker, for legends."""
+    figure, axes = new_figure(34, 16)
+    figure.set_layout_engine("none")
+    axes.set(position=(0, 0, 1, 1), xlim=(0, 34), ylim=(0, 16))
+    axes.axis("off")
+    axes.plot([1, 17, 33], [8, 8, 8], markevery=[1], markersize=8, **series_style(number))
+    return figure
+
+
+@house_style()
+def accuracy_against_radius(norm: str, models: Mapping[str, Mapping[float, Estimate]]) -> Figure:
+    """Return accuracy against the radius of an attack, on a logarithmic axis, with 95 % intervals.
+
+    Args:
+        norm: "linf", "l2" or "l1".
+        models: Name -> radius in pixels of [0, 1] -> accuracy; radius 0 is clean images. A model
+            that was not attacked has its colour but no line.
+    """
+    figure, axes = new_figure()
+    attacked = [curve for curve in models.values() if any(curve)]
+    radii = sorted({radius for curve in attacked for radius in curve if radius})
+    first, last = log(radii[0]), log(radii[-1])
+    width = (last - first) or 1.0
+    clean = first - CLEAN_GAP * width  # clean images have no place on a logarithmic axis
+    for number, curve in enumerate(models.values()):
+        if not any(curve):
+            continue
+        style = series_style(number)
+        # x, then value, low and high in percent
+        spots = np.array(
+            [(log(r) if r else clean, *(100 * x for x in curve[r])) for r in sorted(curve)]
+        )
+        x, value, low, high = spots.T
+        line = slice(1 if 0 in curve else 0, None)
+        axes.plot(x, value, color=style["color"], linewidth=1, alpha=0.55)
+        axes.fill_between(x[line], low[line], high[line], color=style["color"], alpha=0.16, lw=0)
+        axes.vlines(x, low, high, color=style["color"], linewidth=1.5)
+        axes.plot(x[line], value[line], **(style | {"marker": ""}))
+        axes.plot(x, value, markersize=8, **(style | {"linestyle": ""}))
+    axes.set(xlim=(clean - 0.06 * width, last + 0.08 * width), title="accuracy, %")
+    axes.set_ylim(bottom=0)
+    axes.spines.bottom.set_visible(False)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    labels, written = {clean: "clean"}, clean
+    for x, radius in zip(map(log, radii), radii, strict=True):
+        fits = x - written >= LABEL_GAP * width
+        labels[x] = radius_text(norm, radius) if fits else ""
+        written = x if fits else written
+    axes.set_xticks(list(labels), list(labels.values()))
+    axes.set_xlabel("radius \N{GREEK SMALL LETTER EPSILON}", color=COLORS["ink"])
+    broken = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center"}
+    axes.text((clean + first) / 2, 0, "//", color=COLORS["soft"], **broken)
+    return figure
+
+
+@house_style()
+def v1_filters(kernels: Array, columns: int = 16) -> Figure:
+    """Return filters side by side, each on its own scale: 0 white, signs red and blue.
+
+    Args:
+        kernels: (n, k, k), in the order to show.
+        columns: Filters in a row.
+    """
+    scaled = kernels / np.abs(kernels).max(axis=(1, 2), keepdims=True).clip(1e-12)
+    tiles = np.pad(scaled, ((0, -len(kernels) % columns), (1, 1), (1, 1)), constant_values=np.nan)
+    rows, side = len(tiles) // columns, tiles.shape[1]
+    mosaic = tiles.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, -1)
+    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX * rows / columns)
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.axis("off")
+    axes.imshow(mosaic, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class V1Cell:
+    """One V1 cell at every position of a photograph.
+
+    Attributes:
+        name: What it is, such as `44°, 2.2 c/deg`.
+        kernel: (k, k) its filter.
+        mean: (h, w) its mean response.
+        noisy: (h, w) its response with noise.
+    """
+
+    name: str
+    kernel: Array
+    mean: Array
+    noisy: Array
+
+
+@house_style()
+def v1_responses(photo: Array, kinds: Mapping[str, Sequence[V1Cell]]) -> Figure:
+    """Return a photograph and what V1 cells answer to it: filter, mean response, noisy response.
+
+    Args:
+        photo: (H, W, 3) in [0, 1].
+        kinds: Such as "simple cells" -> cells, as many of each kind.
+    """
+    columns = 1 + max(map(len, kinds.values()))
+    height = V1_WIDTH_PX / columns * 2.9 * len(kinds)
+    figure = Figure((V1_WIDTH_PX / PIXELS_PER_INCH, height / PIXELS_PER_INCH), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0)  # type: ignore[union-attr]
+    grid = figure.subplots(3 * len(kinds), columns, height_ratios=[0.6, 1, 1] * len(kinds))
+    for axes in grid.flat:
+        axes.axis("off")
+    grid[1, 0].imshow(photo)
+    text = {"color": ON_ANY_PAGE, "fontsize": 12, "transform": None}
+    for row, (kind, cells) in zip(range(0, 3 * len(kinds), 3), kinds.items(), strict=True):
+        text["transform"] = grid[row, 0].transAxes
+        grid[row, 0].text(0, 0.5, kind, weight="bold", va="center", **text)
+        for offset, name in ((1, "mean"), (2, "with noise")):
+            if row + offset != 1:
+                text["transform"] = grid[row + offset, 0].transAxes
+                grid[row + offset, 0].text(0, 0.5, name, va="center", **text)
+        for column, cell in enumerate(cells, start=1):
+            highest = max(float(np.quantile(cell.mean, 0.995)), 1e-12)
+            largest = max(float(np.abs(cell.kernel).max()), 1e-12)
+            grid[row, column].imshow(cell.kernel, cmap="RdBu_r", vmin=-largest, vmax=largest)
+            grid[row, column].set_title(cell.name, color=ON_ANY_PAGE, fontsize=11, loc="center")
+            for offset, response in ((1, cell.mean), (2, cell.noisy)):
+                axes = grid[row + offset, column]
+                axes.imshow(response, cmap="magma", vmin=0, vmax=highest, aspect="auto")
+    return figure

@@ -1,0 +1,398 @@
+"""Result rows -> models, the means of the VOneNet paper, and differences from a base.
+
+Means as in Dapello, Marques et al. 2020 (NeurIPS 33:13073, section 3 and table 1): white box is the
+mean over PGD at six radii; corruption the mean over severities, then types, then ImageNet-C's four
+categories; perturbation the mean of those two; overall the mean of white box, corruption and clean.
+
+Intervals of means and differences are recovered from those of their parts (MOVER: Zou and Donner
+2008, Stat Med 27:1693). For the difference of two rows, whose intervals are Wilson's, that is
+Newcombe's hybrid score interval (Newcombe 1998, Stat Med 17:873, method 10).
+
+models = models_of(read_jsonl("evaluation/results.jsonl"))
+models[0].scores["white_box"].estimate
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import hypot, isclose
+from statistics import fmean
+from typing import NamedTuple
+
+from vonenet.errors import InputError
+from vonenet.results import Result
+
+METRIC = "accuracy"
+NORMS = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1"}
+CATEGORIES = ("noise", "blur", "weather", "digital")
+EXTRA = "extra"  # ImageNet-C's four further types, in no mean
+IMAGENET_C_TYPES = 15
+# Dapello, Marques et al. 2020, section 3, for images of 224 px with values in [0, 1]
+PAPER_RADII = {"linf": (1 / 1020, 1 / 255), "l2": (0.15, 0.6), "l1": (40.0, 160.0)}
+DEMO = "demo"  # experiment whose white-box mean is over radii of its own
+MEASURES = {
+    "clean": "clean",
+    "corruption": "corruptions",
+    "white_box": "white box",
+    "perturbation": "perturbation mean",
+    "overall": "overall mean",
+}
+LEADING = tuple(reversed(MEASURES))  # the most telling mean first
+# Columns of an attack that say how strongly it was made, or follow from the other columns
+PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "step_rule", "gradient_samples"}
+PROTOCOL |= {"decision_samples", "published_epsilon"}
+ATTACK_NAMES = {"square": "Square", "autoattack": "AutoAttack"}
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % confidence interval, in shares of 1.
+
+    Attributes:
+        value: An accuracy, 0 to 1, or a difference of two, -1 to 1.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval excludes 0, else 0."""
+        return (self.low > 0) - (self.high < 0)
+
+
+def mean_estimate(parts: Sequence[Estimate]) -> Estimate:
+    """Return the mean of one model's accuracies under several conditions.
+
+    The conditions were measured on the same images, so their errors go together, how closely no
+    row tells. The delta method for the closest case, a correlation of 1, averages the half-widths:
+    no correlation gives the mean a wider interval.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return Estimate(*(fmean(ends) for ends in zip(*parts, strict=True)))
+
+
+def difference(model: Estimate, base: Estimate) -> Estimate:
+    """Return how much more accurate one model is than another, measured independently.
+
+    Models that saw the same images tend to err on the same ones; the interval does not use it, so
+    it is rather too wide than too narrow.
+    """
+    value = model.value - base.value
+    down = hypot(model.value - model.low, base.high - base.value)
+    up = hypot(model.high - model.value, base.value - base.low)
+    return Estimate(value, value - down, value + up)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was done to the images, apart from how thoroughly: models are compared by it.
+
+    Attributes:
+        kind: "clean", "corruption" or "attack".
+        name: Of the corruption or attack; variants of an attack have names of their own.
+        group: Category of a corruption, norm of an attack.
+        strength: Severity, or radius in pixels of [0, 1].
+    """
+
+    kind: str
+    name: str = ""
+    group: str = ""
+    strength: float = 0.0
+
+    @classmethod
+    def of(cls, row: Result) -> Setting:
+        """Return the setting of a row."""
+        columns = row.condition
+        if "corruption" in columns:
+            name, category = str(columns["corruption"]), str(columns["category"])
+            return cls("corruption", name, category, float(columns["severity"]))
+        if "attack" not in columns:
+            return CLEAN
+        variant = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in sorted(columns.items())
+            if name not in PROTOCOL
+        ]
+        name = ", ".join([str(columns["attack"]), *variant])
+        return cls("attack", name, str(columns["norm"]), float(columns["epsilon"]))
+
+    @property
+    def label(self) -> str:
+        """In words, such as `gaussian noise, severity 3` or `PGD L2, ε 0.6`."""
+        if self.kind == "corruption":
+            return f"{self.title}, severity {self.strength:g}"
+        if self.kind == "attack":
+            norm, size = NORMS.get(self.group, self.group), radius_text(self.group, self.strength)
+            return f"{self.title} {norm}, \N{GREEK SMALL LETTER EPSILON} {size}"
+        return "clean"
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        if self.kind == "corruption":
+            return self.name.replace("_", " ").replace("jpeg", "JPEG")
+        method, *variant = self.name.split(", ")
+        return ", ".join([ATTACK_NAMES.get(method, method.upper()), *variant])
+
+    @property
+    def is_plain_pgd(self) -> bool:
+        """Whether it is PGD as in the paper: no restart, momentum or target."""
+        return self.kind == "attack" and self.name == "pgd"
+
+    @property
+    def plain_pgd(self) -> Setting:
+        """Plain PGD of the norm and the radius of this attack."""
+        return Setting("attack", "pgd", self.group, self.strength)
+
+
+CLEAN = Setting("clean")
+
+
+def radius_text(norm: str, epsilon: float) -> str:
+    """Return a radius in pixels of [0, 1]; L-inf as fractions, such as `1/1020` or `4/255`."""
+    if norm != "linf" or epsilon <= 0:
+        return f"{epsilon:.4g}"
+    return f"1/{1 / epsilon:.4g}" if epsilon < 1 / 255 else f"{255 * epsilon:.3g}/255"
+
+
+class Score(NamedTuple):
+    """A mean and what it is over; scores over different settings are not compared.
+
+    Attributes:
+        estimate: The mean accuracy.
+        over: Settings that went in, attacks at the radii published for 224 px.
+    """
+
+    estimate: Estimate
+    over: frozenset[Setting]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that decides in one way on one set of images.
+
+    Attributes:
+        label: Its name, and what tells it from others of this name.
+        name: Its name in the rows.
+        hash: Of its weights and settings.
+        data: The images; of stored corruptions alone, the benchmark.
+        decision_samples: Noise draws per decision.
+        rows: Of each setting the rows of the most thorough measurement, one a seed.
+    """
+
+    label: str
+    name: str
+    hash: str
+    data: str
+    decision_samples: int
+    rows: Mapping[Setting, Sequence[Result]]
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether its decisions are noisy."""
+        return any(row.flags.get("stochastic") for rows in self.rows.values() for row in rows)
+
+    @cached_property
+    def accuracies(self) -> dict[Setting, Estimate]:
+        """Accuracy under each setting; of several seeds, which share their images, the mean."""
+        return {
+            setting: mean_estimate([Estimate(row.value, row.ci_low, row.ci_high) for row in rows])
+            for setting, rows in self.rows.items()
+        }
+
+    @cached_property
+    def white_box(self) -> dict[Setting, Setting]:
+        """The settings of the white-box mean, at published radii -> as they were measured.
+
+        These are the paper's; of the demonstration, which has radii of its own, every PGD.
+        """
+        plain = {s: rows[0] for s, rows in self.rows.items() if s.is_plain_pgd}
+        if plain and all(row.experiment == DEMO for row in plain.values()):
+            return {setting: setting for setting in plain}
+        return {
+            Setting("attack", "pgd", norm, published): setting
+            for norm, radii in PAPER_RADII.items()
+            for published in radii
+            for setting, row in plain.items()
+            if setting.group == norm and isclose(_published(setting, row), published, rel_tol=1e-6)
+        }
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The means that the rows allow.
+
+        Keys are some of `MEASURES`, the categories of corruption, `category/type` for the mean over
+        a type's severities, and the norms.
+        """
+        found: dict[str, Score] = {}
+        types: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
+        for setting, estimate in self.accuracies.items():
+            if setting.kind == "corruption" and setting.group in (*CATEGORIES, EXTRA):
+                score = Score(estimate, frozenset([setting]))
+                types[setting.group][setting.name].append(score)
+        for category, names in types.items():
+            means = {f"{category}/{name}": _mean(severities) for name, severities in names.items()}
+            found |= {**means, category: _mean(list(means.values()))}
+        attacks = {
+            published: Score(self.accuracies[setting], frozenset([published]))
+            for published, setting in self.white_box.items()
+        }
+        for norm in NORMS:
+            if own := [score for setting, score in attacks.items() if setting.group == norm]:
+                found[norm] = _mean(own)
+        if CLEAN in self.accuracies:
+            found["clean"] = Score(self.accuracies[CLEAN], frozenset([CLEAN]))
+        if categories := [found[category] for category in CATEGORIES if category in found]:
+            found["corruption"] = _mean(categories)
+        if attacks:
+            found["white_box"] = _mean(list(attacks.values()))
+        for name, parts in {
+            "perturbation": ("corruption", "white_box"),
+            "overall": ("clean", "corruption", "white_box"),
+        }.items():
+            if all(part in found for part in parts):
+                found[name] = _mean([found[part] for part in parts])
+        return found
+
+    def score(self, of: str | Setting) -> Score | None:
+        """Return one of `scores`, or the accuracy under a setting; None where not measured."""
+        if isinstance(of, str):
+            return self.scores.get(of)
+        return Score(self.accuracies[of], frozenset([of])) if of in self.accuracies else None
+
+    def gain(self, base: Model, of: str | Setting) -> Estimate | None:
+        """Return a score less the base's; None where one is missing or settings differ."""
+        own, other = self.score(of), base.score(of)
+        if own is None or other is None or own.over != other.over:
+            return None
+        return difference(own.estimate, other.estimate)
+
+
+def _published(setting: Setting, row: Result) -> float:
+    return float(row.condition.get("published_epsilon") or setting.strength)
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    over = frozenset[Setting]().union(*(score.over for score in scores))
+    return Score(mean_estimate([score.estimate for score in scores]), over)
+
+
+def models_of(rows: Iterable[Result]) -> list[Model]:
+    """Group rows by name, weights, images and draws per decision; tell equal names apart.
+
+    Images that were corrupted before they were stored, as those of ImageNet-C, have a data set for
+    each corruption and severity; their rows join the model's others.
+
+    Raises:
+        InputError: A row is no measurement of accuracy as `vonenet evaluate` writes it.
+    """
+    rows = list(rows)
+    for row in rows:
+        _check(row)
+    images = {_decider(row): row.data for row in reversed(rows) if not _is_stored(row)}
+    grouped: dict[tuple[str, str, str, int], list[Result]] = defaultdict(list)
+    for row in rows:
+        name, weights, samples = _decider(row)
+        data = images.get(_decider(row), _benchmark(row)) if _is_stored(row) else row.data
+        grouped[name, weights, data, samples].append(row)
+    return [
+        Model(_label(identity, grouped), *identity, _most_thorough(own))
+        for identity, own in grouped.items()
+    ]
+
+
+def _check(row: Result) -> None:
+    try:
+        if not 0 <= row.ci_low <= row.value <= row.ci_high <= 1:
+            raise InputError(
+                f"a row holds the accuracy {row.value} with interval {row.ci_low} to "
+                f"{row.ci_high}; allowed: 0 <= low <= value <= high <= 1"
+            )
+        Setting.of(row), _decider(row), _thoroughness(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"a row is no measurement ({reason})") from error
+
+
+def _decider(row: Result) -> tuple[str, str, int]:
+    """Name, weights and draws per decision."""
+    return row.model, row.model_hash, int(row.condition.get("decision_samples", 1))
+
+
+def _is_stored(row: Result) -> bool:
+    return row.condition.get("source") == "stored"
+
+
+def _benchmark(row: Result) -> str:
+    """The folder of a stored benchmark."""
+    return row.data.removesuffix(f"/{row.condition['corruption']}/{row.condition['severity']}")
+
+
+def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str, str, int]]) -> str:
+    """The name, and in brackets what else tells it from models of the same name."""
+    name, weights, data, samples = identity
+    same = [other for other in others if other[0] == name]
+    remarks = (f"weights {weights[:6]}", data, f"{samples} draws per decision")
+    telling = [
+        remark
+        for place, remark in enumerate(remarks, start=1)
+        if len({other[place] for other in same}) > 1
+    ]
+    return f"{name} ({', '.join(telling)})" if telling else name
+
+
+def _most_thorough(rows: Sequence[Result]) -> dict[Setting, list[Result]]:
+    """Of rows of one setting, those of the most thorough measurement, the last of each seed."""
+    grouped: dict[Setting, list[Result]] = defaultdict(list)
+    for row in rows:
+        grouped[Setting.of(row)].append(row)
+    chosen = {}
+    for setting, found in grouped.items():
+        most = max(map(_thoroughness, found))
+        by_seed = {row.seed: row for row in found if _thoroughness(row) == most}
+        chosen[setting] = list(by_seed.values())
+    return chosen
+
+
+def _thoroughness(row: Result) -> tuple[float, int]:
+    """Work of the attack per image, then images."""
+    condition = row.condition
+    return float(condition.get("steps", 1)) * float(condition.get("gradient_samples", 1)), row.n
+
+
+def mean_corruption_error(model: Model, baseline: Model) -> float:
+    """Return the mean corruption error (mCE) against a baseline, 1 for an equal model.
+
+    For each of ImageNet-C's 15 types the sum of errors over severities is divided by the
+    baseline's; mCE is the mean of these ratios (Hendrycks and Dietterich 2019, equation 1). The
+    paper's baseline is AlexNet, and its figures are in percent; here any model is the baseline,
+    measured on the same data.
+
+    Raises:
+        InputError: There are not 15 types; or the baseline lacks one of them, or a severity of it,
+            or makes no error on it.
+    """
+    types = [key for key in model.scores if key.partition("/")[0] in CATEGORIES and "/" in key]
+    if len(types) != IMAGENET_C_TYPES:
+        raise InputError(
+            f"mCE is a mean over {IMAGENET_C_TYPES} corruptions; the rows hold {len(types)}"
+        )
+    ratios = []
+    for key in types:
+        own, other = model.scores[key], baseline.scores.get(key)
+        name = key.partition("/")[2]
+        if other is None or own.over != other.over:
+            raise InputError(f"mCE needs the baseline's {name} at the same severities")
+        if other.estimate.value == 1:
+            raise InputError(f"the baseline makes no error under {name}; mCE would divide by 0")
+        ratios.append((1 - own.estimate.value) / (1 - other.estimate.value))
+    return fmean(ratios)
