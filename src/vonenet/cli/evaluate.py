@@ -23,6 +23,7 @@ class Evaluate:
         suite: quick (minutes), paper (15 corruptions and 6 attacks), corruptions (all 19), attacks
             (PGD at 12 radii, then stronger ones: APGD, Square, sparse L1 steps), or full.
         limit: measure so many images, class-balanced; all if not given.
+        attack_limit: attack so many images, class-balanced; as many as limit if not given.
         out: folder for results.jsonl, audit.jsonl and report.html.
         split: the part of the data.
         image_size: height and width in pixels; what each model was made for if not given.
@@ -38,6 +39,7 @@ class Evaluate:
     data: str
     suite: Literal["quick", "paper", "corruptions", "attacks", "full"] = "quick"
     limit: int | None = None
+    attack_limit: int | None = None
     out: Path = Path("evaluation")
     split: str = "test"
     image_size: int | None = None

@@ -13,11 +13,13 @@ from PIL import Image, ImageDraw
 from torch import distributed
 
 from vonenet.cli.evaluate import Evaluate
+from vonenet.cli.v1_figures import write_v1_figures
 from vonenet.data import ImageDataset, PixelModel, open_dataset
 from vonenet.data.pixels import chosen_device
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
 from vonenet.files import replace_whole
+from vonenet.model import VOneNet
 from vonenet.results import AUDIT, EXAMPLES, RESULTS
 from vonenet.robustness import (
     CORRUPTIONS,
@@ -71,11 +73,19 @@ def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list
     return conditions
 
 
-def run_evaluation(config: Evaluate, *, progress: bool = True) -> bool:
+def run_evaluation(
+    config: Evaluate,
+    *,
+    conditions: Sequence[Condition] | None = None,
+    experiment: str = "evaluate",
+    progress: bool = True,
+) -> bool:
     """Measure models under a suite; rows are written as they come, and none is measured twice.
 
     Args:
         config: Which models, on which images, under which conditions.
+        conditions: Others than those of the suite.
+        experiment: What the rows belong to.
         progress: Show progress bars.
 
     Returns:
@@ -100,28 +110,34 @@ def run_evaluation(config: Evaluate, *, progress: bool = True) -> bool:
                 config.data, config.split, image_size=image_size, in_chans=in_chans
             )
             height, width = dataset[0][0].shape[-2:]
-            conditions = conditions_of(
+            suite = conditions or conditions_of(
                 config.suite, (height, width) if config.scale_radii else None
             )
-            evaluate(
-                loaded.model,
-                dataset,
-                conditions,
-                experiment="evaluate",
-                model_name=loaded.name,
-                batch_size=config.batch_size,
-                limit=config.limit,
-                seed=config.seed,
-                decision_samples=config.decision_samples,
-                out_path=config.out / RESULTS,
-                progress=progress,
-            )
+            attacks = [condition for condition in suite if isinstance(condition, Attack)]
+            others = [condition for condition in suite if condition not in attacks]
+            limits = (config.limit, config.attack_limit or config.limit)
+            for part, limit in zip((others, attacks), limits, strict=True):
+                evaluate(
+                    loaded.model,
+                    dataset,
+                    part,
+                    experiment=experiment,
+                    model_name=loaded.name,
+                    batch_size=config.batch_size,
+                    limit=limit,
+                    seed=config.seed,
+                    decision_samples=config.decision_samples,
+                    out_path=config.out / RESULTS,
+                    progress=progress,
+                )
             if config.audit and config.suite != "corruptions" and is_first_process:
                 _audit(loaded, first, dataset, config, progress)
             if first is None and is_first_process and not (config.out / EXAMPLES).is_file():
-                shown = shown_conditions(conditions)
+                shown = shown_conditions(suite)
                 path = config.out / EXAMPLES
                 write_contact_sheet(loaded.model, dataset, shown, path, seed=config.seed)
+            if isinstance(loaded.model.model, VOneNet) and is_first_process:
+                write_v1_figures(loaded.model.model.vone_block, config.out)
             first = first or loaded
         return is_first_process
 

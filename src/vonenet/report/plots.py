@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from vonenet.report.tables import Estimate, radius_text
@@ -103,7 +104,7 @@ def new_figure(width_px: float = 350, height_px: float = 270) -> tuple[Figure, A
     return figure, figure.add_subplot()
 
 
-def series_style(number: int) -> dict[str, object]:
+def series_style(number: int) -> dict[str, Any]:
     """Return colour, marker and dashes of a series, for `Axes.plot`."""
     index = number % STYLES
     return {"color": COLORS[f"s{index}"], "marker": MARKERS[index], "linestyle": DASHES[index]}
@@ -161,8 +162,8 @@ def accuracy_against_radius(norm: str, models: Mapping[str, Mapping[float, Estim
         written = x if fits else written
     axes.set_xticks(list(labels), list(labels.values()))
     axes.set_xlabel("radius \N{GREEK SMALL LETTER EPSILON}", color=COLORS["ink"])
-    broken = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center"}
-    axes.text((clean + first) / 2, 0, "//", color=COLORS["soft"], **broken)
+    gap, at_axis = (clean + first) / 2, axes.get_xaxis_transform()
+    axes.text(gap, 0, "//", transform=at_axis, color=COLORS["soft"], ha="center", va="center")
     return figure
 
 
@@ -211,28 +212,30 @@ def v1_responses(photo: Array, kinds: Mapping[str, Sequence[V1Cell]]) -> Figure:
         photo: (H, W, 3) in [0, 1].
         kinds: Such as "simple cells" -> cells, as many of each kind.
     """
-    columns = 1 + max(map(len, kinds.values()))
-    height = V1_WIDTH_PX / columns * 2.9 * len(kinds)
-    figure = Figure((V1_WIDTH_PX / PIXELS_PER_INCH, height / PIXELS_PER_INCH), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0)  # type: ignore[union-attr]
-    grid = figure.subplots(3 * len(kinds), columns, height_ratios=[0.6, 1, 1] * len(kinds))
+    columns, rows = 1 + max(map(len, kinds.values())), 3 * len(kinds)
+    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * 2.85 * len(kinds))
+    axes.remove()
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0)
+    grid = figure.subplots(rows, columns, height_ratios=[0.55, 1, 1] * len(kinds))
+    names = [name for kind in kinds for name in ("", f"{kind}\nmean", "with noise")]
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.text(1, 0.3, name, ha="right", va="center", color=ON_ANY_PAGE)
     for axes in grid.flat:
         axes.axis("off")
-    grid[1, 0].imshow(photo)
-    text = {"color": ON_ANY_PAGE, "fontsize": 12, "transform": None}
-    for row, (kind, cells) in zip(range(0, 3 * len(kinds), 3), kinds.items(), strict=True):
-        text["transform"] = grid[row, 0].transAxes
-        grid[row, 0].text(0, 0.5, kind, weight="bold", va="center", **text)
-        for offset, name in ((1, "mean"), (2, "with noise")):
-            if row + offset != 1:
-                text["transform"] = grid[row + offset, 0].transAxes
-                grid[row + offset, 0].text(0, 0.5, name, va="center", **text)
+    for row, cells in zip(range(0, rows, 3), kinds.values(), strict=True):
         for column, cell in enumerate(cells, start=1):
-            highest = max(float(np.quantile(cell.mean, 0.995)), 1e-12)
             largest = max(float(np.abs(cell.kernel).max()), 1e-12)
             grid[row, column].imshow(cell.kernel, cmap="RdBu_r", vmin=-largest, vmax=largest)
             grid[row, column].set_title(cell.name, color=ON_ANY_PAGE, fontsize=11, loc="center")
-            for offset, response in ((1, cell.mean), (2, cell.noisy)):
-                axes = grid[row + offset, column]
+            highest = max(float(np.quantile(cell.mean, 0.995)), 1e-12)
+            for axes, response in zip(
+                grid[row + 1 : row + 3, column], (cell.mean, cell.noisy), strict=True
+            ):
                 axes.imshow(response, cmap="magma", vmin=0, vmax=highest, aspect="auto")
+    inset = grid[1, 0].inset_axes((0, 0.55, 1, 1))
+    inset.imshow(photo)
+    inset.axis("off")
+    inset.set_in_layout(False)
     return figure

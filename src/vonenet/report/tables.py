@@ -42,8 +42,10 @@ MEASURES = {
 }
 LEADING = tuple(reversed(MEASURES))  # the most telling mean first
 # Columns of an attack that say how strongly it was made, or follow from the other columns
-PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "step_rule", "gradient_samples"}
+PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "gradient_samples"}
 PROTOCOL |= {"decision_samples", "published_epsilon"}
+# Step rules of plain PGD; the other, sparse steps of L1, makes a stronger variant
+PLAIN_STEPS = {"sign", "normalized", "dense"}
 ATTACK_NAMES = {"square": "Square", "autoattack": "AutoAttack"}
 
 
@@ -118,7 +120,7 @@ class Setting:
         variant = [
             f"{name.replace('_', ' ')} {value}"
             for name, value in sorted(columns.items())
-            if name not in PROTOCOL
+            if name not in PROTOCOL and not (name == "step_rule" and value in PLAIN_STEPS)
         ]
         name = ", ".join([str(columns["attack"]), *variant])
         return cls("attack", name, str(columns["norm"]), float(columns["epsilon"]))

@@ -1,0 +1,92 @@
+"""Figures of a V1 block beside an evaluation: its filters, and its responses to a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch.nn.functional import interpolate
+
+from vonenet.data import photograph
+from vonenet.files import replace_whole
+from vonenet.model import PIXEL_MEAN, PIXEL_STD
+from vonenet.report.plots import Array, V1Cell, v1_filters, v1_responses
+from vonenet.results import V1_FILTERS, V1_RESPONSES
+from vonenet.v1.block import VOneBlock
+from vonenet.v1.gabor import gabor_kernels
+from vonenet.v1.noise import noise_generator
+from vonenet.v1.parameters import GaborParameters
+
+PHOTO_PX = 448  # over the published 8 degrees: 56 pixels per degree, smooth maps
+MOST_FILTERS = 128
+ORIENTATIONS_DEG = (0, 45, 90, 135)
+FREQUENCY_CPD = 2.5
+DOTS_PER_INCH = 108  # one and a half for each pixel of a page: noise cannot be compressed
+
+
+def write_v1_figures(block: VOneBlock, folder: Path) -> None:
+    """Write the two pictures, unless the block has no Gabor filters or they are there."""
+    if block.gabor_parameters is None or (folder / V1_RESPONSES).is_file():
+        return
+    _save(v1_filters(_filters(block)), folder / V1_FILTERS)
+    _save(_responses(), folder / V1_RESPONSES)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    replace_whole(path, lambda file: figure.savefig(file, format="png", dpi=DOTS_PER_INCH))
+
+
+def _filters(block: VOneBlock) -> Array:
+    """Some of a block's kernels, low frequencies first."""
+    assert block.gabor_parameters is not None
+    order = np.argsort(block.gabor_parameters.frequency_cpd)
+    places = np.linspace(0, len(order) - 1, min(MOST_FILTERS, len(order))).astype(int)
+    kernels: Array = _kernels(block)[order[places]]
+    return kernels
+
+
+def _responses() -> Figure:
+    """What a block of the published size answers to a photograph."""
+    photo = interpolate(
+        photograph("chelsea")[None], size=(PHOTO_PX, PHOTO_PX), mode="bicubic", antialias=True
+    ).clamp(0, 1)
+    block = VOneBlock(image_size=PHOTO_PX, visual_degrees=8.0)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
+    with torch.no_grad(), noise_generator(block, torch.Generator().manual_seed(0)):
+        response = block.mean_response((photo - mean) / std)
+        noisy = block.respond(response)[0].numpy()
+    kernels, parameters = _kernels(block), block.gabor_parameters
+    assert parameters is not None
+
+    def cells(first: int, last: int) -> list[V1Cell]:
+        chosen = [_nearest(parameters, degrees, first, last) for degrees in ORIENTATIONS_DEG]
+        return [
+            V1Cell(
+                f"{parameters.orientation_deg[i]:.0f}°, {parameters.frequency_cpd[i]:.1f} c/deg",
+                kernels[i],
+                response[0, i].numpy(),
+                noisy[i],
+            )
+            for i in chosen
+        ]
+
+    simple = block.config.simple_channels
+    kinds = {"simple cells": cells(0, simple), "complex cells": cells(simple, block.out_channels)}
+    return v1_responses(photo[0].permute(1, 2, 0).numpy(), kinds)
+
+
+def _nearest(parameters: GaborParameters, orientation_deg: float, first: int, last: int) -> int:
+    """The channel nearest to an orientation and a frequency, of a whole envelope."""
+    away = np.abs((parameters.orientation_deg - orientation_deg + 90) % 180 - 90) / 15
+    octaves = np.abs(np.log2(parameters.frequency_cpd / FREQUENCY_CPD))
+    widths = (parameters.nx_cycles, parameters.ny_cycles)
+    blunt = sum(np.abs(np.log2(width / 0.5)) for width in widths)
+    return first + int(np.argmin((away + octaves + blunt)[first:last]))
+
+
+def _kernels(block: VOneBlock) -> Array:
+    assert block.gabor_parameters is not None
+    size = block.simple_conv_q0.weight.shape[-1]
+    return gabor_kernels(block.gabor_parameters, block.config.pixels_per_degree, size).numpy()
