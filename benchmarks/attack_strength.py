@@ -19,14 +19,15 @@ from tqdm import tqdm
 
 from benchmarks.attacks import KINDS, LIBRARIES, Budget, attacks, installed
 from benchmarks.intervals import noisy_accuracy_interval
-from vonenet.cli.demonstration import DemoConfig, build_pair
+from vonenet.cli.demo import BASE, QUICK, VONE, Demo
+from vonenet.cli.training import build_model
 from vonenet.data import load_embedded
 from vonenet.data.seeding import seeded
 from vonenet.files import write_whole
 from vonenet.robustness.attacks import default_step_size
 from vonenet.robustness.audit import sign_test
 from vonenet.robustness.sampling import averaged_probabilities
-from vonenet.training import train
+from vonenet.training import TrainingRecipe, train
 
 # Norm -> its order, and a radius where the networks keep some images and lose others
 RADII = {"linf": (float("inf"), 6 / 255), "l2": (2.0, 0.6), "l1": (1.0, 6.0)}
@@ -48,16 +49,17 @@ def main(
         steps: gradient steps.
         samples: noise samples per gradient.
     """
-    config = DemoConfig().quick()
-    models = build_pair(config)
-    training = load_embedded("train", in_chans=1).subset(config.training_images)
-    for name, model in models.items():
-        train(model, training, config.recipe, label=name, device="cpu")
+    models = {}
+    training = load_embedded("train", in_chans=1)
+    for name in (BASE, VONE):
+        recipe = TrainingRecipe.from_tables(Demo().recipe(QUICK, base=name == BASE))
+        models[name] = build_model(recipe, len(training.classes))
+        train(models[name], training, recipe, label=name, device="cpu")
     data = load_embedded("test", in_chans=1).subset(images)
     pixels = torch.stack([data[index][0] for index in range(len(data))])
     lines = [_head(f"{images} images, {steps} steps, {samples} noise samples")]
     for name, kind, norm in tqdm(list(itertools.product(models, KINDS, RADII)), unit="row"):
-        (order, epsilon), draws = RADII[norm], samples if name == "VOneNet" else 1
+        (order, epsilon), draws = RADII[norm], samples if name == VONE else 1
         budget = Budget(norm, epsilon, steps, default_step_size(epsilon, steps), draws)
         kept, cells = {}, {}
         for library, attack in attacks(kind, norm).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from torch.nn.functional import interpolate
 
 import vonenet
 from vonenet.data import photograph
-from vonenet.report.pictures import kernel_mosaic, photo, response_map
+from vonenet.report.plots import kernel_mosaic
 from vonenet.v1.gabor import gabor_kernels
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "vonenet.png"
@@ -43,17 +44,17 @@ def main() -> None:
         left=0.01,
         right=0.99,
     )
-    _show(figure.add_subplot(grid[:, 0]), photo(image[0].numpy()), "image")
-    _show(figure.add_subplot(grid[:, 1]), _filters(block), "Gabor filters, fixed")
+    _show(figure.add_subplot(grid[:, 0]), image[0].permute(1, 2, 0).numpy(), "image")
+    signed = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+    _show(figure.add_subplot(grid[:, 1]), _filters(block), "Gabor filters, fixed", **signed)
     channels = {"simple cell": 0, "complex cell": block.config.simple_channels}
     for row, (name, first) in enumerate(channels.items()):
         channel = first + _liveliest(mean[0, first : first + 256].numpy())
         highest = float(np.quantile(mean[0, channel].numpy(), 0.995))
         for column, (responses, title) in enumerate([(mean, "mean"), (noisy, "with noise")]):
             axes = figure.add_subplot(grid[row, 2 + column])
-            _show(
-                axes, response_map(responses[0, channel].numpy(), highest), title if not row else ""
-            )
+            response, heading = responses[0, channel].numpy(), title if not row else ""
+            _show(axes, response, heading, cmap="magma", vmin=0, vmax=highest)
             if column == 0:
                 axes.set_ylabel(name)
     _network(figure.add_subplot(grid[:, 4]))
@@ -62,8 +63,8 @@ def main() -> None:
     print(TARGET)
 
 
-def _show(axes: Axes, pixels: np.ndarray, title: str) -> None:
-    axes.imshow(pixels)
+def _show(axes: Axes, pixels: np.ndarray, title: str, **colors: Any) -> None:
+    axes.imshow(pixels, **colors)
     axes.set_title(title, fontsize=11)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -76,7 +77,7 @@ def _filters(block: vonenet.VOneBlock) -> np.ndarray:
     assert parameters is not None
     order = np.argsort(parameters.frequency_cpd)[np.linspace(0, 511, 64).astype(int)]
     kernels = gabor_kernels(parameters, 28.0, 25).numpy()
-    return kernel_mosaic(kernels[order], columns=8, scale=2)
+    return kernel_mosaic(kernels[order], columns=8)
 
 
 def _liveliest(responses: np.ndarray) -> int:

@@ -15,7 +15,7 @@ import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
 from vonenet import cli
-from vonenet.cli import demonstration, evaluation, physiology, training
+from vonenet.cli import evaluation, physiology, training
 from vonenet.physiology.scores import recording_rows
 from vonenet.results import RESULTS, Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
@@ -102,9 +102,7 @@ def neurons(user_folder):
 
 @pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
-    monkeypatch.setattr(
-        demonstration, "run_demo", lambda config, out: f"demo of {config.test_images}"
-    )
+    monkeypatch.setattr(cli.Demo, "run", print)
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
     monkeypatch.setattr(training, "run_training", short_log)
     monkeypatch.setattr(physiology, "record_models", planted_recording)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from vonenet.cli import main
-from vonenet.cli.demonstration import DemoConfig
+from vonenet.cli.demo import FULL, Demo
 from vonenet.cli.predict import Predict
 from vonenet.cli.prediction import predict_images
 from vonenet.cli.training import build_model, exporter, open_parts, run_training
@@ -139,11 +139,10 @@ def test_every_shipped_recipe_is_built_and_runs_two_steps(path, tmp_path):
 
 def test_the_demonstrations_recipe_is_the_demonstrations():
     recipe = TrainingRecipe.read(RECIPES[0].with_name("demo.toml"))
-    demo = DemoConfig()
-    assert recipe.optimization == demo.recipe.optimization
-    assert recipe.augmentation == demo.recipe.augmentation
-    settings = recipe.model.settings | {"in_chans": 1, "image_size": 32}
-    assert settings == demo.model
+    assert TrainingRecipe.from_tables(Demo().recipe(FULL, base=False)) == recipe
+    base = TrainingRecipe.from_tables(Demo().recipe(FULL, base=True))
+    model = dataclasses.replace(recipe.model, base=True)
+    assert base == dataclasses.replace(recipe, model=model)
 
 
 def command(*arguments):

@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from tests.report.test_charts import marks, tags, texts
+from tests.report.pages import marks, tags, texts
 from vonenet.report.curves import (
     BOTTOM,
     HEIGHT,

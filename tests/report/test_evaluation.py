@@ -1,10 +1,12 @@
-"""The page of an evaluation: numbers from rows, self-contained, whole, escaped, repeatable."""
+"""The page of an evaluation: folders, numbers from rows, self-contained, escaped, repeatable."""
 
 import html
 import io
 import re
 import time
+from dataclasses import replace
 from math import sqrt
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -21,11 +23,14 @@ from tests.report.evaluations import (
     measured,
     write_folder,
 )
-from tests.report.test_comparison import Audit
+from tests.report.pages import Audit
+from tests.report.training_runs import epoch, recipe, write_run
 from vonenet.errors import InputError
-from vonenet.report.evaluation import write_evaluation_report
+from vonenet.report.evaluation import read_audits, sort_folders, write_evaluation_report
+from vonenet.results import V1_FILTERS, V1_RESPONSES, read_jsonl
 
 MINUS = "\N{MINUS SIGN}"
+DEMO = Path(__file__).parents[2] / "results" / "demo"
 STOCHASTIC = {"flags": {"stochastic": True}, "protocol": {"gradient_samples": 10}}
 BASE = full_suite("resnet50", 0.756, 0.01)
 VONE = full_suite("voneresnet50", 0.717, 0.6, **STOCHASTIC)
@@ -46,13 +51,15 @@ def picture():
 
 def render(tmp_path, rows, checks=(), image=None, base=None, name="run"):
     folder = write_folder(tmp_path / name, rows, checks, image)
+    for name in (V1_FILTERS, V1_RESPONSES) if image else ():
+        (folder / name).write_bytes(image)
     table = write_evaluation_report([folder], tmp_path / "out" / "page.html", base)
     return (tmp_path / "out" / "page.html").read_text(), table
 
 
 def words(page):
     """What a reader sees, the words of pictures included."""
-    body = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.S).replace("<wbr>", "")
     return html.unescape(re.sub(r"<[^>]*>", " ", body))
 
 
@@ -69,22 +76,26 @@ def test_the_page_is_self_contained_and_well_formed(page):
     audit.feed(page)
     assert audit.open == []
     assert audit.images_without_text == 0
-    assert [a[:22] for a in audit.addresses if not a.startswith("#")] == ["data:image/png;base64,"]
-    for outside in ("url(", "<script", "http:", "https:", "@import"):
+    outside = [a for a in audit.addresses if not a.startswith(("#", "data:image/png;base64,"))]
+    assert outside == []
+    assert page.count("data:image/png;base64,") == 3
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}  # clip paths of the page's own
+    for outside in ("<script", "http:", "https:", "@import"):
         assert outside not in page
 
 
-def test_sections_come_in_order_and_headings_say_what_is_found(page):
+def test_sections_come_in_order_and_the_verdict_first(page):
     body = page[page.index("<body>") :]
     landmarks = [
-        "voneresnet50 has a higher mean accuracy",
+        "voneresnet50: 60.9% accuracy (overall mean), +10.9 points [+6.9, +14.9] against resnet50",
         '<table class="cards">',
-        "voneresnet50 and voneresnet50_at keep more accuracy than resnet50 under every L∞ radius",
+        "White-box attacks",
         "Other attacks",
-        "of 15 types of corruption",
-        "of 111 conditions",
-        "1 of 3 audit checks failed",
+        "Common corruptions",
+        "Differences from resnet50",
+        "1 of 3 checks failed",
         "What the models were shown",
+        "The V1 block",
         "Every number",
         "How it was measured",
     ]
@@ -190,7 +201,7 @@ def test_the_table_has_the_planted_means_and_differences(tmp_path):
     assert "55.0 +30.0" in found["vone"]
     marked = re.findall(r'<span class="sure">([^<]*)</span>', page[: page.index("</table>")])
     assert marked == ["+10.0", "+50.0", "+30.0", "+19.7"]
-    assert "mean over: 1 of the paper's 15 types, severity 3." in words(page)
+    assert "Mean over corruptions   1 of 15 types, severities 3" in words(page)
     assert re.search(rf"vone +79\.0 \({MINUS}1\.0\) +50\.0 \(\+10\.0\) +60\.0", table)
 
 
@@ -228,13 +239,13 @@ def test_missing_kinds_of_rows_leave_dashes_and_no_section(tmp_path, kind):
     assert cells(page)["resnet50"].count("—") == dashes
     assert table.count("—") == 3 * dashes
     assert ("Other attacks" in page) == (kind != "attack")
-    assert ("mild (1) to severe (5)" in page) == (kind != "corruption")
+    assert ("Mild (1) to severe (5)" in page) == (kind != "corruption")
 
 
 def test_one_model_alone_is_compared_with_nothing(tmp_path):
     page, table = render(tmp_path, BASE)
-    assert "resnet50 gets 75.6% of clean images" in page
-    assert "difference" not in table + words(page).split("Every number")[0]
+    assert "resnet50, accuracy: clean 75.6%, corruptions 46.2%, white box 28.2%" in page
+    assert "ifference" not in table + words(page).split("Every number")[0]
     assert "in brackets" not in table
 
 
@@ -248,33 +259,35 @@ def test_a_model_measured_otherwise_is_not_compared(tmp_path):
 def test_what_differs_beside_the_models_is_told(tmp_path):
     small = full_suite("small", 0.7, 0.5, data="photos/val 64px", protocol={"steps": 10})
     page, _ = render(tmp_path, [*BASE, *small])
-    assert "different images (photos/val 224px and photos/val 64px)" in page
-    assert (
-        "differ in steps of the same attack, as in: PGD L∞, ε 1/1020: 64 (resnet50) and 10" in page
-    )
+    caution = " ".join(words(page[page.index("Take care") :].split("</p>")[0]).split())
+    assert "Steps of PGD: 64 (resnet50); 10 (small)." in caution
+    assert "photos/val 64px: 1,000 of 50,000 (small)." in caution
+    assert "Take care" not in render(tmp_path, ROWS, name="alike")[0]  # noise is no difference
 
 
-def test_stronger_attacks_are_told(tmp_path):
+def test_stronger_attacks_are_marked(tmp_path):
     rows = [
         attacked("m", "linf", 1 / 255, 500),
         attacked("m", "linf", 1 / 255, 300, attack="square"),
         attacked("m", "linf", 1 / 255, 480, attack="apgd"),
     ]
     page, _ = render(tmp_path, rows)
-    assert "Square L∞, ε 1/255 on m (30.0% against 50.0%)" in page
-    assert "APGD L∞, ε 1/255 on m" not in page
-    page, _ = render(tmp_path, rows[::2], name="other")
-    assert "None of them takes clearly more than PGD" in page
+    found = dict(
+        re.findall(r'scope="row">(\w+) L∞, ε 1/255</th>.*?<span(.*?)>PGD 50.0', page, re.S)
+    )
+    assert found == {"Square": ' class="sure"', "APGD": ""}
 
 
 def test_the_base_is_the_first_model_or_the_named_one(tmp_path):
     page, table = render(tmp_path, ROWS, base="voneresnet50_at")
     assert list(cells(page)) == ["voneresnet50_at", "resnet50", "voneresnet50"]
     assert table.endswith("points more than voneresnet50_at")
-    with pytest.raises(InputError, match=r"'nobody' is not among .*: resnet50, voneresnet50 and "):
+    with pytest.raises(
+        InputError, match=r"'nobody' is not among .*: resnet50, voneresnet50, voneresnet50_at"
+    ):
         render(tmp_path, ROWS, base="nobody", name="again")
     twice = [measured("m", 1, model_hash=f"{i}" * 16) for i in range(2)]
-    with pytest.raises(InputError, match=r"several models; allowed: m \(weights 000000\) and"):
+    with pytest.raises(InputError, match=r"several models; allowed: m \(weights 000000\), m"):
         render(tmp_path, twice, base="m", name="twice")
     page, _ = render(tmp_path, twice, base="m (weights 111111)", name="thrice")
     assert "m (weights 111111)" in page
@@ -328,6 +341,85 @@ def test_a_hundred_models_are_drawn_as_the_best_eight_in_time(tmp_path):
     assert words(legend).split() == ["m00", *(f"m{i}" for i in range(93, 100))]
     assert len(cells(page)) == 100
     assert page.count("<details>") == 99
-    assert "Charts show m00 and the 7 other models of the highest overall mean" in page
+    assert "Plots show m00 and the 7 other models of the highest overall mean" in page
     assert len(table.splitlines()) == 102
     assert seconds[1] < 25 * seconds[0]  # of ten times as many rows
+
+
+def test_old_results_of_the_demonstration_are_read_with_the_readmes_means(tmp_path):
+    """The README's table: means of seeds 0 to 2, printed there to a tenth."""
+    means = []
+    for seed in range(3):
+        rows = read_jsonl(DEMO / f"seed{seed}.jsonl")
+        page, table = render(tmp_path, rows, name=f"seed{seed}")
+        assert "VOneNet" in page
+        means.append([re.findall(r"[\d.]+(?= |$)", line)[:5] for line in table.splitlines()[1:3]])
+    found = np.array(means, float).mean(axis=0)
+    told = [[85.9, 68.8, 36.2, 52.5, 63.6], [84.8, 68.8, 53.0, 60.9, 68.9]]
+    assert found == pytest.approx(np.array(told), abs=0.1)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    measured_one = write_folder(tmp_path / "measured", [measured("a", 1)])
+    run = write_run(tmp_path / "run", [epoch(1)], toml=recipe())
+    return measured_one, run, write_run(write_folder(tmp_path / "both", []), [epoch(1)])
+
+
+def test_folders_are_sorted_in_the_order_given(folders):
+    measured_one, run, both = folders
+    assert sort_folders([both, run, measured_one]) == ([both, measured_one], [both, run])
+
+
+def test_a_run_is_known_by_its_recipe_before_it_has_a_log_and_by_its_log_alone(folders):
+    _, run, _ = folders
+    (run / "log.jsonl").unlink()
+    assert sort_folders([run]) == ([], [run])
+    (run / "recipe.toml").rename(run / "log.jsonl")
+    assert sort_folders([run]) == ([], [run])
+
+
+def test_no_folder_counts_twice(folders, tmp_path):
+    measured_one, run, _ = folders
+    (tmp_path / "link").symlink_to(run)
+    found = sort_folders([run, measured_one, run / ".." / "measured", tmp_path / "link"])
+    assert [[folder.resolve() for folder in each] for each in found] == [[measured_one], [run]]
+
+
+def test_folders_of_neither_kind_are_named(folders, tmp_path):
+    with pytest.raises(InputError, match="^no folder was given; give folders that"):
+        sort_folders([])
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere"):
+        words = rf"{name} holds neither results.jsonl of an evaluation nor log.jsonl of a training"
+        with pytest.raises(InputError, match=words) as error:
+            sort_folders([*folders, tmp_path / name])
+        assert "\n" not in str(error.value)
+
+
+def test_folders_are_joined(tmp_path):
+    one = write_folder(tmp_path / "one", [measured("a", 1)], [check("a", "steps", True)])
+    two = write_folder(tmp_path / "two", [measured("b", 1)])
+    table = write_evaluation_report([one, two], tmp_path / "page.html")
+    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["a", "b"]
+    assert len(read_audits([one, two])) == 1
+
+
+def test_rows_of_other_metrics_are_left_alone(tmp_path):
+    rows = [measured("a", 1), measured("a", 500, metric="orientation selectivity")]
+    assert "50.0" not in render(tmp_path, rows)[1]
+    with pytest.raises(InputError, match="holds no row of accuracy"):
+        render(tmp_path, rows[1:], name="other")
+
+
+def test_rows_that_others_stand_in_for_are_counted(tmp_path):
+    row = measured("a", 700)
+    page, _ = render(tmp_path, [row, replace(row, n=1000, value=0.7)])
+    assert "1 left out" in page
+
+
+def test_a_broken_audit_or_picture_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"line 1 of .*audit.jsonl is not a row of model, "):
+        render(tmp_path, BASE, [{"model": "a"}])
+    with pytest.raises(InputError, match=r"examples.png is not a PNG"):
+        render(tmp_path, BASE, image=b"GIF89a", name="two")

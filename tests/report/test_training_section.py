@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.evaluations import full_suite, measured, write_folder
-from tests.report.test_charts import tags
-from tests.report.test_comparison import Audit
+from tests.report.pages import Audit, tags
 from tests.report.test_evaluation import words
 from tests.report.training_runs import epoch, learning, recipe, start, write_run
 from vonenet.errors import InputError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,40 +12,75 @@ if TYPE_CHECKING:
     from vonenet.robustness import Condition
 
 BASE, VONE = "base", "vonenet"
-# recipes/demo.toml, which is not in an installed package
-RECIPE: dict[str, dict[str, Any]] = {
-    "model": {
-        "name": "voneresnet_small",
-        "settings": {
-            "visual_degrees": 2.0,
-            "simple_channels": 128,
-            "complex_channels": 128,
-            "kernel_size": 15,
-            "stride": 2,
-            "sf_max": 5.6,
-        },
-    },
-    "data": {"image_size": 32, "in_chans": 1},
-    "optimization": {
-        "epochs": 6,
-        "batch_size": 64,
-        "learning_rate": 0.1,
-        "weight_decay": 5e-4,
-        "schedule": "onecycle",
-    },
-    "augmentation": {"crop": "centre"},
-}
-QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "contrast")
-CORRUPTIONS = (
-    *QUICK_CORRUPTIONS,
-    "shot_noise",
-    "impulse_noise",
-    "pixelate",
-    "jpeg_compression",
+# recipes/demo.toml, which an installed package has not
+RECIPE = """
+[model]
+name = "voneresnet_small"
+settings = {visual_degrees = 2.0, simple_channels = 128, complex_channels = 128, kernel_size = 15, \
+stride = 2, sf_max = 5.6}
+[data]
+image_size = 32
+in_chans = 1
+[optimization]
+batch_size = 64
+learning_rate = 0.1
+weight_decay = 5e-4
+schedule = "onecycle"
+[augmentation]
+crop = "centre"
+"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is trained and measured.
+
+    Attributes:
+        epochs: passes over the training images.
+        test_images: images for clean and corrupted accuracy.
+        attack_images: images to attack.
+        steps: steps of each attack.
+        gradient_samples: noise draws that each attack's gradient is averaged over.
+        corruptions: names.
+        severities: of each corruption.
+        attacks: norm and radius in pixels of [0, 1]; the paper's do little to images so small.
+    """
+
+    epochs: int = 6
+    test_images: int = 2_000
+    attack_images: int = 250
+    steps: int = 20
+    gradient_samples: int = 8
+    corruptions: tuple[str, ...] = (
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "defocus_blur",
+        "brightness",
+        "contrast",
+        "pixelate",
+        "jpeg_compression",
+    )
+    severities: tuple[int, ...] = (1, 3, 5)
+    attacks: tuple[tuple[str, float], ...] = (
+        ("linf", 4 / 255),
+        ("linf", 8 / 255),
+        ("l2", 0.6),
+        ("l2", 1.5),
+    )
+
+
+FULL = Scale()
+QUICK = Scale(
+    epochs=3,
+    test_images=500,
+    attack_images=100,
+    steps=10,
+    gradient_samples=4,
+    corruptions=("gaussian_noise", "defocus_blur", "brightness", "contrast"),
+    severities=(3, 5),
+    attacks=(("linf", 8 / 255), ("l2", 0.6)),
 )
-# Norm and radius in pixels of [0, 1]; the paper's radii do little to such images
-QUICK_ATTACKS = (("linf", 8 / 255), ("l2", 0.6))
-ATTACKS = (("linf", 4 / 255), ("linf", 8 / 255), ("l2", 0.6), ("l2", 1.5))
 
 
 @dataclass(frozen=True)
@@ -74,51 +110,33 @@ class Demo:
 
         keep_freed_memory()
         self._remove_earlier()
+        scale = QUICK if self.quick else FULL
         folders = [self.out / name for name in (BASE, VONE)]
         for folder in folders:
-            recipe = TrainingRecipe.from_tables(self.recipe(base=folder.name == BASE))
-            run_training(recipe, "embedded", folder, device="cpu")
+            tables = self.recipe(scale, base=folder.name == BASE)
+            run_training(TrainingRecipe.from_tables(tables), "embedded", folder, device="cpu")
         measurement = Evaluate(
             models=tuple(map(str, folders)),
             data="embedded",
-            limit=500 if self.quick else None,
-            attack_limit=100 if self.quick else 250,
+            limit=scale.test_images,
+            attack_limit=scale.attack_images,
             out=self.out,
             batch_size=50,
             audit=False,
             seed=self.seed,
             device="cpu",
         )
-        run_evaluation(measurement, conditions=self.conditions(), experiment="demo")
+        run_evaluation(measurement, conditions=conditions(scale), experiment="demo")
         page = self.out / "report.html"
         print(write_evaluation_report([self.out, *folders], page))
         print(f"\nreport: {page.resolve()}")
 
-    def recipe(self, *, base: bool) -> dict[str, dict[str, Any]]:
+    def recipe(self, scale: Scale, *, base: bool) -> dict[str, dict[str, Any]]:
         """Return the tables of the recipe, which both networks share."""
-        optimization = RECIPE["optimization"] | {"seed": self.seed}
-        if self.quick:
-            optimization["epochs"] = 3
-        return RECIPE | {
-            "model": RECIPE["model"] | {"base": base},
-            "optimization": optimization,
-        }
-
-    def conditions(self) -> list[Condition]:
-        """Return clean images, corruptions, and attacks at radii of the demonstration's own."""
-        from vonenet.robustness import Attack, Clean, Corruption
-
-        names = QUICK_CORRUPTIONS if self.quick else CORRUPTIONS
-        severities = (3, 5) if self.quick else (1, 3, 5)
-        steps, samples = (10, 4) if self.quick else (20, 8)
-        return [
-            Clean(),
-            *(Corruption(name, severity) for name in names for severity in severities),
-            *(
-                Attack(norm, epsilon, steps, samples)
-                for norm, epsilon in (QUICK_ATTACKS if self.quick else ATTACKS)
-            ),
-        ]
+        tables = tomllib.loads(RECIPE)
+        tables["model"]["base"] = base
+        tables["optimization"] |= {"epochs": scale.epochs, "seed": self.seed}
+        return tables
 
     def _remove_earlier(self) -> None:
         from vonenet.results import EXAMPLES, RESULTS, RUN, V1_FILTERS, V1_RESPONSES
@@ -128,3 +146,15 @@ class Demo:
         for name in (BASE, VONE):
             if (self.out / name / RUN).is_file():
                 shutil.rmtree(self.out / name)
+
+
+def conditions(scale: Scale) -> list[Condition]:
+    """Return clean images, corruptions and attacks."""
+    from vonenet.robustness import Attack, Clean, Corruption
+
+    corrupted = [Corruption(name, s) for name in scale.corruptions for s in scale.severities]
+    attacked = [
+        Attack(norm, epsilon, scale.steps, scale.gradient_samples)
+        for norm, epsilon in scale.attacks
+    ]
+    return [Clean(), *corrupted, *attacked]

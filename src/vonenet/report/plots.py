@@ -167,6 +167,14 @@ def accuracy_against_radius(norm: str, models: Mapping[str, Mapping[float, Estim
     return figure
 
 
+def kernel_mosaic(kernels: Array, columns: int) -> Array:
+    """Return filters (n, k, k) side by side, each scaled to its largest value, gaps as NaN."""
+    scaled = kernels / np.abs(kernels).max(axis=(1, 2), keepdims=True).clip(1e-12)
+    tiles = np.pad(scaled, ((0, -len(kernels) % columns), (1, 1), (1, 1)), constant_values=np.nan)
+    rows, side = len(tiles) // columns, tiles.shape[1]
+    return tiles.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, -1)
+
+
 @house_style()
 def v1_filters(kernels: Array, columns: int = 16) -> Figure:
     """Return filters side by side, each on its own scale: 0 white, signs red and blue.
@@ -175,11 +183,8 @@ def v1_filters(kernels: Array, columns: int = 16) -> Figure:
         kernels: (n, k, k), in the order to show.
         columns: Filters in a row.
     """
-    scaled = kernels / np.abs(kernels).max(axis=(1, 2), keepdims=True).clip(1e-12)
-    tiles = np.pad(scaled, ((0, -len(kernels) % columns), (1, 1), (1, 1)), constant_values=np.nan)
-    rows, side = len(tiles) // columns, tiles.shape[1]
-    mosaic = tiles.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, -1)
-    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX * rows / columns)
+    mosaic = kernel_mosaic(kernels, columns)
+    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX * mosaic.shape[0] / mosaic.shape[1])
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))
     axes.axis("off")

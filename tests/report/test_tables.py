@@ -1,0 +1,339 @@
+"""Rows -> models, means and differences: published examples, simulations, planted rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.report.evaluations import EVNETS, PAPER, attacked, corrupted, full_suite, measured
+from vonenet.errors import InputError
+from vonenet.report.tables import (
+    CLEAN,
+    Estimate,
+    Setting,
+    difference,
+    mean_corruption_error,
+    mean_estimate,
+    models_of,
+)
+from vonenet.results import wilson_interval
+from vonenet.robustness import attack_suite
+
+
+def estimate(correct, n):
+    return Estimate(correct / n, *wilson_interval(int(correct), n))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "low", "high"),
+    [  # Newcombe 1998, Stat Med 17:873, table II, method 10
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_single_rows_reproduce_newcombes_table(a, b, low, high):
+    found = difference(estimate(*a), estimate(*b))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_a_difference_turns_round_with_its_sides():
+    a, b = estimate(700, 1000), estimate(640, 1000)
+    forth, back = difference(a, b), difference(b, a)
+    assert (back.value, back.low, back.high) == (-forth.value, -forth.high, -forth.low)
+
+
+def test_signs_tell_whether_zero_is_excluded():
+    assert Estimate(0.2, 0.1, 0.3).sign == 1
+    assert Estimate(-0.2, -0.3, -0.1).sign == -1
+    assert Estimate(0.1, 0.0, 0.3).sign == Estimate(0.0, -0.1, 0.1).sign == 0
+
+
+def test_the_interval_of_single_rows_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    p, q, n, m = 0.7, 0.55, 200, 300
+    hits = 0
+    for a, b in zip(rng.binomial(n, p, 4000), rng.binomial(m, q, 4000), strict=True):
+        found = difference(estimate(a, n), estimate(b, m))
+        hits += found.low <= p - q <= found.high
+    assert hits / 4000 == pytest.approx(0.95, abs=0.012)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.6, 0.95])
+def test_the_interval_of_means_covers_however_closely_conditions_go_together(shared):
+    """Images decide alike under all conditions as far as `shared` says: one latent difficulty."""
+    rng = np.random.default_rng(1)
+    n, conditions, repeats = 200, 8, 1000
+    thresholds = np.linspace(-1, 0.6, conditions)  # of a standard normal
+    hits = 0
+    for _ in range(repeats):
+        means = []
+        for _model in range(2):
+            common = rng.standard_normal((n, 1))
+            own = rng.standard_normal((n, conditions))
+            latent = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+            correct = (latent < thresholds).sum(axis=0)
+            means.append(mean_estimate([estimate(c, n) for c in correct]))
+        found = difference(*means)
+        hits += found.low <= 0 <= found.high
+    assert hits / repeats > 0.94
+
+
+def test_a_mean_of_one_is_itself():
+    one = estimate(30, 100)
+    assert mean_estimate([one]) == one
+
+
+def only(rows):
+    """The one model of these rows and its accuracy under their one setting."""
+    (model,) = models_of(rows)
+    (estimate,) = model.accuracies.values()
+    return estimate
+
+
+def test_the_most_thorough_row_of_a_setting_counts_whatever_its_place():
+    quick = attacked("m", "linf", 1 / 255, 500, steps=10, gradient_samples=4)
+    full = attacked("m", "linf", 1 / 255, 300, gradient_samples=10)
+    few = attacked("m", "linf", 1 / 255, 60, n=100, gradient_samples=10)
+    for rows in ([quick, full, few], [few, full, quick]):
+        assert only(rows).value == 0.3
+
+
+def test_seeds_are_averaged_and_their_interval_is_not_narrowed():
+    rows = [measured("m", 700, seed=0), measured("m", 720, seed=1), measured("m", 690, seed=1)]
+    estimate = only(rows)
+    assert estimate.value == pytest.approx(0.695)  # of a repeated seed, the later row
+    assert estimate.high - estimate.low == pytest.approx(rows[0].ci_high - rows[0].ci_low, rel=0.02)
+
+
+def test_names_are_told_apart_only_where_they_must_be():
+    rows = [
+        measured("a", 1),
+        measured("b", 1, model_hash="1234567890abcdef"),
+        measured("b", 1, model_hash="fedcba0987654321"),
+        measured("c", 1, data="x/val 32px"),
+        measured("c", 1, data="y/val 32px"),
+        measured("d", 1, decision_samples=1),
+        measured("d", 1, decision_samples=10),
+    ]
+    assert [model.label for model in models_of(rows)] == [
+        "a",
+        "b (weights 123456)",
+        "b (weights fedcba)",
+        "c (x/val 32px)",
+        "c (y/val 32px)",
+        "d (1 draws per decision)",
+        "d (10 draws per decision)",
+    ]
+
+
+def stored(name, severity, correct):
+    row = corrupted("m", name, severity, correct, source="stored")
+    return replace(row, data=f"imagenet-c/{name}/{severity}")
+
+
+def test_stored_corruptions_join_the_models_other_rows():
+    rows = [stored("fog", 1, 300), stored("fog", 2, 200)]
+    (alone,) = models_of(rows)
+    assert alone.data == "imagenet-c"
+    (joined,) = models_of([*rows, measured("m", 700)])
+    assert joined.data == "photos/val 224px"
+    assert len(joined.rows) == 3
+    other = measured("m", 700, model_hash="other")
+    assert [len(model.rows) for model in models_of([*rows, other])] == [2, 1]
+
+
+BROKEN = {
+    "value": ({"value": 7.5}, "accuracy 7.5"),
+    "interval": ({"ci_low": 0.9}, "accuracy 0.001 with interval 0.9"),
+    "words": ({"value": "high"}, "no measurement"),
+    "nan": ({"value": float("nan")}, "accuracy nan"),
+    "no category": ({"condition": {"corruption": "fog", "severity": 1}}, "category"),
+    "no radius": ({"condition": {"attack": "pgd", "norm": "l2"}}, "epsilon"),
+    "no condition": ({"condition": 3}, "no measurement"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_rows_that_are_none_are_refused_in_one_line(name):
+    changes, words = BROKEN[name]
+    with pytest.raises(InputError, match=words) as error:
+        models_of([replace(measured("a", 1), **changes)])
+    assert "\n" not in str(error.value)
+
+
+ROWS = [
+    measured("m", 900),
+    corrupted("m", "gaussian_noise", 1, 800),
+    corrupted("m", "gaussian_noise", 5, 600),
+    corrupted("m", "shot_noise", 5, 100),
+    corrupted("m", "contrast", 5, 500),
+    corrupted("m", "saturate", 5, 990),
+    attacked("m", "linf", 1 / 255, 200),
+    attacked("m", "l2", 0.6, 400),
+    attacked("m", "linf", 4 / 255, 10),
+    attacked("m", "linf", 1 / 255, 0, attack="apgd"),
+]
+
+
+def scores(rows):
+    (model,) = models_of(rows)
+    return model.scores
+
+
+def values(rows):
+    """The means, but those of single types."""
+    found = scores(rows)
+    return {name: score.estimate.value for name, score in found.items() if "/" not in name}
+
+
+def test_planted_rows_have_the_papers_means():
+    corruption = ((0.7 + 0.1) / 2 + 0.5) / 2
+    assert values(ROWS) == pytest.approx(
+        {
+            "clean": 0.9,
+            "noise": 0.4,
+            "digital": 0.5,
+            "extra": 0.99,
+            "corruption": corruption,
+            "linf": 0.2,
+            "l2": 0.4,
+            "white_box": 0.3,
+            "perturbation": (corruption + 0.3) / 2,
+            "overall": (0.9 + corruption + 0.3) / 3,
+        }
+    )
+
+
+def test_the_definitions_reproduce_the_papers_overall_means():
+    """Dapello, Marques et al. 2020, table 1: the three published rows support each other."""
+    for clean, corruption, white_box, overall in [
+        (71.7, 40.0, 51.1, 54.3),
+        (75.6, 38.8, 16.4, 43.6),
+        (62.4, 32.3, 52.3, 49.0),
+    ]:
+        shares = [round(10 * each) for each in (clean, corruption, white_box)]
+        rows = [
+            measured("m", shares[0]),
+            corrupted("m", "fog", 3, shares[1]),
+            attacked("m", "l2", 0.6, shares[2]),
+        ]
+        assert 100 * values(rows)["overall"] == pytest.approx(overall, abs=0.05)
+
+
+@pytest.mark.parametrize("missing", ["clean", "corruption", "attack"])
+def test_a_missing_kind_of_row_takes_only_its_means(missing):
+    kinds = {"clean": ROWS[:1], "corruption": ROWS[1:6], "attack": ROWS[6:]}
+    found = scores([row for kind, rows in kinds.items() if kind != missing for row in rows])
+    assert "overall" not in found
+    assert ("perturbation" in found) == (missing == "clean")
+    assert ("white_box" in found) == (missing != "attack")
+
+
+def scaled(side, suite):
+    """Rows as the suite of that name writes them for images of that size."""
+    return [
+        attacked(
+            "m",
+            attack.norm,
+            attack.epsilon,
+            100 + 10 * ((attack.published_epsilon or attack.epsilon) == PAPER[attack.norm][1]),
+            **({"published_epsilon": e} if (e := attack.published_epsilon) else {}),
+            data=f"photos/val {side}px",
+        )
+        for attack in attack_suite(suite, (side, side))
+    ]
+
+
+@pytest.mark.parametrize("suite", ["paper", "evnets", "quick"])
+@pytest.mark.parametrize("side", [32, 56, 64, 112, 224, 448])
+def test_the_papers_settings_are_found_at_scaled_radii(side, suite):
+    (model,) = models_of(scaled(side, suite))
+    found = model.white_box
+    seconds = {radii[1] for radii in PAPER.values()}
+    wanted = {(n, e) for n in PAPER for e in PAPER[n] if suite != "quick" or e in seconds}
+    assert {(s.group, s.strength) for s in found} == wanted
+    for setting, own in found.items():
+        correct = round(model.accuracies[own].value * 1000)
+        assert correct == 100 + 10 * (setting.strength in seconds)
+
+
+@pytest.mark.parametrize("suite", [PAPER, EVNETS], ids=["paper", "evnets"])
+@pytest.mark.parametrize("side", [32, 56, 112])
+def test_published_radii_at_a_smaller_size_are_taken_as_they_are(side, suite):
+    rows = [
+        attacked("m", norm, epsilon, 100, data=f"photos/val {side}px")
+        for norm, radii in suite.items()
+        for epsilon in radii
+    ]
+    (model,) = models_of(rows)
+    assert model.white_box == {setting: setting for setting in model.white_box}
+    assert len(model.white_box) == 6
+
+
+def test_radii_of_the_users_own_do_not_hide_the_papers():
+    rows = [attacked("m", "l2", e, 100, data="photos/val 32px") for e in (0.15, 1.0)]
+    assert scores(rows)["white_box"].over == {Setting("attack", "pgd", "l2", 0.15)}
+
+
+def test_variants_of_pgd_are_attacks_of_their_own():
+    row = attacked("m", "l2", 0.6, 100, restarts=5)
+    setting = Setting.of(row)
+    assert setting.label == "PGD, restarts 5 L2, ε 0.6"
+    assert not setting.is_plain_pgd
+    assert scores([row]) == {}
+
+
+def test_other_radii_are_in_no_white_box_mean():
+    rows = [attacked("m", "linf", 8 / 255, 10), attacked("m", "l2", 1.5, 10)]
+    assert scores(rows) == {}
+
+
+def test_the_demonstrations_white_box_is_over_radii_of_its_own():
+    rows = [attacked("m", "linf", 8 / 255, 100), attacked("m", "l2", 0.6, 300)]
+    assert values(rows)["white_box"] == 0.3
+    assert values([replace(row, experiment="demo") for row in rows])["white_box"] == 0.2
+
+
+def test_sparse_steps_of_l1_are_another_attack_than_the_papers():
+    rows = [
+        attacked("m", "l1", 160.0, 400, step_rule="dense"),
+        attacked("m", "l1", 160.0, 100, step_rule="sparse"),
+    ]
+    assert values(rows)["white_box"] == 0.4
+    assert Setting.of(rows[1]).label == "PGD, step rule sparse L1, ε 160"
+
+
+def test_means_over_different_settings_are_not_compared():
+    (whole,), (less,) = models_of(ROWS), models_of(ROWS[:-3])
+    assert whole.gain(less, "clean").value == 0
+    assert whole.gain(less, CLEAN).value == 0
+    for measure in ("white_box", "overall", "nothing", Setting.of(ROWS[-1])):
+        assert whole.gain(less, measure) is None
+
+
+def test_mce_is_the_mean_of_ratios_of_sums():
+    def model(errors):
+        """Error by severity of each of 15 types, those given and (0.5, 0.7)."""
+        rows = [measured("m", 900), corrupted("m", "spatter", 1, 0)]
+        names = [r.condition["corruption"] for r in full_suite("m", 0.7, 0.5) if is_first(r)]
+        for name in names[:15]:
+            for severity, error in enumerate(errors.get(name, (0.5, 0.7)), start=1):
+                rows.append(corrupted("m", name, severity, round(1000 - 1000 * error)))
+        return models_of(rows)[0]
+
+    def is_first(row):
+        return row.condition.get("severity") == 1
+
+    baseline = model({})
+    assert mean_corruption_error(baseline, baseline) == pytest.approx(1)
+    worse = model({"gaussian_noise": (0.1, 0.2), "shot_noise": (1.0, 0.8)})
+    expected = (0.3 / 1.2 + 1.8 / 1.2 + 13) / 15
+    assert mean_corruption_error(worse, baseline) == pytest.approx(expected)
+    with pytest.raises(InputError, match="the baseline's fog at the same severities"):
+        mean_corruption_error(baseline, model({"fog": (0.5,)}))
+    with pytest.raises(InputError, match="over 15 corruptions; the rows hold 14"):
+        mean_corruption_error(model({"fog": ()}), baseline)
+    with pytest.raises(InputError, match="no error under fog"):
+        mean_corruption_error(baseline, model({"fog": (0.0, 0.0)}))
