@@ -102,7 +102,7 @@ def neurons(user_folder):
 
 @pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
-    monkeypatch.setattr(cli.Demo, "run", print)
+    monkeypatch.setattr(cli.Demo, "run", lambda demo: print(demo))
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
     monkeypatch.setattr(training, "run_training", short_log)
     monkeypatch.setattr(physiology, "record_models", planted_recording)

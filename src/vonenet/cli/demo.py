@@ -104,9 +104,9 @@ class Demo:
         from vonenet.cli.evaluate import Evaluate
         from vonenet.cli.evaluation import run_evaluation
         from vonenet.cli.training import run_training
-        from vonenet.v1.memory import keep_freed_memory
         from vonenet.report.evaluation import write_evaluation_report
         from vonenet.training import TrainingRecipe
+        from vonenet.v1.memory import keep_freed_memory
 
         keep_freed_memory()
         self._remove_earlier()

@@ -9,9 +9,8 @@ from pathlib import Path
 from vonenet.errors import InputError
 from vonenet.physiology.recording import Population, PublishedHistogram, Recording
 from vonenet.report import physiology_panels as panels
-from vonenet.report.page import write_html
+from vonenet.report.page import DASH, count, duration, first_column, number, printable, write_html
 from vonenet.report.physiology_panels import CEILED, Layer, compared, is_missing, name_of, source_of
-from vonenet.report.words import DASH, count, duration, first_column, number, printable
 from vonenet.results import Result, read_jsonl
 
 MEAN = "mean"  # over the published properties

@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from vonenet.physiology.recording import Array, Curve, Mask, PublishedHistogram, Recording
 from vonenet.report import physiology_plots as plots
-from vonenet.report.page import inline_svg
+from vonenet.report.page import count, inline_svg
 from vonenet.report.physiology_plots import Distribution
-from vonenet.report.words import count
 from vonenet.results import Result
 
 CEILED = "ceiled_ks_similarity"
