@@ -113,10 +113,11 @@ def run_evaluation(
             suite = conditions or conditions_of(
                 config.suite, (height, width) if config.scale_radii else None
             )
-            attacks = [condition for condition in suite if isinstance(condition, Attack)]
-            others = [condition for condition in suite if condition not in attacks]
-            limits = (config.limit, config.attack_limit or config.limit)
-            for part, limit in zip((others, attacks), limits, strict=True):
+            for attacked in (False, True):
+                part = [each for each in suite if isinstance(each, Attack) == attacked]
+                limit = (config.attack_limit if attacked else None) or config.limit
+                if not part:
+                    continue
                 evaluate(
                     loaded.model,
                     dataset,
