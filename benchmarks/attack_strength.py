@@ -103,7 +103,7 @@ Networks of the demonstration, trained for it; written by `python -m benchmarks.
 Remaining accuracy, with 95 % interval; lower is stronger. The last column compares image by image.
 {settings} per gradient of the stochastic network,
 whose decisions are averaged over {DECISION_SAMPLES} samples and repeated {REPEATS} times.
-Radii: {radii}. torch {torch.__version__}, {versions}.
+Radii: {radii}; our PGD takes sparse L1 steps. torch {torch.__version__}, {versions}.
 `>` marks a result that left its ball by more than 0.1 %.
 
 | network | attack | norm | vonenet | others | ours is no weaker |
