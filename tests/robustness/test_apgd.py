@@ -11,7 +11,7 @@ from vonenet.data import load_embedded
 from vonenet.robustness import apgd, pgd, square
 from vonenet.robustness.apgd import APGD, checkpoints
 from vonenet.robustness.losses import LOSSES, dlr, margin_loss
-from vonenet.robustness.norms import BALLS, Region
+from vonenet.robustness.norms import ORDERS, Region
 from vonenet.robustness.sampling import Estimate, decision_margin
 
 
@@ -24,7 +24,7 @@ def test_checkpoints_are_the_papers() -> None:
     assert windows[22] == 22
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 @pytest.mark.parametrize("random_start", [True, False])
 def test_reaches_the_optimum_on_a_linear_model(norm: str, random_start: bool) -> None:
     model = LinearModel(SHAPE)
@@ -49,7 +49,7 @@ def test_reaches_the_optimum_on_a_linear_model(norm: str, random_start: bool) ->
     torch.testing.assert_close(scores, torch.stack([best, -best]), rtol=tolerance, atol=0)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_no_weaker_than_pgd(norm: str) -> None:
     model = small_net()
     labels = own_labels(model)

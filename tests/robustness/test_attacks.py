@@ -13,7 +13,7 @@ from tests.robustness.toys import CoinModel, LinearModel, small_net
 from vonenet.errors import InputError
 from vonenet.robustness import apgd, fgsm, pgd, square
 from vonenet.robustness.attacks import default_step_size
-from vonenet.robustness.norms import BALLS, Region
+from vonenet.robustness.norms import ORDERS, STEPS, Region
 from vonenet.robustness.sampling import averaged_gradient, decision_margin, sample_logits
 
 ATTACKS: dict[str, Callable[..., Tensor]] = {
@@ -36,7 +36,7 @@ ATTACKS: dict[str, Callable[..., Tensor]] = {
 @settings(max_examples=150, deadline=None)
 @given(
     attack=st.sampled_from(sorted(ATTACKS)),
-    norm=st.sampled_from(sorted(BALLS)),
+    norm=st.sampled_from(sorted(ORDERS)),
     epsilon=st.floats(0, 100),
     steps=st.integers(1, 30),
     shape=st.tuples(st.sampled_from([1, 3]), st.integers(1, 6), st.integers(1, 6)),
@@ -76,7 +76,7 @@ def test_always_inside_ball_and_box(
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_no_radius_gives_the_image_back_from_any_attack(attack: str, norm: str) -> None:
     images = torch.rand(2, *SHAPE)
     model = small_net()
@@ -84,7 +84,7 @@ def test_no_radius_gives_the_image_back_from_any_attack(attack: str, norm: str) 
     torch.testing.assert_close(found, images, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 @pytest.mark.parametrize("random_start", [True, False])
 def test_no_radius_gives_the_image_back(norm: str, random_start: bool) -> None:
     images = torch.rand(2, *SHAPE)
@@ -100,7 +100,7 @@ def test_no_radius_gives_the_image_back(norm: str, random_start: bool) -> None:
     assert torch.equal(adversarial, images)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 @pytest.mark.parametrize(
     ("steps", "random_start"), [(1, False), (20, False), (64, False), (300, True)]
 )
@@ -216,7 +216,7 @@ RADIUS = {"linf": 0.03, "l2": 0.15, "l1": 0.6}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_attacks_work(attack: str, norm: str) -> None:
     model = small_net()
     labels = own_labels(model)
@@ -227,7 +227,7 @@ def test_attacks_work(attack: str, norm: str) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_early_stopping_leaves_the_same_accuracy(attack: str, norm: str) -> None:
     """Broken is broken; only for PGD may a later step undo an earlier one."""
     model = small_net()
@@ -328,10 +328,10 @@ def test_targeted_attacks_reach_their_class(attack: str) -> None:
     assert accuracy(model, found, targets) > 0.9
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_momentum_accumulates_normalised_gradients(norm: str) -> None:
     model, images, labels = small_net().double(), IMAGES[:5].double(), own_labels(small_net())[:5]
-    region, rule = Region(norm, 0.2), next(iter(BALLS[norm].steps.values()))
+    region, rule = Region(norm, 0.2), next(iter(STEPS[norm].values()))
     expected, velocity = images, torch.zeros_like(images)
     for _ in range(4):
         gradient = averaged_gradient(model, expected, labels, 1)
@@ -357,7 +357,7 @@ def test_gradients_that_are_no_numbers_move_nothing() -> None:
             return super().forward(pixels) + 0 * (pixels - pixels.detach()).sqrt().sum()
 
     images = torch.full((2, *SHAPE), 0.5)
-    for norm in BALLS:
+    for norm in ORDERS:
         found = pgd(Broken(SHAPE), images, torch.tensor([0, 1]), norm=norm, epsilon=0.1, steps=2)
         assert found.isfinite().all()
 

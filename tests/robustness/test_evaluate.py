@@ -95,9 +95,9 @@ def test_columns_say_what_was_done() -> None:
     assert attack.flags == {"stochastic": True}
     *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
     assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
-    # What it returns, and twice for noise; a decision per condition; every step's gradient.
-    assert stochastic.calls == 3 + 3 * 3 + 3 * 4
-    assert deterministic.calls == 3 + 3 + 3
+    # What it returns, twice for noise; a decision per condition; every step's gradient.
+    assert stochastic.calls == 2 + 3 * 3 + 3 * 4
+    assert deterministic.calls == 2 + 3 + 3
 
 
 def test_decisions_of_different_images_have_their_own_noise() -> None:
@@ -200,7 +200,7 @@ def test_nothing_is_measured_twice(tmp_path: Path) -> None:
     rows = run(CoinModel(noise=2.0), data, CONDITIONS[:2], out_path=out_path)
     model = CoinModel(noise=2.0)
     assert run(model, data, CONDITIONS[:2], out_path=out_path) == rows
-    assert model.calls == 3  # the checks
+    assert model.calls == 2  # the checks
     assert run(model, data, CONDITIONS, out_path=out_path)[:2] == rows
     assert len(read_jsonl(out_path)) == 3
 

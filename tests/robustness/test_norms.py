@@ -1,7 +1,5 @@
 """Balls and boxes: steps of the right length, nearest points, starts inside."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -10,34 +8,31 @@ from torch import Tensor
 
 from vonenet.errors import InputError
 from vonenet.robustness.norms import (
-    BALLS,
+    ORDERS,
+    STEPS,
     Region,
+    length,
     project_l1,
     steepest_few,
-    step_dense,
-    step_l2,
-    step_sparse,
 )
 
-NORM_ORDER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 SHAPE = (3, 4, 5)
-Step = Callable[[Tensor, Tensor], Tensor]
 GREY = torch.full((4, *SHAPE), 0.5)
 
 
 def lengths(change: Tensor, norm: str) -> Tensor:
-    return torch.linalg.vector_norm(change.flatten(1).double(), ord=NORM_ORDER[norm], dim=1)
+    return torch.linalg.vector_norm(change.flatten(1).double(), ord=ORDERS[norm], dim=1)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm: str) -> None:
     change = torch.randn(4, *SHAPE) / 10
-    project, length = BALLS[norm].project, lengths(change, norm)
-    assert torch.equal(project(change, GREY, float(length.max()) * 1.01), change)
-    radius = float(length.min()) / 2
-    touching = lengths(project(change, GREY, radius), norm)
+    size = lengths(change, norm)
+    assert size.tolist() == pytest.approx(length(change, norm).flatten())
+    assert torch.equal(Region(norm, float(size.max()) * 1.01).project(change, GREY), change)
+    radius = float(size.min()) / 2
+    touching = lengths(Region(norm, radius).project(change, GREY), norm)
     torch.testing.assert_close(touching, torch.full((4,), radius).double())
-    assert lengths(change, norm).tolist() == pytest.approx(BALLS[norm].length(change).flatten())
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0, 1000.0])
@@ -80,8 +75,8 @@ def test_l1_projection_is_the_nearest_point_of_ball_and_box() -> None:
 def test_l1_step_passes_over_values_that_the_box_holds() -> None:
     gradient = torch.tensor([5.0, -4.0, 3.0]).reshape(1, 3, 1, 1)
     adversarial = torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1)
-    assert step_sparse(gradient, adversarial).flatten().tolist() == [0, 0, 1]
-    assert step_sparse(-gradient, adversarial).flatten().tolist() == [-1, 0, 0]
+    assert STEPS["l1"]["sparse"](gradient, adversarial).flatten().tolist() == [0, 0, 1]
+    assert STEPS["l1"]["sparse"](-gradient, adversarial).flatten().tolist() == [-1, 0, 0]
 
 
 def test_each_image_steps_along_its_own_number_of_values() -> None:
@@ -91,17 +86,17 @@ def test_each_image_steps_along_its_own_number_of_values() -> None:
     assert direction.flatten(1).tolist() == expected
 
 
-@pytest.mark.parametrize(("norm", "step"), [("l2", step_l2), ("l1", step_dense)])
-def test_dense_steps_have_length_one_along_any_gradient(norm: str, step: Step) -> None:
+@pytest.mark.parametrize(("norm", "rule"), [("l2", "normalized"), ("l1", "dense")])
+def test_dense_steps_have_length_one_along_any_gradient(norm: str, rule: str) -> None:
     direction = torch.randn(4, *SHAPE)
     scales = torch.tensor([1.0, 1e-30, 1e30, 0.0]).reshape(4, 1, 1, 1)
-    steps = step(direction * scales, direction)
+    steps = STEPS[norm][rule](direction * scales, direction)
     assert lengths(steps, norm).tolist() == pytest.approx([1, 1, 1, 0], rel=1e-5)
     along = direction / lengths(direction, norm).view(4, 1, 1, 1).float()
     torch.testing.assert_close(steps[:3], along[:3])
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm: str) -> None:
     images = torch.rand(5, *SHAPE).round(decimals=1)
     region = Region(norm, 0.3)

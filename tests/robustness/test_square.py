@@ -8,7 +8,7 @@ from tests.robustness.test_attacks import IMAGES, RADIUS, own_labels
 from tests.robustness.test_norms import lengths
 from tests.robustness.toys import CoinModel, LinearModel, small_net
 from vonenet.robustness import square
-from vonenet.robustness.norms import BALLS, Region
+from vonenet.robustness.norms import ORDERS, Region
 from vonenet.robustness.sampling import decision_margin
 from vonenet.robustness.square import Proposals, side_of_square
 
@@ -24,7 +24,7 @@ class Masked(nn.Module):
         return self.model(pixels).detach()
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
     model = Masked(small_net())
     labels = own_labels(model)
@@ -47,7 +47,7 @@ def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
     assert (many < 0).float().mean() > 0.2
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", ORDERS)
 def test_proposals_change_squares_only_and_spend_the_radius(norm: str) -> None:
     proposals = Proposals(Region(norm, 0.3), torch.Generator().manual_seed(0))
     images = torch.full((3, 2, 8, 9), 0.5)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.robustness.attacks import Options, each, most_damaging
-from vonenet.robustness.norms import Region, steepest_few
+from vonenet.robustness.norms import STEPS, Region, steepest_few
 from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.sampling import Estimate, Objective
 
@@ -158,7 +158,7 @@ class APGD:
         share = MOMENTUM if step > 0 else 1.0
         here = self.adversarial
         change = here - self.images
-        direction = self.region.ball.steps[self.region.step_rule()](self.gradient, here)
+        direction = STEPS[self.region.norm][self.region.step_rule()](self.gradient, here)
         there = self.region.moved(self.images, change + self.step_size * direction)
         onwards = share * (there - here) + (1 - share) * (here - self.previous)
         self.previous = here

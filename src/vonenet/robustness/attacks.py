@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
 from vonenet.robustness.losses import LOSSES
-from vonenet.robustness.norms import Region
+from vonenet.robustness.norms import STEPS, Region
 from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.sampling import Objective, averaged_probabilities, decision_margin
 
+TINY = torch.finfo(torch.float32).tiny
 # One run of an attack: (objective, images, where it starts) -> adversarial images
 Run: TypeAlias = Callable[[Objective, Tensor, Tensor], Tensor]
 
@@ -103,8 +104,9 @@ def pgd(
     """
     check_counts(steps=steps)
     region = Region(norm, epsilon)
-    direction_of = region.ball.steps[region.step_rule(step_rule)]
-    size = default_step_size(epsilon, steps) if step_size is None else step_size
+    direction_of = STEPS[norm][region.step_rule(step_rule)]
+    if step_size is None:
+        step_size = default_step_size(epsilon, steps)
 
     def run(objective: Objective, images: Tensor, start: Tensor) -> Tensor:
         adversarial, velocity = start, torch.zeros_like(start)
@@ -116,9 +118,10 @@ def pgd(
                 break
             gradient = estimate.gradient.nan_to_num_(nan=0.0)
             if momentum:
-                velocity = momentum * velocity + mean_size_one(gradient)
+                mean_size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+                velocity = momentum * velocity + gradient / mean_size.clamp(min=TINY)
                 gradient = velocity
-            change = adversarial - images + size * direction_of(gradient, adversarial)
+            change = adversarial - images + step_size * direction_of(gradient, adversarial)
             adversarial = torch.where(each(standing), region.moved(images, change), adversarial)
         return adversarial
 
@@ -161,12 +164,6 @@ def default_step_size(epsilon: float, steps: int) -> float:
     return epsilon / 32 if steps >= 64 else 2.5 * epsilon / steps
 
 
-def mean_size_one(gradient: Tensor) -> Tensor:
-    """Return gradients of mean absolute value one, so that momentum sums directions, not sizes."""
-    size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-    return gradient / size.clamp(min=torch.finfo(size.dtype).tiny)
-
-
 def each(values: Tensor) -> Tensor:
     """Return one value per image, (B,), in a shape that goes with images, (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
@@ -192,25 +189,8 @@ def most_damaging(
 ) -> Tensor:
     """Run an attack once or several times; return each image's result with the worst decision.
 
-    Args:
-        run: One run.
-        region: Where the attack may go.
-        model: Takes pixels; in eval mode.
-        images: (B, C, H, W) in [0, 1].
-        labels: (B,) true classes.
-        samples: Noise draws per estimate.
-        random_start: Whether the first run, too, starts at a random point.
-        targets: And so on: see `Options`.
-        target_classes: At most all wrong classes are tried.
-        loss: What to maximise.
-        restarts: Runs for each target.
-        stop_samples: With it, later runs attack only the images that still stand.
-        draws_seed: Of fixed noise draws.
-        mixed_precision: Gradients in bfloat16.
-        generator: Of the random starts.
-
-    Raises:
-        InputError: See `pgd`.
+    `run` is one run, inside `region`, with so many noise draws (`samples`) per estimate. Unless
+    `random_start`, the first run starts at the images. See `pgd` and `Options` for the rest.
     """
     check_pixels(images)
     check_counts(samples=samples, restarts=restarts)
@@ -223,17 +203,20 @@ def most_damaging(
     judged = stop_samples or samples
     tried: list[Tensor | None] = [targets]
     if target_classes:
-        tried = _likeliest_wrong_classes(model, images, labels, target_classes, judged)
+        probabilities = averaged_probabilities(model, images, judged)
+        wrong = probabilities.scatter(1, labels[:, None], -1.0)  # the most probable come first
+        tried = list(wrong.topk(min(target_classes, wrong.shape[1] - 1)).indices.unbind(dim=1))
     best = images.clone()
     margins = torch.full_like(images[:, 0, 0, 0], torch.inf)
+    rows: Tensor | slice = slice(None)
     for number in range(restarts * len(tried)):
-        # Once a run has stopped early, only images that still stand are worth another.
-        rows = margins >= 0 if stop_samples is not None else torch.ones_like(labels).bool()
-        if not rows.any():
-            break
+        if stop_samples is not None and number > 0:  # only images that still stand need another run
+            rows = margins >= 0
+            if not rows.any():
+                break
         aim = replace(objective, targets=tried[number // restarts]).select(rows)
         at_random = random_start or number % restarts > 0
-        start = region.random_point(images[rows], generator) if at_random else images[rows]
+        start = region.random_point(images[rows], generator) if at_random else images[rows].clone()
         found = run(aim, images[rows], start)
         if restarts * len(tried) == 1:
             return found
@@ -244,15 +227,6 @@ def most_damaging(
         best[rows] = torch.where(each(worse), found, best[rows])
         margins[rows] = torch.minimum(found_margins, margins[rows])
     return best
-
-
-def _likeliest_wrong_classes(
-    model: nn.Module, images: Tensor, labels: Tensor, count: int, samples: int
-) -> list[Tensor | None]:
-    """The most probable wrong classes, (B,) each."""
-    probabilities = averaged_probabilities(model, images, samples)
-    wrong = probabilities.scatter(1, labels[:, None], -1.0)
-    return list(wrong.topk(min(count, wrong.shape[1] - 1)).indices.unbind(dim=1))
 
 
 def _check_stopping(samples: int, stop_samples: int | None, draws_seed: int | None) -> None:

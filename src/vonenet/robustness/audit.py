@@ -27,7 +27,7 @@ from vonenet.data.pixels import inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.results import AuditRow, Value, append_jsonl, model_hash, read_jsonl
 from vonenet.robustness.norms import Region
-from vonenet.robustness.preparation import eval_mode, is_stochastic, ready
+from vonenet.robustness.preparation import check_model, eval_mode, ready
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
 from vonenet.robustness.suites import Attack, radius_scale
 
@@ -35,13 +35,10 @@ NoiseOff: TypeAlias = Callable[[nn.Module], AbstractContextManager[Any]]
 
 # A sound model fails an audit by luck at most this often, however many checks there are.
 FAMILY_LEVEL = 0.05
-# The radii that the reference is chosen from, in powers of 4 (Piper et al. 2025, arXiv:2506.03089),
-# for images of 224 px.
-RADII = {
-    "linf": (1 / 1020, 1 / 255, 4 / 255, 16 / 255, 64 / 255),
-    "l2": (0.15, 0.6, 2.4, 9.6, 38.4),
-    "l1": (40.0, 160.0, 640.0, 2560.0, 10240.0),
-}
+# The radii that the reference is chosen from: the smallest, for images of 224 px, times powers of 4
+# (Piper et al. 2025, arXiv:2506.03089).
+SMALLEST = {"linf": 1 / 1020, "l2": 0.15, "l1": 40.0}
+POWERS = (1, 4, 16, 64, 256)
 DECISION_SAMPLES = 10
 SQUARE_QUERIES = 300
 # Gradients that are zero or not finite for more than this share of the images are a mask.
@@ -119,7 +116,7 @@ def audit(
             images=torch.stack([part[i][0] for i in range(len(part))]).to(device_of(model)),
             labels=part.labels.to(device_of(model)),
             attack=Attack(norm, 0.0, steps, gradient_samples),
-            stochastic=is_stochastic(model, part, seed),
+            stochastic=check_model(model, part, seed),
             batch_size=batch_size or len(part),
             seed=seed,
         )
@@ -242,8 +239,8 @@ class _AuditedModel:
         channels, height, width = self.images.shape[1:]
         values, norm = channels * height * width, self.attack.norm
         grey = {"linf": 0.5, "l2": 0.5 * sqrt(values), "l1": 0.5 * values}[norm]
-        scale = radius_scale(norm, (height, width))
-        return (*(scale * radius for radius in RADII[norm]), grey)
+        smallest = SMALLEST[norm] * radius_scale(norm, (height, width))
+        return (*(power * smallest for power in POWERS), grey)
 
     @cached_property
     def clean(self) -> Tensor:

@@ -32,7 +32,6 @@ from vonenet.robustness.preparation import (
     check_counts,
     check_model,
     eval_mode,
-    is_stochastic,
     ready,
 )
 from vonenet.robustness.sampling import averaged_probabilities
@@ -92,8 +91,7 @@ def evaluate(
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
     images = measured.cached()
     with eval_mode(model):
-        check_model(model, images)
-        stochastic = is_stochastic(model, images, seed)
+        stochastic = check_model(model, images, seed)
         if not stochastic:
             decision_samples = 1
             conditions = [condition.for_deterministic_model() for condition in conditions]
@@ -174,7 +172,10 @@ def _measure_missing(
     rank, _ = rank_and_size()
     path = None if out_path is None else Path(out_path)
     known = read_jsonl(path) if path is not None and path.exists() else []
-    found = [_row_with(key, known) for key in keys]
+    found = [
+        next((row for row in known if all(getattr(row, k) == v for k, v in key.items())), None)
+        for key in keys
+    ]
     missing = [c for c, row in zip(conditions, found, strict=True) if row is None]
     passes = len(images) * sum(condition.passes for condition in missing)
     rows = []
@@ -192,14 +193,6 @@ def _measure_missing(
     return rows
 
 
-def _row_with(key: dict[str, Any], rows: Sequence[Result]) -> Result | None:
-    """The row that agrees with every column of the key."""
-    for row in rows:
-        if all(getattr(row, column) == value for column, value in key.items()):
-            return row
-    return None
-
-
 def _measure(
     model: nn.Module,
     images: ImageDataset,
@@ -212,7 +205,8 @@ def _measure(
     """Count correct decisions under one condition, in this process's share of the batches."""
     start = time.perf_counter()
     rank, processes = rank_and_size()
-    digest = _digest(key | {"batch_size": batch_size})
+    text = json.dumps(key | {"batch_size": batch_size}, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     finished = _finished_batches(path, digest)
     counted = {}
     for number, indices in enumerate(torch.split(torch.arange(len(images)), batch_size)):
@@ -270,8 +264,3 @@ def _finished_batches(path: Path | None, digest: str) -> dict[int, int]:
 def _batch_files(path: Path | None) -> list[Path]:
     """The files beside a results file that hold finished batches, one of each process."""
     return [] if path is None else sorted(path.parent.glob(f"{path.name}.unfinished-*"))
-
-
-def _digest(key: dict[str, Any]) -> str:
-    text = json.dumps(key, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

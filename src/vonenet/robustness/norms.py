@@ -1,4 +1,4 @@
-"""The balls of the three norms: steps uphill, the way back into a ball, random points in it.
+"""Where attacks may go and how they step: the balls of three norms inside the box [0, 1].
 
 Images are (B, C, H, W) in [0, 1]; a change is what is added to them. A length is per image.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from vonenet.errors import InputError
 
+ORDERS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 # A sparse L1 step moves this share of an image's values, the steepest ones (Tramer & Boneh 2019,
 # arXiv:1904.13000, "sparse l1 descent", quantile 0.99).
 SPARSE_SHARE = 0.01
@@ -20,25 +22,26 @@ SPARSE_SHARE = 0.01
 HALVINGS = 40
 
 
+def length(change: Tensor, norm: str) -> Tensor:
+    """Return the length of each image's change in a norm, (B, 1, 1, 1)."""
+    lengths: Tensor = torch.linalg.vector_norm(change, ORDERS[norm], dim=(1, 2, 3), keepdim=True)
+    return lengths
+
+
 def step_sign(gradient: Tensor, _: Tensor) -> Tensor:
     """Return the steepest direction in L-inf: the gradient's signs."""
     return gradient.sign()
 
 
-def step_l2(gradient: Tensor, _: Tensor) -> Tensor:
-    """Return the gradient at L2 length one; zero where it is zero."""
-    direction = _largest_one(gradient)
-    return direction / _positive(length_l2(direction))
+def step_along(gradient: Tensor, _: Tensor, *, norm: str) -> Tensor:
+    """Return the gradient at length one; zero where it is zero.
 
-
-def step_dense(gradient: Tensor, _: Tensor) -> Tensor:
-    """Return the gradient at L1 length one; zero where it is zero.
-
-    This is the L1 step of the Adversarial Robustness Toolbox, with which the VOneNet paper made its
-    attacks, and of foolbox. It is weaker than `step_sparse`.
+    In L2 this is the steepest direction. In L1 it is the step of the Adversarial Robustness
+    Toolbox, with which the VOneNet paper made its attacks, and weaker than `step_sparse`.
     """
-    direction = _largest_one(gradient)
-    return direction / _positive(length_l1(direction))
+    # Scaled to a largest value of 1 first: squares below 1e-38 are zero in float32.
+    direction = gradient / _positive(length(gradient, "linf"))
+    return direction / _positive(length(direction, norm))
 
 
 def step_sparse(gradient: Tensor, adversarial: Tensor) -> Tensor:
@@ -66,14 +69,81 @@ def steepest_few(gradient: Tensor, adversarial: Tensor, count: int | Tensor) -> 
     return torch.zeros_like(slopes).scatter_(1, steepest, shares).view_as(gradient)
 
 
-def project_linf(change: Tensor, _: Tensor, epsilon: float) -> Tensor:
-    """Return the nearest point of the L-inf ball."""
-    return change.clamp(-epsilon, epsilon)
+# Step rules of each norm, the default first: (gradient, adversarial images) -> direction uphill
+STEPS: Mapping[str, Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "linf": {"sign": step_sign},
+    "l2": {"normalized": partial(step_along, norm="l2")},
+    "l1": {"sparse": step_sparse, "dense": partial(step_along, norm="l1")},
+}
 
 
-def project_l2(change: Tensor, _: Tensor, epsilon: float) -> Tensor:
-    """Return the nearest point of the L2 ball."""
-    return change * (epsilon / _positive(length_l2(change))).clamp(max=1)
+@dataclass(frozen=True)
+class Region:
+    """Where an attack may go: the ball of one radius around each image, inside the box [0, 1].
+
+    Attributes:
+        norm: "linf", "l2" or "l1".
+        epsilon: Radius in pixel units.
+
+    Raises:
+        InputError: On an unknown norm or an impossible radius.
+    """
+
+    norm: str
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ORDERS:
+            raise InputError(f"norm={self.norm!r} is unknown; allowed: {', '.join(ORDERS)}")
+        if not 0 <= self.epsilon < float("inf"):
+            raise InputError(f"epsilon={self.epsilon} is not a radius; allowed: finite, 0 or more")
+
+    def step_rule(self, name: str | None = None) -> str:
+        """Return the name of a step rule, the norm's default one if None.
+
+        Raises:
+            InputError: If the norm has no rule of that name.
+        """
+        rules = STEPS[self.norm]
+        if name is not None and name not in rules:
+            raise InputError(
+                f"step_rule={name!r} is unknown for {self.norm}; allowed: {', '.join(rules)}"
+            )
+        return name or next(iter(rules))
+
+    def project(self, change: Tensor, images: Tensor) -> Tensor:
+        """Return the nearest change inside the ball.
+
+        What it leaves outside the box, clipping brings back without leaving the ball.
+        """
+        if self.norm == "linf":
+            return change.clamp(-self.epsilon, self.epsilon)
+        if self.norm == "l2":
+            return change * (self.epsilon / _positive(length(change, "l2"))).clamp(max=1)
+        return project_l1(change, images, self.epsilon)
+
+    def moved(self, images: Tensor, change: Tensor) -> Tensor:
+        """Return images with a change, or as near to it as the region allows."""
+        return (images + self.project(change, images)).clamp_(0, 1)
+
+    def random_point(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return a random point around each image; each image's depends on those before it alone.
+
+        In L-inf it is uniform; in L2 on the sphere, where nearly all of the ball's volume is; in L1
+        noise projected, which leaves it sparse.
+
+        Args:
+            images: (B, C, H, W) in [0, 1].
+            generator: Draws on its own device; torch's global one, on the CPU, if None.
+        """
+        device = torch.device("cpu") if generator is None else generator.device
+        shape = images.shape[1:]
+        draws = [torch.rand(shape, generator=generator, device=device) for _ in images]
+        noise = 2 * torch.stack(draws).to(images) - 1
+        if self.norm == "l1":
+            return self.moved(images, noise)
+        reach = self.epsilon / (_positive(length(noise, "l2")) if self.norm == "l2" else 1)
+        return (images + reach * noise).clamp_(0, 1)
 
 
 def project_l1(change: Tensor, images: Tensor, epsilon: float) -> Tensor:
@@ -94,120 +164,6 @@ def project_l1(change: Tensor, images: Tensor, epsilon: float) -> Tensor:
         low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
     inside = torch.minimum(sizes, limits).sum(dim=1, keepdim=True) <= epsilon
     return change.sign() * _thresholded(sizes, high.masked_fill(inside, 0), limits).view_as(change)
-
-
-def random_linf(noise: Tensor, _: Tensor, epsilon: float) -> Tensor:
-    """Return a point of the L-inf ball from uniform noise in [-1, 1]."""
-    return epsilon * noise
-
-
-def random_l2(noise: Tensor, _: Tensor, epsilon: float) -> Tensor:
-    """Return a point of the L2 sphere, where nearly all of the ball's volume is."""
-    return epsilon * noise / _positive(length_l2(noise))
-
-
-def length_linf(change: Tensor) -> Tensor:
-    """Return the largest absolute value of each image's change, (B, 1, 1, 1)."""
-    return change.abs().amax(dim=(1, 2, 3), keepdim=True)
-
-
-def length_l2(change: Tensor) -> Tensor:
-    """Return the Euclidean length of each image's change, (B, 1, 1, 1)."""
-    return change.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
-
-
-def length_l1(change: Tensor) -> Tensor:
-    """Return the sum of absolute values of each image's change, (B, 1, 1, 1)."""
-    return change.abs().sum(dim=(1, 2, 3), keepdim=True)
-
-
-@dataclass(frozen=True)
-class Ball:
-    """A norm's ball.
-
-    Attributes:
-        steps: Step rules by name, the default first: (gradient, adversarial images) -> a direction
-            uphill of length one.
-        project: (change, images, epsilon) -> the nearest change inside the ball. What it leaves
-            outside the box, clipping brings back without leaving the ball.
-        random: (noise in [-1, 1], images, epsilon) -> a random change inside the ball; of L1 a
-            sparse one.
-        length: (change) -> its length for each image, (B, 1, 1, 1).
-    """
-
-    steps: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
-    project: Callable[[Tensor, Tensor, float], Tensor]
-    random: Callable[[Tensor, Tensor, float], Tensor]
-    length: Callable[[Tensor], Tensor]
-
-
-BALLS: Mapping[str, Ball] = {
-    "linf": Ball({"sign": step_sign}, project_linf, random_linf, length_linf),
-    "l2": Ball({"normalized": step_l2}, project_l2, random_l2, length_l2),
-    "l1": Ball({"sparse": step_sparse, "dense": step_dense}, project_l1, project_l1, length_l1),
-}
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where an attack may go: the ball of one radius around each image, inside the box [0, 1].
-
-    Attributes:
-        norm: "linf", "l2" or "l1".
-        epsilon: Radius in pixel units.
-
-    Raises:
-        InputError: On an unknown norm or an impossible radius.
-    """
-
-    norm: str
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        if self.norm not in BALLS:
-            raise InputError(f"norm={self.norm!r} is unknown; allowed: {', '.join(BALLS)}")
-        if not 0 <= self.epsilon < float("inf"):
-            raise InputError(f"epsilon={self.epsilon} is not a radius; allowed: finite, 0 or more")
-
-    @property
-    def ball(self) -> Ball:
-        """The norm's functions."""
-        return BALLS[self.norm]
-
-    def step_rule(self, name: str | None = None) -> str:
-        """Return the name of a step rule, the norm's default one if None.
-
-        Raises:
-            InputError: If the norm has no rule of that name.
-        """
-        if name is not None and name not in self.ball.steps:
-            raise InputError(
-                f"step_rule={name!r} is unknown for {self.norm}; allowed: "
-                f"{', '.join(self.ball.steps)}"
-            )
-        return name or next(iter(self.ball.steps))
-
-    def moved(self, images: Tensor, change: Tensor) -> Tensor:
-        """Return images with a change, or as near to it as the region allows."""
-        return (images + self.ball.project(change, images, self.epsilon)).clamp_(0, 1)
-
-    def random_point(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return a random point around each image; each image's depends on those before it alone.
-
-        Args:
-            images: (B, C, H, W) in [0, 1].
-            generator: Draws on its own device; torch's global one, on the CPU, if None.
-        """
-        device = torch.device("cpu") if generator is None else generator.device
-        shape = images.shape[1:]
-        draws = [torch.rand(shape, generator=generator, device=device) for _ in images]
-        noise = 2 * torch.stack(draws).to(images) - 1
-        return (images + self.ball.random(noise, images, self.epsilon)).clamp_(0, 1)
-
-
-def _largest_one(gradient: Tensor) -> Tensor:
-    """Scaled to a largest value of 1: squares of values below 1e-19 are zero in float32."""
-    return gradient / _positive(length_linf(gradient))
 
 
 def _thresholded(sizes: Tensor, threshold: Tensor, limits: Tensor) -> Tensor:

@@ -164,8 +164,8 @@ class Objective:
     mixed_precision: bool = False
     stop_samples: int | None = None
 
-    def select(self, images: Tensor) -> Self:
-        """Return the objective of some of the images, given by a mask or by indices."""
+    def select(self, images: Tensor | slice) -> Self:
+        """Return the objective of some of the images, given by a mask, indices or a slice."""
         targets = None if self.targets is None else self.targets[images]
         return replace(self, labels=self.labels[images], targets=targets)
 
@@ -183,22 +183,23 @@ class Objective:
         if self.stop_samples is not None and standing is not None and not standing.all():
             return _spread(self.select(standing).gradient(pixels[standing]), standing)
         before_noise, from_noise_on = two_stages(self.model)
-        with torch.enable_grad(), self._draws(pixels.device):
+        device = pixels.device
+        with torch.enable_grad(), self._draws(device):
             pixels = pixels.detach().requires_grad_()
-            with self._precision(pixels.device):
+            with self._precision(device):
                 mean = before_noise(pixels)
             start = mean.detach().requires_grad_()
-            slope, losses, logits = self._draw(from_noise_on, start)
-            every_loss, every_logits = [losses], [logits]
-            for _ in range(self.samples - 1):
-                another, losses, logits = self._draw(from_noise_on, start)
-                slope += another
-                every_loss.append(losses)
-                every_logits.append(logits)
-            if self.samples > 1:
-                slope /= self.samples
+            slope, losses, logits = torch.zeros_like(start), [], []
+            for _ in range(self.samples):
+                with self._precision(device):
+                    drawn = _full_precision(from_noise_on(start))
+                loss = self.loss(drawn, self.labels, self.targets)
+                slope += _slope(loss.sum(), start)
+                losses.append(loss.detach())
+                logits.append(drawn.detach())
+            slope /= self.samples
             gradient = slope if mean is pixels else _slope(mean, pixels, slope)
-        return self._estimate(torch.stack(every_loss), torch.stack(every_logits), gradient)
+        return self._estimate(torch.stack(losses), torch.stack(logits), gradient)
 
     @torch.no_grad()
     def value(self, pixels: Tensor, standing: Tensor | None = None) -> Estimate:
@@ -227,13 +228,6 @@ class Objective:
             wins = [margin_loss(each, suspects.labels, suspects.targets) > 0 for each in logits]
             broken[broken.clone()] = torch.stack(wins).all(dim=0)
         return standing & ~broken
-
-    def _draw(self, from_noise_on: Stage, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One draw: the loss's gradient at the start of the noise, the losses, the logits."""
-        with self._precision(start.device):
-            logits = _full_precision(from_noise_on(start))
-        losses = self.loss(logits, self.labels, self.targets)
-        return _slope(losses.sum(), start), losses.detach(), logits.detach()
 
     def _estimate(self, losses: Tensor, logits: Tensor, gradient: Tensor) -> Estimate:
         margins = _averaged_margin(logits, self.labels, self.targets)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.robustness.attacks import Options, each, most_damaging
-from vonenet.robustness.norms import Region
+from vonenet.robustness.norms import Region, length
 from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.sampling import Objective
 
@@ -106,7 +106,7 @@ class Proposals:
         """Return the first proposal: vertical stripes of random sign, as long as allowed."""
         batch, channels, _, width = images.shape
         stripes = self._signs(batch, channels, 1, width).to(images).expand_as(images)
-        reach = self.region.epsilon / self.region.ball.length(stripes)
+        reach = self.region.epsilon / length(stripes, self.region.norm)
         return self.region.moved(images, reach * stripes)
 
     def next(self, images: Tensor, best: Tensor, side: int) -> Tensor:
@@ -120,10 +120,10 @@ class Proposals:
             )
         rest = change.masked_fill(inside | self._squares(images, side), 0)
         power = 2 if self.region.norm == "l2" else 1
-        taken = self.region.ball.length(rest) ** power
+        taken = length(rest, self.region.norm) ** power
         free = (self.region.epsilon**power - taken).clamp(min=0) ** (1 / power)
         bump = signs * inside
-        return self.region.moved(images, rest + free / self.region.ball.length(bump) * bump)
+        return self.region.moved(images, rest + free / length(bump, self.region.norm) * bump)
 
     def _squares(self, images: Tensor, side: int) -> Tensor:
         """A random square in each image: a mask (B, 1, H, W)."""

@@ -233,7 +233,14 @@ def attack_suite(name: str, image_size: tuple[int, int] | None = None) -> list[A
         raise InputError(f"suite {name!r} is unknown; allowed: {', '.join(SUITES)}")
     if image_size is None:
         return list(SUITES[name])
-    return [_scaled(attack, radius_scale(attack.norm, image_size)) for attack in SUITES[name]]
+    attacks = []
+    for attack in SUITES[name]:
+        scale = radius_scale(attack.norm, image_size)
+        if scale != 1:
+            published = attack.epsilon
+            attack = replace(attack, epsilon=scale * published, published_epsilon=published)
+        attacks.append(attack)
+    return attacks
 
 
 def radius_scale(norm: str, image_size: tuple[int, int]) -> float:
@@ -246,10 +253,3 @@ def radius_scale(norm: str, image_size: tuple[int, int]) -> float:
         raise InputError(f"image_size={image_size} has no pixels; allowed: 1 or more a side")
     pixels = prod(image_size) / prod(PUBLISHED_SIZE)
     return {"linf": 1.0, "l2": sqrt(pixels), "l1": pixels}[norm]
-
-
-def _scaled(attack: Attack, factor: float) -> Attack:
-    """The attack at another radius, with the published one beside it."""
-    if factor == 1:
-        return attack
-    return replace(attack, epsilon=attack.epsilon * factor, published_epsilon=attack.epsilon)
