@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
-from vonenet.physiology.recording import Array, GroundTruth, Mask, Recording
+from vonenet.physiology.recording import Array, Mask, Recording
 
 # Correlation, or share of units, from which on a property is said to be recovered
 HOLDS = 0.95
@@ -22,7 +22,7 @@ RESAMPLES = 1000  # of the units
 INTERVAL = (2.5, 97.5)  # percentiles
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Recovery:
     """A property that was built in, beside the same property measured.
 
@@ -34,8 +34,7 @@ class Recovery:
         ci_high: Upper end.
         offset: Median of measured less true, degrees or octaves.
         holds: Whether the two agree.
-        true: (n,) what was built in.
-        measured: (n,) what was measured.
+        n: Units compared.
         excluded: Units left out: not recorded, property undefined, or kernel cut by its window.
     """
 
@@ -46,14 +45,8 @@ class Recovery:
     ci_high: float
     offset: float
     holds: bool
-    true: Array = field(repr=False)
-    measured: Array = field(repr=False)
+    n: int
     excluded: int
-
-    @property
-    def n(self) -> int:
-        """Units compared."""
-        return len(self.true)
 
 
 def recovered_parameters(recording: Recording) -> list[Recovery]:
@@ -64,31 +57,48 @@ def recovered_parameters(recording: Recording) -> list[Recovery]:
     - Cell types: the share of units whose F1/F0 is on their type's side of 1.
     - Noise: the median over units of the variance over trials, summed over stimuli, over that of
       the noise model at the same responses before noise.
+
+    A property with fewer than 3 units to compare is left out.
     """
     truth = recording.ground_truth
-    found: list[Recovery | None] = []
     if truth is None:
         return []
-    if (measured := _property(recording, "preferred_orientation")) is not None:
-        pair = truth.orientation_deg, truth.unwrap_orientation(measured)
-        known = truth.whole & np.isfinite(measured)
-        limit = LARGEST_OFFSET_DEG
+    measured = {
+        name: values
+        for population in recording.populations.values()
+        for name, values in population.properties.items()
+    }
+    found: list[Recovery | None] = []
+    if (angles := measured.get("preferred_orientation")) is not None:
         found.append(
-            _compare("preferred_orientation", "correlation", pair, known, axial_correlation, limit)
+            _compare(
+                ("preferred_orientation", "correlation", axial_correlation),
+                truth.orientation_deg,
+                truth.unwrap_orientation(angles),
+                truth.whole & np.isfinite(angles),
+                LARGEST_OFFSET_DEG,
+            )
         )
-    if (measured := _property(recording, "peak_spatial_frequency")) is not None:
-        pair = np.log2(truth.frequency_cpd), np.log2(measured)
-        known = truth.whole & np.isfinite(measured)
-        limit = LARGEST_OFFSET_OCTAVES
+    if (frequencies := measured.get("peak_spatial_frequency")) is not None:
         found.append(
-            _compare("peak_spatial_frequency", "correlation", pair, known, _correlation, limit)
+            _compare(
+                ("peak_spatial_frequency", "correlation", _correlation),
+                np.log2(truth.frequency_cpd),
+                np.log2(frequencies),
+                truth.whole & np.isfinite(frequencies),
+                LARGEST_OFFSET_OCTAVES,
+            )
         )
-    if (ratio := _property(recording, "modulation_ratio")) is not None:
-        pair = truth.is_complex.astype(np.float64), (ratio < 1).astype(np.float64)
-        found.append(_compare("modulation_ratio", "share", pair, np.isfinite(ratio), _share_equal))
-    if (variances := _variances(recording, truth)) is not None:
-        known = np.isfinite(variances[1])
-        found.append(_compare("variance", "ratio", variances, known, _median_ratio))
+    if (ratio := measured.get("modulation_ratio")) is not None:
+        is_complex = truth.is_complex.astype(np.float64), (ratio < 1).astype(np.float64)
+        measure = ("modulation_ratio", "share", _share_equal)
+        found.append(_compare(measure, *is_complex, np.isfinite(ratio)))
+    if "noise" in recording.populations and recording.is_stochastic and truth.noise_slope >= 0:
+        curve = recording.populations["noise"].curves["variance_before_noise"]
+        expected = truth.rectified_moments(curve.x)[1].sum(axis=1)
+        variance = curve.rates.sum(axis=1)
+        measure = ("variance", "ratio", _median_ratio)
+        found.append(_compare(measure, expected, variance, np.isfinite(variance)))
     return [each for each in found if each is not None]
 
 
@@ -118,47 +128,23 @@ def _median_ratio(true: Array, measured: Array) -> float:
     return float(np.median(measured / true))
 
 
-def _variances(recording: Recording, truth: GroundTruth) -> tuple[Array, Array] | None:
-    """Return each unit's variance by the noise model and as measured, summed over stimuli."""
-    noise = recording.populations.get("noise")
-    if noise is None or not recording.is_stochastic or not np.isfinite(truth.noise_slope):
-        return None
-    curve = noise.curves["variance_before_noise"]
-    _, expected = truth.rectified_moments(curve.x)
-    return expected.sum(axis=1), curve.rates.sum(axis=1)
-
-
-def _property(recording: Recording, name: str) -> Array | None:
-    population = recording.experiment_of(name)
-    return None if population is None else population.properties[name]
-
-
 def _compare(
-    name: str,
-    metric: str,
-    pair: tuple[Array, Array],
+    what: tuple[str, str, Callable[[Array, Array], float]],
+    true: Array,
+    measured: Array,
     known: Mask,
-    measure: Callable[[Array, Array], float],
     largest_offset: float = inf,
 ) -> Recovery | None:
     """Measure agreement with its interval over resampled units; None for too few units."""
-    true, measured = (values[known] for values in pair)
+    name, metric, measure = what
+    true, measured = true[known], measured[known]
     n = len(true)
     if n < LEAST_UNITS:
         return None
     value, offset = measure(true, measured), float(np.median(measured - true))
     resampled = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    ends = np.percentile([measure(true[each], measured[each]) for each in resampled], INTERVAL)
+    values = [measure(true[each], measured[each]) for each in resampled]
+    low, high = np.percentile(values, INTERVAL).tolist()
     is_near = abs(value - 1) <= RATIO_TOLERANCE if metric == "ratio" else value >= HOLDS
-    return Recovery(
-        name=name,
-        metric=metric,
-        value=value,
-        ci_low=float(ends[0]),
-        ci_high=float(ends[1]),
-        offset=offset,
-        holds=bool(is_near and abs(offset) <= largest_offset),
-        true=true,
-        measured=measured,
-        excluded=len(known) - n,
-    )
+    holds = bool(is_near and abs(offset) <= largest_offset)
+    return Recovery(name, metric, value, low, high, offset, holds, n, len(known) - n)

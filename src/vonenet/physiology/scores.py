@@ -12,10 +12,9 @@ with replacement, a thousand times: the mean is the score, the middle 95 % its i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from vonenet.errors import InputError
 from vonenet.physiology.published import PUBLISHED
 from vonenet.physiology.recording import Array, Population, PublishedHistogram, Recording
 from vonenet.physiology.recovery import Recovery, recovered_parameters
-from vonenet.results import Result, wilson_interval
+from vonenet.results import Result, Value, wilson_interval
 
 RESAMPLES = 1000
 CEILING_RESAMPLES = 10_000
@@ -36,6 +35,11 @@ EXPERIMENT = "physiology"  # of the rows
 MEAN = "mean"  # the property's name in the row that averages over properties
 # Properties that a unit has or has not
 SHARES = ("orientation_selective", "sf_selective", "strongly_suppressed")
+
+# A row's property, metric, data and their size, value with its interval, n, flags
+Columns = tuple[
+    str, str, tuple[str, int], tuple[float, float, float], int, Mapping[str, bool | Value]
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +161,10 @@ def recording_rows(recording: Recording) -> list[Result]:
     - `correlation`, `share` or `ratio` of what units were built with (`recovery.py`).
     """
     scores = scores_of(recording)
+    ten = [score for score in scores if score.published.name in PUBLISHED]
     columns = [
         *(row for score in scores for row in _score_columns(score)),
-        *_mean_columns([score for score in scores if score.published.name in PUBLISHED]),
+        *([_mean_columns(ten)] if ten else []),
         *(row for found in recording.populations.values() for row in _property_columns(found)),
         *(_recovery_columns(found) for found in recovered_parameters(recording)),
     ]
@@ -169,85 +174,59 @@ def recording_rows(recording: Recording) -> list[Result]:
             experiment=EXPERIMENT,
             model=recording.model,
             model_hash=recording.model_hash,
-            condition={"property": row.pop("property"), "layer": recording.layer} | settings,
+            data=data,
+            data_size=data_size,
+            condition={"property": name, "layer": recording.layer} | settings,
+            metric=metric,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=n,
             seed=int(recording.settings["seed"]),
-            flags={"stochastic": recording.is_stochastic} | row.pop("flags"),
+            flags={"stochastic": recording.is_stochastic} | flags,
             versions=recording.versions,
             seconds=recording.seconds / len(columns),
-            **row,
         )
-        for row in columns
+        for name, metric, (data, data_size), (value, low, high), n, flags in columns
     ]
 
 
-def _score_columns(score: Score) -> Iterator[dict[str, Any]]:
+def _score_columns(score: Score) -> Iterator[Columns]:
+    published = score.published
+    data = published.paper, published.recorded
+    flags = {"ceiling": score.ceiling, "undefined": score.n_undefined}
     for metric, over in (("ks_similarity", 1.0), ("ceiled_ks_similarity", score.ceiling)):
-        yield {
-            "property": score.published.name,
-            "metric": metric,
-            "data": score.published.paper,
-            "data_size": score.published.recorded,
-            "value": score.value / over,
-            "ci_low": score.ci_low / over,
-            "ci_high": score.ci_high / over,
-            "n": score.n_units,
-            "flags": {"ceiling": score.ceiling, "undefined": score.n_undefined},
-        }
+        estimate = score.value / over, score.ci_low / over, score.ci_high / over
+        yield published.name, metric, data, estimate, score.n_units, flags
 
 
-def _mean_columns(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
-    """Average over the published properties, if any was measured."""
-    if scores:
-        value, low, high = mean_score(scores)
-        yield {
-            "property": MEAN,
-            "metric": "ceiled_ks_similarity",
-            "data": "published V1",
-            "data_size": sum(score.published.recorded for score in scores),
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "n": max(score.n_units for score in scores),
-            "flags": {"properties": len(scores)},
-        }
+def _mean_columns(scores: Sequence[Score]) -> Columns:
+    data = "published V1", sum(score.published.recorded for score in scores)
+    n, flags = max(score.n_units for score in scores), {"properties": len(scores)}
+    return MEAN, "ceiled_ks_similarity", data, mean_score(scores), n, flags
 
 
-def _property_columns(population: Population) -> Iterator[dict[str, Any]]:
+def _property_columns(population: Population) -> Iterator[Columns]:
     """Summarise each property that any unit has."""
+    data = population.source, population.counts["recorded"]
     for name in population.properties:
         values = population.values(name)
         known = values[np.isfinite(values)]
         if not len(known):
             continue
-        is_share = name in SHARES
-        value, low, high = _share(known) if is_share else _median(known)
         undefined = {"undefined": len(values) - len(known)}
-        yield {
-            "property": name,
-            "metric": "share" if is_share else "median",
-            "data": population.source,
-            "data_size": population.counts["recorded"],
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "n": len(known),
-            "flags": {"experiment": population.experiment} | dict(population.counts) | undefined,
-        }
+        flags = {"experiment": population.experiment} | dict(population.counts) | undefined
+        if name in SHARES:
+            yield name, "share", data, _share(known), len(known), flags
+        else:
+            yield name, "median", data, _median(known), len(known), flags
 
 
-def _recovery_columns(found: Recovery) -> dict[str, Any]:
+def _recovery_columns(found: Recovery) -> Columns:
+    data = "what the units were built with", found.n + found.excluded
     offset = {"offset": found.offset} if found.metric == "correlation" else {}
-    return {
-        "property": found.name,
-        "metric": found.metric,
-        "data": "what the units were built with",
-        "data_size": found.n + found.excluded,
-        "value": found.value,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "n": found.n,
-        "flags": {"holds": found.holds} | offset,
-    }
+    estimate = found.value, found.ci_low, found.ci_high
+    return found.name, found.metric, data, estimate, found.n, {"holds": found.holds} | offset
 
 
 def _share(values: Array) -> tuple[float, float, float]:
