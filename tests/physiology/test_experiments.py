@@ -204,7 +204,7 @@ def test_poor_fits_are_counted():
 
 def test_frequencies_and_sizes_that_do_not_fit_the_canvas_are_not_shown():
     small = prepare(PlantedSubject(UNITS[:3], Canvas(degrees=2, pixels=32)))
-    assert small.gratings.axes["frequency"] == (0.77, 1.54, 3.08, 6.17)
+    assert small.gratings.axes["frequency_cpd"] == (0.77, 1.54, 3.08, 6.17)
     curves = {name: run(small).curves for name, run in EXPERIMENTS.items()}
     assert curves["size"]["size"].x.max() <= 2
     assert curves["spatial_frequency"]["spatial_frequency"].x.max() < 8

@@ -142,13 +142,13 @@ def naka_rushton_fit(
         InputError: The shapes or contrasts are not as above.
     """
     x, curves, usable = _checked("contrasts", contrasts, rates)
-    grid = _Grid((x[x > 0][0] / 2, 0.5), (10 * x[-1], 10), (48, 24))
+    low, high = (x[x > 0][0] / 2, 0.5), (10 * x[-1], 10)
+    points = _grid(low, high, (48, 24))
     shape_of = partial(_saturation, x)
-    shapes = shape_of(*grid.candidates())
-    start = grid.best(shapes - shapes.mean(axis=1, keepdims=True), curves)
-    bounds = np.log(grid.low), np.log(grid.high)
+    shapes = shape_of(*points)
+    start = _nearest(points, shapes - shapes.mean(axis=1, keepdims=True), curves)
     (c50, exponent), r2 = _fit(
-        shape_of, _gain_and_baseline, bounds, [start], curves, usable, progress
+        shape_of, _gain_and_baseline, (low, high), [start], curves, usable, progress
     )
     r_max, baseline = _gain_and_baseline(_saturation(x, c50, exponent), curves)
     return ContrastFit(r_max, c50, exponent, baseline, r2)
@@ -171,19 +171,20 @@ def size_tuning_fit(
     if x[0] == 0:
         raise InputError("diameters_deg begins with 0; allowed: above 0, the blank subtracted")
     shape_of = partial(_ratio_of_gaussians, x)
-    grids = [
-        _Grid((x[0] / 4, low, 1e-3), (2 * x[-1], high, 1e3), (32, 12, 24))
-        for low, high in SURROUND_RATIOS
-    ]
-    starts = [grid.best(shape_of(*grid.candidates()), curves) for grid in grids]
-    bounds = np.log(grids[0].low), np.log(grids[-1].high)
+    smallest, largest = x[0] / 4, 2 * x[-1]
+    starts = []
+    for least_ratio, greatest_ratio in SURROUND_RATIOS:
+        low, high = (smallest, least_ratio, 1e-3), (largest, greatest_ratio, 1e3)
+        points = _grid(low, high, (32, 12, 24))
+        starts.append(_nearest(points, shape_of(*points), curves))
+    bounds = (smallest, SURROUND_RATIOS[0][0], 1e-3), (largest, SURROUND_RATIOS[-1][1], 1e3)
     (center, ratio, strength), r2 = _fit(
         shape_of, _gain_alone, bounds, starts, curves, usable, progress
     )
     alike = (curves.max(axis=1) > 0) & ~usable
     center, ratio, strength = (
         np.where(alike, known, found)
-        for known, found in ((grids[0].low[0], center), (1.0, ratio), (0.0, strength))
+        for known, found in ((smallest, center), (1.0, ratio), (0.0, strength))
     )
     gain, _ = _gain_alone(_ratio_of_gaussians(x, center, ratio, strength), curves)
     diameters = np.geomspace(x[0], x[-1], SIZE_STEPS)
@@ -206,24 +207,16 @@ def size_tuning_fit(
     )
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """A grid of parameters above 0, even in the logarithm."""
+def _grid(low: Sequence[float], high: Sequence[float], steps: Sequence[int]) -> Array:
+    """Return a grid of parameters, even in the logarithm, (parameters, points)."""
+    axes = map(np.geomspace, low, high, steps)
+    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    steps: tuple[int, ...]
 
-    def candidates(self) -> Array:
-        """Return all its points, (parameters, points)."""
-        axes = map(np.geomspace, self.low, self.high, self.steps)
-        return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
-
-    def best(self, directions: Array, curves: Array) -> Array:
-        """Return the points whose directions (points, n) are nearest to curves (units, n)."""
-        unit_length = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        nearest = [int((unit_length @ curve).argmax()) for curve in curves]
-        return self.candidates()[:, nearest]
+def _nearest(points: Array, directions: Array, curves: Array) -> Array:
+    """Return the points whose directions (points, n) are nearest to curves (units, n)."""
+    unit_length = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return points[:, [int((unit_length @ curve).argmax()) for curve in curves]]
 
 
 def _saturation(contrasts: Array, c50: Array, exponent: Array) -> Array:
@@ -259,17 +252,18 @@ def _gain_and_baseline(shape: Array, curves: Array) -> tuple[Array, Array]:
 def _fit(
     shape_of: Callable[..., Array],
     solve: Callable[[Array, Array], tuple[Array, Array]],
-    bounds: tuple[Array, Array],
+    bounds: tuple[Sequence[float], Sequence[float]],
     starts: Sequence[Array],
     curves: Array,
     usable: Mask,
     progress: str | None,
 ) -> tuple[Array, Array]:
-    """Search the logarithm of a shape's parameters, the best of several starts.
+    """Search the logarithm of a shape's parameters within bounds, the best of several starts.
 
     Returns:
         Parameters (number of them, units), and r2 (units,); NaN for units that are not usable.
     """
+    low, high = np.log(bounds[0]), np.log(bounds[1])
     parameters = np.full(starts[0].shape, np.nan)
     r2 = np.where(usable, -np.inf, np.nan)
 
@@ -283,8 +277,8 @@ def _fit(
         curve = curves[unit] / np.abs(curves[unit]).max()
         variation = ((curve - curve.mean()) ** 2).sum()
         for start in starts:
-            begin = np.clip(np.log(start[:, unit]), *bounds)
-            found = least_squares(error, begin, bounds=bounds, args=(curve,))
+            begin = np.clip(np.log(start[:, unit]), low, high)
+            found = least_squares(error, begin, bounds=(low, high), args=(curve,))
             explained = 1 - 2 * found.cost / variation
             if explained > r2[unit]:
                 parameters[:, unit], r2[unit] = np.exp(found.x), explained

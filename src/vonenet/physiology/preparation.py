@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
+from vonenet.physiology.fits import ContrastFit, SizeFit
 from vonenet.physiology.recording import Array, Curve, Mask, Population, ReceptiveFields
 from vonenet.physiology.render import Canvas
 from vonenet.physiology.stimuli import Blank, Design, Grating, crossed, evenly_spaced
@@ -129,24 +131,11 @@ class Preparation:
         """Return a progress bar's description; None where none is shown."""
         return name if self.progress else None
 
-    def grating(
-        self,
-        orientation: float,
-        frequency: float,
-        diameter: float,
-        phase: float = 0.0,
-        contrast: float = 1.0,
-    ) -> Grating:
-        """Make a grating where the receptive fields are: degrees, cycles per degree, contrast."""
-        return Grating(
-            x_deg=self.center_deg[0],
-            y_deg=self.center_deg[1],
-            orientation_deg=orientation,
-            frequency_cpd=frequency,
-            diameter_deg=diameter,
-            phase_deg=phase,
-            contrast=contrast,
-        )
+    @property
+    def grating(self) -> partial[Grating]:
+        """Make a `Grating` where the receptive fields are."""
+        x, y = self.center_deg
+        return partial(Grating, x_deg=x, y_deg=y)
 
     def frequencies(self, candidates_cpd: npt.ArrayLike = FREQUENCIES_CPD) -> tuple[float, ...]:
         """Return those spatial frequencies that the canvas's pixels carry, cycles per degree."""
@@ -168,9 +157,8 @@ class Preparation:
         responsive: Mask,
         properties: Mapping[str, npt.NDArray[np.generic]],
         *,
+        fit: ContrastFit | SizeFit | None = None,
         among: Mapping[str, Mask] | None = None,
-        quality: Mapping[str, Array] | None = None,
-        good: Mask | None = None,
         curves: Mapping[str, Curve] | None = None,
     ) -> Population:
         """Put an experiment's measurements together, NaN for units that do not respond.
@@ -180,9 +168,8 @@ class Preparation:
             source: The paper that it follows.
             responsive: (units,).
             properties: By name, (units,).
+            fit: That the properties are read off, if they are.
             among: Which units a property is defined for, where it is not all.
-            quality: Of the fits, if there are any.
-            good: (units,) whether a unit's fit is good.
             curves: By name.
         """
         counts = {
@@ -190,20 +177,21 @@ class Preparation:
             "in_field": int(self.in_field.sum()),
             "responsive": int(responsive.sum()),
         }
-        if good is not None:
-            counts["poor_fits"] = int((responsive & ~good).sum())
-        masked_properties, masked_quality = (
-            {name: np.where(responsive, array.astype(np.float64), np.nan) for name, array in items}
-            for items in (properties.items(), (quality or {}).items())
-        )
+        quality: dict[str, Array] = {}
+        if fit is not None:
+            counts["poor_fits"] = int((responsive & ~fit.good).sum())
+            quality = dict.fromkeys(properties, np.where(responsive, fit.r2, np.nan))
         return Population(
             experiment=experiment,
             source=source,
             responsive=responsive,
-            properties=masked_properties,
+            properties={
+                name: np.where(responsive, values.astype(np.float64), np.nan)
+                for name, values in properties.items()
+            },
             counts=counts,
             among=among or {},
-            quality=masked_quality,
+            quality=quality,
             curves=curves or {},
         )
 
@@ -232,9 +220,8 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
         )
     gratings = oriented_gratings(subject.canvas, (x, y))
     bar = "orientations" if progress else None
-    responses = np.maximum(
-        gratings.by_unit(subject.mean_response(gratings.stimuli, progress=bar)), 0
-    )
+    shown = subject.mean_response(gratings.stimuli, progress=bar)
+    responses = np.maximum(gratings.by_unit(shown), 0)
     rate_map = fit_rate_map(largest(f0(responses))[in_field], spontaneous[in_field])
     return Preparation(
         subject=subject,
@@ -251,23 +238,20 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
 
 def oriented_gratings(canvas: Canvas, center_deg: tuple[float, float]) -> Design:
     """Make the drifting gratings that orientation tuning and the rate map are measured with."""
+    x, y = center_deg
 
-    def grating(cycles: float, frequency: float, orientation: float, phase: float) -> Grating:
+    def grating(cycles: float, frequency_cpd: float, **angles: float) -> Grating:
+        diameter_deg = cycles / frequency_cpd
         return Grating(
-            x_deg=center_deg[0],
-            y_deg=center_deg[1],
-            orientation_deg=orientation,
-            frequency_cpd=frequency,
-            phase_deg=phase,
-            diameter_deg=cycles / frequency,
+            x_deg=x, y_deg=y, frequency_cpd=frequency_cpd, diameter_deg=diameter_deg, **angles
         )
 
     return crossed(
         grating,
         cycles=DIAMETERS_CYCLES,
-        frequency=_frequencies_below_nyquist(canvas, FREQUENCIES_CPD),
-        orientation=ORIENTATIONS_DEG,
-        phase=PHASES_DEG,
+        frequency_cpd=_frequencies_below_nyquist(canvas, FREQUENCIES_CPD),
+        orientation_deg=ORIENTATIONS_DEG,
+        phase_deg=PHASES_DEG,
     )
 
 
@@ -275,23 +259,13 @@ def grating_patches(canvas: Canvas) -> Design:
     """Make patches of grating on a grid over the middle of a canvas."""
     reach = min(PATCH_REACH_DEG, canvas.degrees / 2)
     positions = np.linspace(-reach, reach, PATCH_POSITIONS)
-
-    def patch(y: float, x: float, orientation: float, phase: float) -> Grating:
-        return Grating(
-            x_deg=x,
-            y_deg=y,
-            orientation_deg=orientation,
-            frequency_cpd=min(PATCH_FREQUENCY_CPD, canvas.nyquist_cpd / 2),
-            phase_deg=phase,
-            diameter_deg=PATCH_DIAMETER_DEG,
-        )
-
+    frequency_cpd = min(PATCH_FREQUENCY_CPD, canvas.nyquist_cpd / 2)
     return crossed(
-        patch,
-        y=positions,
-        x=positions,
-        orientation=PATCH_ORIENTATIONS_DEG,
-        phase=PATCH_PHASES_DEG,
+        partial(Grating, frequency_cpd=frequency_cpd, diameter_deg=PATCH_DIAMETER_DEG),
+        y_deg=positions,
+        x_deg=positions,
+        orientation_deg=PATCH_ORIENTATIONS_DEG,
+        phase_deg=PATCH_PHASES_DEG,
     )
 
 
@@ -314,8 +288,8 @@ def map_receptive_fields(subject: Subject, *, progress: str | None = None) -> Re
     threshold = np.maximum(FIELD_THRESHOLD * maps.max(axis=(1, 2)), noise)
     maps = np.maximum(maps, 0)
     weights = np.where(maps > threshold[:, None, None], maps, 0.0)
-    centers, diameters = _centroids(weights, design.axis("x"), design.axis("y"))
-    return ReceptiveFields(design.axis("x"), design.axis("y"), maps, centers, diameters)
+    x, y = design.axis("x_deg"), design.axis("y_deg")
+    return ReceptiveFields(x, y, maps, *_centroids(weights, x, y))
 
 
 def receptive_field(prepared: Preparation) -> Population:

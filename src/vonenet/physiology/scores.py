@@ -12,9 +12,10 @@ with replacement, a thousand times: the mean is the score, the middle 95 % its i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from vonenet.errors import InputError
 from vonenet.physiology.published import PUBLISHED
 from vonenet.physiology.recording import Array, Population, PublishedHistogram, Recording
 from vonenet.physiology.recovery import Recovery, recovered_parameters
-from vonenet.results import Result, Value, wilson_interval
+from vonenet.results import Result, wilson_interval
 
 RESAMPLES = 1000
 CEILING_RESAMPLES = 10_000
@@ -37,9 +38,7 @@ MEAN = "mean"  # the property's name in the row that averages over properties
 SHARES = ("orientation_selective", "sf_selective", "strongly_suppressed")
 
 # A row's property, metric, data and their size, value with its interval, n, flags
-Columns = tuple[
-    str, str, tuple[str, int], tuple[float, float, float], int, Mapping[str, bool | Value]
-]
+Columns = tuple[str, str, tuple[str, int], tuple[float, float, float], int, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)

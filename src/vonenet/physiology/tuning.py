@@ -4,6 +4,9 @@ Rates have the shape (..., stimuli): one curve along the last axis, any number o
 Every property has the shape of the units, and is NaN where it is undefined: for a unit that is
 silent, has a NaN among its rates, or never does what the definition asks for.
 
+Angles (n,) are orientations or directions, degrees, evenly spaced over 180 or 360, ascending, the
+last one not shown again. Functions raise InputError for other angles, or rates of another shape.
+
 The first five functions reduce responses (units, *axes) of a design to such curves. Of a drifting
 grating, phase is the last axis: the mean over phases is F0, the amplitude at the grating's
 frequency F1.
@@ -98,11 +101,6 @@ class FrequencyTuning:
         return 100 * self.low_cut_cpd / self.high_cut_cpd
 
     @property
-    def bandwidth_octaves(self) -> Array:
-        """Octaves between the cuts."""
-        return np.log2(self.high_cut_cpd / self.low_cut_cpd)
-
-    @property
     def selective(self) -> Mask:
         """Whether the response falls to the level on both sides of the peak."""
         return np.isfinite(self.bandwidth_percent)
@@ -111,12 +109,8 @@ class FrequencyTuning:
 def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     """Return one minus the length of the mean vector at twice the angle (Ringach et al. 2002).
 
-    Args:
-        angles_deg: (n,) orientations or directions, evenly spaced over 180 or 360 degrees.
-        rates: (..., n), not below 0 (spontaneous activity included, as published).
-
-    Returns:
-        0 (one orientation only) to 1 (all alike).
+    It is 0 for one orientation only, 1 where all are alike. Rates include the spontaneous activity,
+    as published.
     """
     angles, _, curves, usable = _angular_curves(angles_deg, rates)
     vector, total = _vector_sum(angles, curves)
@@ -126,14 +120,7 @@ def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
 def preferred_orientation(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     """Return the direction of the vector sum at twice the angle; NaN for a flat curve.
 
-    The sum uses all the curve, so it falls between the angles shown.
-
-    Args:
-        angles_deg: (n,) orientations or directions, evenly spaced over 180 or 360 degrees.
-        rates: (..., n).
-
-    Returns:
-        Degrees in [0, 180).
+    Degrees in [0, 180). The sum uses all the curve, so it falls between the angles shown.
     """
     angles, _, curves, usable = _angular_curves(angles_deg, rates)
     vector, total = _vector_sum(angles, curves)
@@ -147,10 +134,6 @@ def orthogonal_preferred_ratio(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) 
 
     Directions have two orthogonals, which are averaged; an orthogonal that was not shown is
     interpolated.
-
-    Args:
-        angles_deg: (n,) orientations or directions, evenly spaced over 180 or 360 degrees.
-        rates: (..., n).
     """
     angles, period, curves, usable = _angular_curves(angles_deg, rates)
     from_peak = _rolled_to_peak(curves)
@@ -170,7 +153,7 @@ def half_bandwidth(
     degrees' half width at half height; its ends are the nearest crossings on either side.
 
     Args:
-        angles_deg: (n,) orientations or directions, evenly spaced over 180 or 360 degrees.
+        angles_deg: (n,).
         rates: (..., n), spontaneous activity included, as published.
         level: Share of the maximum, in (0, 1).
 
@@ -225,14 +208,7 @@ def modulation_ratio(phases_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     """Return F1/F0: the response at the grating's temporal frequency over the mean response.
 
     Above 1 for simple cells and below for complex ones (Skottun et al. 1991); a half-wave rectified
-    linear unit has pi / 2, a response that does not depend on phase 0.
-
-    Args:
-        phases_deg: (n,) evenly spaced over 360 degrees, at least 3.
-        rates: (..., n).
-
-    Returns:
-        NaN where the mean response is not above 0.
+    linear unit has pi / 2, a response that does not depend on phase 0. Phases cover 360 degrees.
     """
     phases, period, curves, usable = _angular_curves(phases_deg, rates)
     if period != 360:

@@ -23,11 +23,11 @@ def contrast(prepared: Preparation) -> Population:
     Properties: `c50` (above 1: the unit does not saturate), `naka_rushton_exponent`.
     """
     design = crossed(
-        partial(prepared.grating, diameter=DIAMETER_DEG),
-        orientation=ORIENTATIONS_DEG,
-        frequency=prepared.frequencies(),
+        partial(prepared.grating, diameter_deg=DIAMETER_DEG),
+        orientation_deg=ORIENTATIONS_DEG,
+        frequency_cpd=prepared.frequencies(),
         contrast=CONTRASTS,
-        phase=PHASES_DEG,
+        phase_deg=PHASES_DEG,
     )
     means = f0(prepared.rates(design, "contrasts"))
     curves = np.column_stack([prepared.spontaneous, best_curve(means, along=-1)])
@@ -38,13 +38,11 @@ def contrast(prepared: Preparation) -> Population:
         np.where(responsive[:, None], curves, np.nan),
         progress=prepared.bar("fits of contrast"),
     )
-    properties = {"c50": fit.c50, "naka_rushton_exponent": fit.exponent}
     return prepared.population(
         "contrast",
         SOURCE,
         responsive,
-        properties,
-        quality=dict.fromkeys(properties, fit.r2),
-        good=fit.good,
+        {"c50": fit.c50, "naka_rushton_exponent": fit.exponent},
+        fit=fit,
         curves={"contrast": Curve("contrast", contrasts, curves, fit.curve(contrasts))},
     )

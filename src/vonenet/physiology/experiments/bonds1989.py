@@ -26,30 +26,30 @@ def cross_orientation(prepared: Preparation) -> Population:
     spontaneous rate: 0 where the mask changes nothing, 1 where it silences the unit, below 0 where
     it excites.
     """
-    grating = partial(prepared.grating, diameter=DIAMETER_DEG, contrast=CONTRAST)
+    grating = partial(prepared.grating, diameter_deg=DIAMETER_DEG, contrast=CONTRAST)
+    frequencies = prepared.frequencies()
 
-    def plaid(orientation: float, frequency: float, phase: float, mask_phase: float) -> Plaid:
-        return Plaid(
-            first=grating(orientation, frequency, phase=phase),
-            second=grating(orientation + 90, frequency, phase=mask_phase),
-        )
+    def plaid(mask_phase_deg: float, **first: float) -> Plaid:
+        orthogonal = first["orientation_deg"] + 90
+        mask = first | {"orientation_deg": orthogonal, "phase_deg": mask_phase_deg}
+        return Plaid(first=grating(**first), second=grating(**mask))
 
     alone = crossed(
         grating,
-        orientation=ORIENTATIONS_DEG,
-        frequency=prepared.frequencies(),
-        phase=PHASES_DEG,
+        orientation_deg=ORIENTATIONS_DEG,
+        frequency_cpd=frequencies,
+        phase_deg=PHASES_DEG,
     )
-    half = ORIENTATIONS_DEG[: len(ORIENTATIONS_DEG) // 2]  # a plaid serves both of its orientations
     masked = crossed(
         plaid,
-        orientation=half,
-        frequency=prepared.frequencies(),
-        phase=PHASES_DEG,
-        mask_phase=PHASES_DEG,
+        orientation_deg=ORIENTATIONS_DEG[: len(ORIENTATIONS_DEG) // 2],
+        frequency_cpd=frequencies,
+        phase_deg=PHASES_DEG,
+        mask_phase_deg=PHASES_DEG,
     )
     rates_alone = f0(prepared.rates(alone, "gratings alone"))
     rates_masked = f0(f0(prepared.rates(masked, "plaids")))
+    # A plaid serves both of its orientations
     rates_masked = np.concatenate([rates_masked, rates_masked], axis=1)
     units = np.arange(len(rates_alone))
     best = rates_alone.reshape(len(units), -1).argmax(axis=1)

@@ -27,13 +27,13 @@ def size(prepared: Preparation) -> Population:
     largest_deg = prepared.subject.canvas.degrees
     design = crossed(
         prepared.grating,
-        diameter=(diameter for diameter in DIAMETERS_DEG if diameter <= largest_deg),
-        frequency=prepared.frequencies(),
-        orientation=ORIENTATIONS_DEG,
-        phase=PHASES_DEG,
+        diameter_deg=(diameter for diameter in DIAMETERS_DEG if diameter <= largest_deg),
+        frequency_cpd=prepared.frequencies(),
+        orientation_deg=ORIENTATIONS_DEG,
+        phase_deg=PHASES_DEG,
     )
     rates = prepared.rates(design, "sizes")
-    diameters = design.axis("diameter")
+    diameters = design.axis("diameter_deg")
     curves = best_curve(larger_component(rates, prepared.spontaneous), along=2)
     responsive = prepared.responsive(f0(rates))
     fit = size_tuning_fit(
@@ -54,7 +54,6 @@ def size(prepared: Preparation) -> Population:
         SOURCE,
         responsive,
         properties,
-        quality=dict.fromkeys(properties, fit.r2),
-        good=fit.good,
+        fit=fit,
         curves={"size": Curve("diameter (degrees)", diameters, curves, fit.curve(diameters))},
     )

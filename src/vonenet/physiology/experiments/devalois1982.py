@@ -31,13 +31,13 @@ def spatial_frequency(prepared: Preparation) -> Population:
     """
     design = crossed(
         prepared.grating,
-        diameter=DIAMETERS_DEG,
-        orientation=ORIENTATIONS_DEG,
-        frequency=prepared.frequencies(FREQUENCIES_CPD),
-        phase=PHASES_DEG,
+        diameter_deg=DIAMETERS_DEG,
+        orientation_deg=ORIENTATIONS_DEG,
+        frequency_cpd=prepared.frequencies(FREQUENCIES_CPD),
+        phase_deg=PHASES_DEG,
     )
     rates = prepared.rates(design, "spatial frequencies")
-    frequencies = design.axis("frequency")
+    frequencies = design.axis("frequency_cpd")
     components = best_curve(larger_component(rates, prepared.spontaneous), along=-1)
     means = f0(rates)
     width = sf_peak_and_bandwidth(frequencies, best_curve(means, along=-1))

@@ -23,7 +23,7 @@ def orientation(prepared: Preparation) -> Population:
     `circular_variance`, `orth_pref_ratio`, `orientation_selective` (1 where there is a bandwidth),
     `cv_bandwidth_ratio`, `opr_cv_difference`.
     """
-    angles = prepared.gratings.axis("orientation")
+    angles = prepared.gratings.axis("orientation_deg")
     means = tuning.f0(prepared.grating_rates)
     curves = tuning.best_curve(means, along=3)
     preferred = tuning.preferred_orientation(angles, curves)

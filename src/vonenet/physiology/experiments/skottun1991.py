@@ -59,4 +59,4 @@ def best_phase_curves(prepared: Preparation) -> tuple[Array, Array]:
     rates = prepared.grating_rates
     by_grating = rates.reshape(len(rates), -1, rates.shape[-1])
     best = f0(by_grating).argmax(axis=1)
-    return prepared.gratings.axis("phase"), by_grating[np.arange(len(rates)), best]
+    return prepared.gratings.axis("phase_deg"), by_grating[np.arange(len(rates)), best]

@@ -34,9 +34,9 @@ def noise(prepared: Preparation) -> Population:
     noise can be left out, `variance_before_noise` against the response before it.
     """
     gratings = crossed(
-        partial(prepared.grating, diameter=DIAMETER_DEG),
-        orientation=ORIENTATIONS_DEG,
-        frequency=prepared.frequencies(),
+        partial(prepared.grating, diameter_deg=DIAMETER_DEG),
+        orientation_deg=ORIENTATIONS_DEG,
+        frequency_cpd=prepared.frequencies(),
     )
     stimuli = [Blank(), *gratings.stimuli]
     trials = prepared.subject.respond(stimuli, trials=TRIALS, progress=prepared.bar("trials"))
