@@ -36,7 +36,6 @@ def test_noise_says_what_to_expect(noise, repetitions):
     assert found.interval[0] < found.median < found.interval[1]
     assert found.ceiling == pytest.approx(reliability, abs=0.02)
     assert found.ceiled == pytest.approx(reliability**-0.5, abs=0.04)
-    assert found.explained_variance == found.ceiled**2
     assert found.noise_corrected == pytest.approx(1, abs=0.02)
     assert found.n_undefined == 0
 
@@ -50,10 +49,9 @@ def test_without_noise_and_repetitions_r_is_one_and_there_is_no_ceiling():
         found.ceiling,
         found.ceiled,
         found.ceiled_interval,
-        found.explained_variance,
         found.noise_corrected,
     )
-    assert absent == (None,) * 6
+    assert absent == (None,) * 5
 
 
 def test_features_of_other_stimuli_predict_nothing():

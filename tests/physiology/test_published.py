@@ -1,11 +1,13 @@
 """The published histograms: totals that the papers state, copies that must agree, bins."""
 
+import tomllib
+from importlib.resources import files
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vonenet.physiology import published
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.v1.parameters import FREQUENCY_CPD
 
@@ -39,8 +41,10 @@ def test_cells_of_a_paper_agree_between_its_histograms():
 
 
 def test_simple_foveal_cells_are_those_that_the_filters_are_drawn_from():
-    assert published.SIMPLE_FOVEAL[1:] == FREQUENCY_CPD.counts
-    assert published.PEAK_FREQUENCY_CPD[1:] == FREQUENCY_CPD.edges
+    tables = tomllib.loads(files("vonenet.physiology").joinpath("published.toml").read_text())
+    table = tables["peak_spatial_frequency"]
+    assert tuple(table["counts"]["simple_foveal"][1:]) == FREQUENCY_CPD.counts
+    assert tuple(table["edges"][1:]) == FREQUENCY_CPD.edges
 
 
 @pytest.mark.parametrize("each", EVERY, ids=lambda each: each.name)

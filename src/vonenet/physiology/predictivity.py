@@ -47,7 +47,8 @@ class Predictivity:
         interval: 95 % interval of the median over resampled units.
         ceiling_per_unit: (units,) internal consistency; NaN where a half of the repetitions does
             not vary; None without repetitions.
-        ceiled: Median of r over median ceiling, as Brain-Score has it; None without repetitions.
+        ceiled: Median of r over median ceiling; None without repetitions. Brain-Score lists its
+            square.
         ceiled_interval: Its interval over resampled units.
         n_undefined: Units without r.
     """
@@ -65,11 +66,6 @@ class Predictivity:
         """Median internal consistency."""
         each = self.ceiling_per_unit
         return None if each is None else float(np.nanmedian(each[np.isfinite(self.per_unit)]))
-
-    @property
-    def explained_variance(self) -> float | None:
-        """The square of `ceiled`: what Brain-Score lists."""
-        return None if self.ceiled is None else self.ceiled**2
 
     @property
     def noise_corrected(self) -> float | None:
@@ -185,21 +181,13 @@ def predictivity(
 
 
 def pls_predictions(features: Array, responses: Array, new: Array, components: int) -> Array:
-    """Fit responses to features by partial least squares; predict them for new features.
+    """Fit responses (stimuli, units) to features (stimuli, n); predict them for new features.
 
     PLS2 by NIPALS (Wold 1975; Wegelin 2000): each component is the direction of the features whose
     covariance with the responses is largest; the features are then cleared of it. That direction is
     a singular vector, which is solved for: scikit-learn's `PLSRegression` iterates towards it, and
-    needs ten times as long to come within 1e-7 of these predictions.
-
-    Args:
-        features: (stimuli, features).
-        responses: (stimuli, units).
-        new: (other stimuli, features).
-        components: At least 1; fewer are used where features or responses are exhausted before.
-
-    Returns:
-        (other stimuli, units).
+    needs ten times as long to come within 1e-7 of these predictions. Fewer components are used
+    where features or responses are exhausted before.
     """
     mean_features, mean_responses = features.mean(axis=0), responses.mean(axis=0)
     x, y, x_new = features - mean_features, responses - mean_responses, new - mean_features
@@ -232,12 +220,9 @@ def _largest_covariance(features: Array, responses: Array) -> Array:
 
 
 def principal_axes(features: npt.NDArray[np.generic]) -> Array:
-    """Rotate features into the axes of their own principal components, (stimuli, <= stimuli).
+    """Rotate features (stimuli, n) into their principal axes, (stimuli, at most stimuli).
 
     This leaves every prediction of `pls_predictions` as it is, with far fewer features.
-
-    Args:
-        features: (stimuli, features), real numbers of any precision.
     """
     stimuli, number = features.shape
     if number <= stimuli:
@@ -277,9 +262,6 @@ def internal_consistency(responses: npt.ArrayLike, *, splits: int = SPLITS, seed
 
     Returns:
         (units,), 1 at most; NaN where a half never varies.
-
-    Raises:
-        InputError: Another shape, or a value that is not finite.
     """
     recorded = checked_responses(responses)
     if recorded.ndim != 3 or len(recorded) < 2:

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from vonenet.errors import InputError
 from vonenet.physiology.stimuli import (
-    Annulus,
-    Bar,
     Blank,
     Gabor,
     Grating,
@@ -133,7 +131,9 @@ def _draw_plaids(stimuli: Sequence[Plaid], canvas: Canvas, window: Window) -> Te
 
 def _draw_gabors(stimuli: Sequence[Gabor], canvas: Canvas, window: Window) -> Tensor:
     x, y = _offsets(stimuli, canvas, window)
-    across, along = _across_and_along_bars(stimuli, x, y)
+    angle = torch.deg2rad(_column(stimuli, "orientation_deg"))
+    across = x * torch.sin(angle) - y * torch.cos(angle)
+    along = x * torch.cos(angle) + y * torch.sin(angle)
     squares = (across / _column(stimuli, "sigma_x_deg")) ** 2
     squares = squares + (along / _column(stimuli, "sigma_y_deg")) ** 2
     return _column(stimuli, "contrast") * torch.exp(-squares / 2) * _sinusoids(stimuli, x, y)
@@ -142,14 +142,6 @@ def _draw_gabors(stimuli: Sequence[Gabor], canvas: Canvas, window: Window) -> Te
 def _draw_spots(stimuli: Sequence[Spot], canvas: Canvas, window: Window) -> Tensor:
     x, y = _offsets(stimuli, canvas, window)
     return _column(stimuli, "contrast") * _rings(stimuli, torch.hypot(x, y), canvas)
-
-
-def _draw_bars(stimuli: Sequence[Bar], canvas: Canvas, window: Window) -> Tensor:
-    pixel_deg = 1 / canvas.pixels_per_degree
-    across, along = _across_and_along_bars(stimuli, *_offsets(stimuli, canvas, window))
-    inside = _inside(across.abs(), _column(stimuli, "width_deg") / 2, pixel_deg)
-    inside = inside * _inside(along.abs(), _column(stimuli, "length_deg") / 2, pixel_deg)
-    return _column(stimuli, "contrast") * inside
 
 
 def _draw_sparse_noise(stimuli: Sequence[SparseNoise], canvas: Canvas, window: Window) -> Tensor:
@@ -179,8 +171,6 @@ DRAW: dict[type[Stimulus], Callable[[Sequence[Any], Canvas, Window], Tensor]] = 
     Plaid: _draw_plaids,
     Gabor: _draw_gabors,
     Spot: _draw_spots,
-    Annulus: _draw_spots,
-    Bar: _draw_bars,
     SparseNoise: _draw_sparse_noise,
 }
 
@@ -210,14 +200,6 @@ def _sinusoids(stimuli: Sequence[Stimulus], x: Tensor, y: Tensor) -> Tensor:
     of_y = radians_per_deg * torch.cos(angle) * y
     by_y = torch.cat([torch.cos(of_y), torch.sin(of_y)], dim=2)
     return by_y @ torch.cat([torch.cos(of_x), torch.sin(of_x)], dim=1)
-
-
-def _across_and_along_bars(
-    stimuli: Sequence[Stimulus], x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    angle = torch.deg2rad(_column(stimuli, "orientation_deg"))
-    across = x * torch.sin(angle) - y * torch.cos(angle)
-    return across, x * torch.cos(angle) + y * torch.sin(angle)
 
 
 def _rings(stimuli: Sequence[Stimulus], distance: Tensor, canvas: Canvas) -> Tensor:

@@ -53,8 +53,8 @@ class Pattern(Stimulus):
     """A pattern on the background.
 
     Attributes:
-        contrast: Largest distance from the mean luminance, as a share of it, in [0, 1]. Spots,
-            annuli and bars are darker than the background where it is below 0.
+        contrast: Largest distance from the mean luminance, as a share of it, in [0, 1]. Spots
+            are darker than the background where it is below 0.
         x_deg: Centre, degrees to the right of the image's.
         y_deg: Centre, degrees above the image's.
     """
@@ -97,12 +97,7 @@ class Grating(Pattern):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive(self, "frequency_cpd")
-        _check_not_negative(self, "inner_diameter_deg", "edge_deg")
-        if self.diameter_deg is not None and not self.diameter_deg > self.inner_diameter_deg:
-            raise InputError(
-                f"diameter_deg must be above inner_diameter_deg={self.inner_diameter_deg}, "
-                f"got {self.diameter_deg}"
-            )
+        _check_aperture(self, self.diameter_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,61 +145,22 @@ class Gabor(Pattern):
 
 @dataclass(frozen=True, kw_only=True)
 class Spot(Pattern):
-    """A uniform disc.
+    """A uniform disc, or a ring.
 
     Attributes:
         diameter_deg: Above 0.
+        inner_diameter_deg: Of the hole of a ring; 0 is a disc.
         edge_deg: Width of its raised-cosine edge; 0 is a hard edge.
     """
 
     diameter_deg: float
+    inner_diameter_deg: float = 0.0
     edge_deg: float = 0.0
     lowest_contrast: ClassVar[float] = -1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive(self, "diameter_deg")
-        _check_not_negative(self, "edge_deg")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annulus(Spot):
-    """A uniform ring.
-
-    Attributes:
-        inner_diameter_deg: Of the hole, below `diameter_deg`.
-    """
-
-    inner_diameter_deg: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive(self, "inner_diameter_deg")
-        if not self.inner_diameter_deg < self.diameter_deg:
-            raise InputError(
-                f"inner_diameter_deg must be below diameter_deg={self.diameter_deg}, "
-                f"got {self.inner_diameter_deg}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar(Pattern):
-    """A uniform rectangle.
-
-    Attributes:
-        orientation_deg: Of its long axis, degrees.
-        width_deg: Across it.
-        length_deg: Along it.
-    """
-
-    orientation_deg: float
-    width_deg: float
-    length_deg: float
-    lowest_contrast: ClassVar[float] = -1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive(self, "width_deg", "length_deg")
+        _check_aperture(self, self.diameter_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +234,12 @@ def _check_positive(stimulus: Stimulus, *names: str) -> None:
             raise InputError(f"{name} must be above 0, got {getattr(stimulus, name)}")
 
 
-def _check_not_negative(stimulus: Stimulus, *names: str) -> None:
-    for name in names:
+def _check_aperture(stimulus: Grating | Spot, diameter_deg: float | None) -> None:
+    for name in ("inner_diameter_deg", "edge_deg"):
         if not getattr(stimulus, name) >= 0:
             raise InputError(f"{name} must be 0 or more, got {getattr(stimulus, name)}")
+    if diameter_deg is not None and not diameter_deg > stimulus.inner_diameter_deg:
+        raise InputError(
+            f"diameter_deg must be above inner_diameter_deg={stimulus.inner_diameter_deg}, "
+            f"got {diameter_deg}"
+        )

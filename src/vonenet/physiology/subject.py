@@ -97,11 +97,12 @@ class Subject:
             image = probe_images(canvas, 1).to(self.device)
             self.map_shape = tuple(self._map(image).shape[1:])
             self.units = self._units = self._checked(units)
-            self.is_stochastic = self._differs(self._map, image)
-            self.has_mean_response = not self._differs(self._map_before_noise, image)
+            before_noise = self._map_before_noise
+            self.is_stochastic = not torch.equal(self._map(image), self._map(image))
+            self.has_mean_response = torch.equal(before_noise(image), before_noise(image))
             if self.has_mean_response:
                 self.window, self._units = find_window(
-                    self._map_before_noise, canvas, self.units, self.device
+                    before_noise, canvas, self.units, self.device
                 )
         self.uses_mean_response = mean_response and self.has_mean_response
         self.trials = trials if self.is_stochastic else 1
@@ -115,17 +116,15 @@ class Subject:
     def respond(
         self, stimuli: Sequence[Stimulus], *, trials: int | None = None, progress: str | None = None
     ) -> Responses:
-        """Record single trials.
+        """Record single trials, (trials, stimuli, units).
+
+        The noise depends on the seed, the stimuli and the batch size, not on what was shown before.
 
         Args:
             stimuli: What is shown.
             trials: Noise draws per stimulus, instead of the subject's own number; a deterministic
                 layer is recorded once.
             progress: A bar's description; None shows no bar.
-
-        Returns:
-            (trials, stimuli, units). The noise depends on the seed, the stimuli and the batch size,
-            not on what was shown before.
         """
         n = (trials or self.trials) if self.is_stochastic else 1
         with self._recording(_seed_of(self.seed, stimuli)):
@@ -139,16 +138,13 @@ class Subject:
         before_noise: bool | None = None,
         progress: str | None = None,
     ) -> Responses:
-        """Record what tuning is measured on: the average of the trials, or responses before noise.
+        """Record the average of the trials, or responses before noise, (stimuli, units).
 
         Args:
             stimuli: What is shown.
-            before_noise: Which of the two; None: as the subject was made to. The average, where
+            before_noise: Which of the two; None: `uses_mean_response`. Always the average where
                 noise cannot be left out.
             progress: A bar's description; None shows no bar.
-
-        Returns:
-            (stimuli, units).
         """
         if before_noise is None:
             before_noise = self.uses_mean_response
@@ -176,10 +172,6 @@ class Subject:
     def _map_before_noise(self, images: Tensor) -> Tensor:
         with no_noise(self.model):
             return self._map(images)
-
-    def _differs(self, to_map: Callable[[Tensor], Tensor], image: Tensor) -> bool:
-        """Say whether two passes of the same image differ."""
-        return bool((to_map(image) != to_map(image)).any())
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
         hidden = progress is None
@@ -233,15 +225,9 @@ def find_window(
 ) -> tuple[Window, Units]:
     """Find the smallest crop to which units respond as to the whole canvas.
 
-    Args:
-        to_map: From images (B, C, H, W) to the layer's deterministic map (B, channels, H', W').
-        canvas: The whole.
-        units: On the map of the whole canvas.
-        device: Of the images.
-
-    Returns:
-        The window, and the units on its map. The whole canvas and the same units where no crop
-        does: the units see everything, or the model takes images of one size only.
+    `to_map` turns images (B, C, H, W) into the layer's deterministic map (B, channels, H', W').
+    Returns the window, and the units on its map: the whole canvas and the same units where the
+    units see everything, or the model takes images of one size only.
     """
     images = probe_images(canvas).to(device)
     whole = to_map(images)
