@@ -33,7 +33,7 @@ from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, ready
 from vonenet.training import TrainingRecipe, train
 from vonenet.training.augment import TrainingImages
 from vonenet.training.config import AugmentationRecipe, OptimizationRecipe
-from vonenet.training.distributed import micro_batch_sampler
+from vonenet.training.distributed import ProcessGroup, micro_batch_sampler
 
 OURS, PUBLISHED, NO_SUBNORMALS = "ours", "published", "published, no subnormals"
 TORCHVISION, CHANNELS_LAST = "torchvision", "torchvision, channels last"
@@ -276,7 +276,7 @@ def decoding(size: Size) -> Work:
     data = open_dataset(folder.name, "train", image_size=size.image_px)
     images = TrainingImages(data, AugmentationRecipe(), size.image_px, seed=0)
     recipe = OptimizationRecipe(epochs=1, batch_size=size.batch)
-    batches = micro_batch_sampler(size.batch, recipe, 0, 1)
+    batches = micro_batch_sampler(size.batch, recipe, ProcessGroup(torch.device("cpu")))
 
     def decode() -> object:
         assert folder

@@ -19,8 +19,14 @@ from torch import nn
 from tests.training.under_launcher import main
 from vonenet.errors import InputError
 from vonenet.training.config import OptimizationRecipe
-from vonenet.training.distributed import BatchStatistics, MicroBatchSampler, micro_batch_sampler
+from vonenet.training.distributed import (
+    BatchStatistics,
+    MicroBatchSampler,
+    ProcessGroup,
+    micro_batch_sampler,
+)
 
+CPU = torch.device("cpu")
 SAMPLER = MicroBatchSampler(images=22, batch_size=4, micro_batches=2, epochs=3, seed=7)
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +83,7 @@ def test_micro_batches_are_the_recipes_or_one_for_each_process(
     micro: int | None, processes: int, count: int
 ) -> None:
     recipe = OptimizationRecipe(batch_size=32, micro_batch_size=micro)
-    sampler = micro_batch_sampler(100, recipe, 0, processes)
+    sampler = micro_batch_sampler(100, recipe, ProcessGroup(CPU, 0, processes))
     assert sampler.micro_batches == count
     assert len(sampler.own) == count // processes
 
@@ -86,14 +92,14 @@ def test_micro_batches_are_the_recipes_or_one_for_each_process(
     ("micro", "processes", "message"),
     [
         (None, 3, r"3 processes cannot share optimization.batch_size=32; allowed: a multiple of 3"),
-        (8, 3, r"3 processes cannot share the 4 micro-batches that .*micro_batch_size=8"),
-        (8, 8, r"8 processes cannot share the 4 micro-batches"),
+        (8, 3, r"3 processes cannot share .*batch_size=32 in micro-batches of 8; .* of 24"),
+        (8, 8, r"8 processes cannot share .*batch_size=32 in micro-batches of 8; .* of 64"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(micro: int | None, processes: int, message: str) -> None:
     recipe = OptimizationRecipe(batch_size=32, micro_batch_size=micro)
     with pytest.raises(InputError, match=message):
-        micro_batch_sampler(100, recipe, 0, processes)
+        micro_batch_sampler(100, recipe, ProcessGroup(CPU, 0, processes))
 
 
 def test_statistics_are_means_over_micro_batches() -> None:

@@ -18,6 +18,7 @@ from vonenet.errors import InputError, VOneNetError
 from vonenet.training import train
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 from vonenet.training.distributed import process_group
+from vonenet.training.run import RunFolder
 from vonenet.training.trainer import Trainer
 from vonenet.v1.noise import Noise
 
@@ -302,10 +303,15 @@ def test_channels_last_reaches_the_network() -> None:
 NO_SIGNALS = {signal.SIGTERM: False, signal.SIGINT: False}
 
 
+def quiet_trainer(model: nn.Module, images: ImageArrays, group: Any, **settings: Any) -> Trainer:
+    recipe = toy_recipe(**settings)
+    return Trainer(model, images, recipe, group, NO_SIGNALS, RunFolder(None, recipe), images)
+
+
 def accuracy(model: nn.Module, images: ImageArrays, epoch: int = 0, **settings: Any) -> float:
     """Accuracy after an epoch, as training measures it."""
     with process_group("cpu") as group, torch.random.fork_rng():
-        trainer = Trainer(model, images, toy_recipe(**settings), group, NO_SIGNALS, images)
+        trainer = quiet_trainer(model, images, group, **settings)
         trainer.state.epoch = epoch
         found = trainer.validate(model.eval())
     assert found is not None
@@ -346,7 +352,7 @@ def test_validation_batches_are_micro_batches_and_never_big(settings: Any, size:
     """A training step may have taken all of the memory."""
     images = toy_images(300)
     with process_group("cpu") as group:
-        trainer = Trainer(toy_model(), images, toy_recipe(**settings), group, NO_SIGNALS, images)
+        trainer = quiet_trainer(toy_model(), images, group, **settings)
     assert len(next(iter(trainer.validation_loader))[1]) == size
 
 
@@ -392,7 +398,7 @@ def test_devices_and_trackers_that_are_not_there(
             fit(toy_model(), images, toy_recipe(), **settings)  # type: ignore[arg-type]
 
     refused("device must be auto", device="tpu")
-    refused("needed: out", trackers=["tensorboard"])
+    refused("give out", trackers=["tensorboard"])
     refused("'mlflow' is unknown; allowed: tensorboard, wandb", trackers=["mlflow"], out=tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
     refused("not installed: pip install wandb", trackers=["wandb"], out=tmp_path)

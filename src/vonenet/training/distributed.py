@@ -162,7 +162,7 @@ class MicroBatchSampler:
 
 
 def micro_batch_sampler(
-    images: int, recipe: OptimizationRecipe, rank: int, processes: int
+    images: int, recipe: OptimizationRecipe, group: ProcessGroup
 ) -> MicroBatchSampler:
     """Return the sampler of a recipe for so many images.
 
@@ -170,26 +170,20 @@ def micro_batch_sampler(
         InputError: The processes cannot share a step's images evenly.
     """
     batch, micro = recipe.batch_size, recipe.micro_batch_size
-    micro_batches = batch // micro if micro else processes
-    if batch % micro_batches:
+    micro_batches = batch // micro if micro else group.size
+    if batch % micro_batches or micro_batches % group.size:
+        parts = f" in micro-batches of {micro}" if micro else ""
         raise InputError(
-            f"{processes} processes cannot share optimization.batch_size={batch}; "
-            f"allowed: a multiple of {processes}"
-        )
-    if micro_batches % processes:
-        raise InputError(
-            f"{processes} processes cannot share the {micro_batches} micro-batches that "
-            f"optimization.micro_batch_size={micro} makes of batch_size={batch}; allowed: a "
-            "number of processes that divides them"
+            f"{group.size} processes cannot share optimization.batch_size={batch}{parts}; allowed: "
+            f"a multiple of {group.size * (micro or 1)}"
         )
     if micro_batches > 1 and images < batch:
         raise InputError(
             f"optimization.batch_size={batch} is cut into {micro_batches} micro-batches, but "
             f"there are {images} images; allowed: at most {images}"
         )
-    return MicroBatchSampler(
-        images, batch, micro_batches, recipe.epochs, recipe.seed, rank, processes
-    )
+    place = group.rank, group.size
+    return MicroBatchSampler(images, batch, micro_batches, recipe.epochs, recipe.seed, *place)
 
 
 class BatchStatistics:

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,33 +47,123 @@ class TrainingLog:
     epochs: list[EpochRecord] = field(default_factory=list)
 
 
-def open_run(run: Path, recipe: TrainingRecipe) -> None:
-    """Make the folder of a run, or find it there with the same recipe.
+class RunFolder:
+    """The folder of a run, its log and trackers, all written by the main process.
+
+    Args:
+        path: The folder; None: nothing is written.
+        recipe: Recipe of the run.
+        trackers: "tensorboard", "wandb": where the numbers of the log go, too.
 
     Raises:
-        InputError: It cannot be written, or has a checkpoint of another recipe.
+        InputError: There is no folder for a tracker, or it is unknown or not installed. All methods
+            raise it if a file cannot be written.
     """
-    with written(run):
-        run.mkdir(parents=True, exist_ok=True)
-    started = any((run / name).exists() for name in (LAST, PREVIOUS))
-    if not (started and (run / RECIPE).exists()):
-        write_whole(run / RECIPE, recipe.as_toml().encode())
-        return
-    there = TrainingRecipe.read(run / RECIPE).tables(unset=True)
-    for table, fields in recipe.tables(unset=True).items():
-        for name, value in fields.items():
-            if there[table][name] != value and (table, name) not in CHANGEABLE:
-                raise InputError(
-                    f"{run} holds a run with {table}.{name}={there[table][name]!r}, not "
-                    f"{value!r}; allowed: the same recipe, or another folder"
-                )
+
+    def __init__(
+        self, path: Path | None, recipe: TrainingRecipe, trackers: Sequence[str] = ()
+    ) -> None:
+        self.path, self.recipe, self.trackers = path, recipe, trackers
+        self._tensorboard: Any = None
+        self._wandb: Any = None
+        if trackers and path is None:
+            raise InputError(f"trackers={list(trackers)} write into the folder of a run; give out")
+        for name in trackers:
+            if name not in TRACKERS:
+                raise InputError(f"tracker {name!r} is unknown; allowed: {', '.join(TRACKERS)}")
+            try:
+                import_module(name)
+            except ImportError:
+                raise InputError(f"tracker {name!r} is not installed: pip install {name}") from None
+
+    def open(self) -> None:
+        """Make the folder, or find it there with the same recipe.
+
+        Raises:
+            InputError: It has a checkpoint of another recipe.
+        """
+        if self.path is None:
+            return
+        with written(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        started = any((self.path / name).exists() for name in (LAST, PREVIOUS))
+        if not (started and (self.path / RECIPE).exists()):
+            write_whole(self.path / RECIPE, self.recipe.as_toml().encode())
+            return
+        there = TrainingRecipe.read(self.path / RECIPE).tables(unset=True)
+        for table, fields in self.recipe.tables(unset=True).items():
+            for name, value in fields.items():
+                if there[table][name] != value and (table, name) not in CHANGEABLE:
+                    raise InputError(
+                        f"{self.path} holds a run with {table}.{name}={there[table][name]!r}, not "
+                        f"{value!r}; allowed: the same recipe, or another folder"
+                    )
+
+    def start(self, device: torch.device, processes: int, epochs: int, steps: int) -> None:
+        """Note a start in run.json, and open the log and the trackers.
+
+        Lines of what comes after so many finished epochs and steps, which the run will do again,
+        are removed from the log.
+        """
+        if self.path is None:
+            return
+        about = json.loads((self.path / RUN).read_bytes()) if (self.path / RUN).exists() else {}
+        about.setdefault("identity", uuid.uuid4().hex)
+        about.setdefault("starts", []).append(_start(device, processes))
+        _write_json(self.path / RUN, {**about, "finished": None})
+        log = self.path / LOG
+        if log.exists():
+            done = {"step": steps, "epoch": epochs}
+            entries = [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]]
+            kept = [entry for entry in entries if entry[entry["kind"]] <= done[entry["kind"]]]
+            write_whole(log, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+        if "tensorboard" in self.trackers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # purge_step: what an earlier process wrote of later steps is not shown
+            self._tensorboard = SummaryWriter(str(self.path / "vonenet"), purge_step=steps + 1)
+            self._tensorboard.add_text("recipe", f"```\n{self.recipe.as_toml()}\n```", steps)
+        if "wandb" in self.trackers:
+            self._wandb = import_module("wandb").init(
+                project="vonenet",
+                name=self.path.resolve().name,
+                id=about["identity"],
+                dir=str(self.path),
+                resume="allow",
+                config=self.recipe.tables(),
+            )
+
+    def log(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Log the numbers that are not None, of a kind, "step" or "epoch", after so many steps."""
+        present = {name: value for name, value in values.items() if value is not None}
+        if self.path is not None:
+            line = json.dumps({"kind": kind, "step": step, **present})
+            append_lines(self.path / LOG, f"{line}\n")
+        named = {f"{kind}/{name}": value for name, value in present.items()}
+        if self._tensorboard is not None:
+            for name, value in named.items():
+                self._tensorboard.add_scalar(name, value, step)
+            self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(named, step)
+
+    def finish(self) -> None:
+        """Note in run.json when the run was finished."""
+        if self.path is not None:
+            about = json.loads((self.path / RUN).read_bytes())
+            _write_json(self.path / RUN, {**about, "finished": _now()})
+
+    def close(self) -> None:
+        """Tell the trackers that this process ends."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
 
-def note_start(run: Path, processes: int, device: torch.device) -> None:
-    """Add a start to run.json."""
-    before = json.loads((run / RUN).read_bytes()) if (run / RUN).exists() else {}
-    start = {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+def _start(device: torch.device, processes: int) -> dict[str, Any]:
+    return {
+        "started": _now(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "folder": str(Path.cwd()),
         "processes": processes,
@@ -86,19 +177,6 @@ def note_start(run: Path, processes: int, device: torch.device) -> None:
         "versions": current_versions() | {name: version(name) for name in PACKAGES},
         "git": _git_state(),
     }
-    described = {
-        "identity": before.get("identity") or uuid.uuid4().hex,
-        "starts": [*before.get("starts", []), start],
-        "finished": None,
-    }
-    write_whole(run / RUN, (json.dumps(described, indent=2) + "\n").encode())
-
-
-def note_end(run: Path) -> None:
-    """Write into run.json when the run was finished."""
-    described = json.loads((run / RUN).read_bytes())
-    described["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_whole(run / RUN, (json.dumps(described, indent=2) + "\n").encode())
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -115,95 +193,9 @@ def _git_state() -> dict[str, Any] | None:
     return None
 
 
-def check_trackers(names: Sequence[str], run: Path | None) -> None:
-    """Refuse trackers that cannot be used.
-
-    Raises:
-        InputError: There is no folder, or a tracker is unknown or not installed.
-    """
-    if names and run is None:
-        raise InputError(f"trackers={list(names)} write into the folder of a run; needed: out")
-    for name in names:
-        if name not in TRACKERS:
-            raise InputError(f"tracker {name!r} is unknown; allowed: {', '.join(TRACKERS)}")
-        try:
-            __import__(name)
-        except ImportError:
-            raise InputError(f"tracker {name!r} is not installed: pip install {name}") from None
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-class RunLog:
-    """The lines of log.jsonl, and the same numbers for TensorBoard and Weights & Biases.
-
-    Args:
-        run: Folder of the run; nothing is written without.
-        recipe: Recipe that the trackers show.
-        trackers: "tensorboard", "wandb".
-        epochs: Epochs that are finished.
-        steps: Steps that were taken. Lines of what comes after, which the run will do again, are
-            removed.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-
-    def __init__(
-        self,
-        run: Path | None,
-        recipe: TrainingRecipe,
-        trackers: Sequence[str],
-        epochs: int,
-        steps: int,
-    ) -> None:
-        self._path = None if run is None else run / LOG
-        self._tensorboard: Any = None
-        self._wandb: Any = None
-        if run is None or self._path is None:
-            return
-        if self._path.exists():
-            done = {"step": steps, "epoch": epochs}
-            entries = [json.loads(line) for line in self._path.read_bytes().split(b"\n")[:-1]]
-            kept = [entry for entry in entries if entry[entry["kind"]] <= done[entry["kind"]]]
-            write_whole(self._path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
-        if "tensorboard" in trackers:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # purge_step: what an earlier process wrote of later steps is not shown
-            self._tensorboard = SummaryWriter(str(run / "vonenet"), purge_step=steps + 1)
-            self._tensorboard.add_text("recipe", f"```\n{recipe.as_toml()}\n```", steps)
-        if "wandb" in trackers:
-            import wandb
-
-            self._wandb = wandb.init(
-                project="vonenet",
-                name=run.resolve().name,
-                id=json.loads((run / RUN).read_bytes())["identity"],
-                dir=str(run),
-                resume="allow",
-                config=recipe.tables(),
-            )
-
-    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Write the numbers that are not None, of a kind, "step" or "epoch", after so many steps.
-
-        Raises:
-            InputError: The file cannot be written.
-        """
-        present = {name: value for name, value in values.items() if value is not None}
-        if self._path is not None:
-            line = json.dumps({"kind": kind, "step": step, **present})
-            append_lines(self._path, f"{line}\n")
-        named = {f"{kind}/{name}": value for name, value in present.items()}
-        if self._tensorboard is not None:
-            for name, value in named.items():
-                self._tensorboard.add_scalar(name, value, step)
-            self._tensorboard.flush()
-        if self._wandb is not None:
-            self._wandb.log(named, step)
-
-    def close(self) -> None:
-        """Tell the trackers that this process ends."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

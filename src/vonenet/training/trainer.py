@@ -45,7 +45,7 @@ from vonenet.training.distributed import (
     process_group,
 )
 from vonenet.training.optim import build_optimizer, keep_frozen_in_eval, learning_rate_at
-from vonenet.training.run import RunLog, TrainingLog, check_trackers, note_end, note_start, open_run
+from vonenet.training.run import RunFolder, TrainingLog
 
 LOG_STEPS = 50  # from one line of the log to the next
 MOST_VALIDATED = 256  # images of a validation batch, which needs less memory than a training step's
@@ -104,29 +104,24 @@ def train(
         Preempted: After SIGTERM, with `out`.
         VOneNetError: The loss stops being finite.
     """
-    run = None if out is None else Path(out)
-    check_trackers(trackers, run)
+    folder = RunFolder(None if out is None else Path(out), recipe, trackers)
     with (
         process_group(device) as group,
         seeded(recipe.optimization.seed, group.device),
-        noted_signals(run is not None) as signals,
+        noted_signals(out is not None) as signals,
+        closing(folder),
     ):
-        trainer = Trainer(model, dataset, recipe, group, signals, validation, run, export)
-        if run is not None:
-            group.main_process_first(lambda: open_run(run, recipe))
+        trainer = Trainer(model, dataset, recipe, group, signals, folder, validation, export)
+        group.main_process_first(folder.open)
         state = trainer.state = trainer.checkpoints.resume()
         if state.epoch < recipe.optimization.epochs:
-            if run is not None:
-                group.main_process_first(lambda: note_start(run, group.size, group.device))
-            folder = run if group.rank == 0 else None
-            with closing(RunLog(folder, recipe, trackers, state.epoch, trainer.steps_taken)) as log:
-                shown = label if progress and group.rank == 0 else None
-                trainer.fit(log, 60 * checkpoint_minutes, shown)
+            place = group.device, group.size, state.epoch, trainer.steps_taken
+            group.main_process_first(lambda: folder.start(*place))
+            trainer.fit(60 * checkpoint_minutes, label if progress else None)
         if trainer.average is not None:
             model.load_state_dict(trainer.average.module.state_dict())
         trainer.export(model, MODEL)
-        if run is not None:
-            group.main_process_first(lambda: note_end(run))
+        group.main_process_first(folder.finish)
     model.eval()
     return TrainingLog(recipe, state.records)
 
@@ -147,8 +142,8 @@ class Trainer:
         recipe: TrainingRecipe,
         group: ProcessGroup,
         signals: Mapping[int, bool],
+        folder: RunFolder,
         validation: ImageDataset | None = None,
-        run: Path | None = None,
         export: Export = export_state_dict,
     ) -> None:
         settings, device = recipe.optimization, group.device
@@ -157,10 +152,10 @@ class Trainer:
                 "optimization.precision='float16' needs a GPU; allowed on the CPU: 'float32', "
                 "'bfloat16'"
             )
-        self.recipe, self.group, self.signals, self.run = recipe, group, signals, run
+        self.recipe, self.group, self.signals, self.folder = recipe, group, signals, folder
         self.write_weights = export
         self.num_classes = len(dataset.classes)
-        self.sampler = micro_batch_sampler(len(dataset), settings, group.rank, group.size)
+        self.sampler = micro_batch_sampler(len(dataset), settings, group)
         self.images = TrainingImages(
             dataset, recipe.augmentation, recipe.data.image_size, settings.seed
         )
@@ -186,10 +181,10 @@ class Trainer:
         if settings.ema_decay is not None:
             self.average = ModelEmaV3(model, settings.ema_decay, stochastic_rounding=False)
             parts["average"] = self.average.module
-        self.checkpoints = CheckpointManager(run, group, parts, len(dataset))
+        self.checkpoints = CheckpointManager(folder.path, group, parts, len(dataset))
         self.state = TrainingState()
 
-    def fit(self, log: RunLog, checkpoint_seconds: float, label: str | None = None) -> None:
+    def fit(self, checkpoint_seconds: float = math.inf, label: str | None = None) -> None:
         """Train from the present state to the end, with a progress bar if it has a label.
 
         Raises:
@@ -205,22 +200,20 @@ class Trainer:
             initial=self.steps_taken * sampler.step_images,
             unit="img",
             mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
-            disable=label is None,
+            disable=label is None or self.group.rank > 0,
         ) as bar:
             while state.epoch < epochs:
                 bar.set_description(f"{label}, epoch {state.epoch + 1}/{epochs}")
-                self.train_epoch(batches, log, bar, checkpoint_seconds)
+                self.train_epoch(batches, bar, checkpoint_seconds)
                 model = self.model if self.average is None else self.average.module
                 accuracy = self.validate(model.eval())
                 if accuracy is not None and accuracy > state.best:
                     self.export(model, BEST)
-                log.write("epoch", self.steps_taken, vars(state.finish_epoch(accuracy)))
+                self.log("epoch", vars(state.finish_epoch(accuracy)))
                 self.save()
 
-    def train_epoch(
-        self, batches: Iterator[Any], log: RunLog, bar: tqdm[Any], checkpoint_seconds: float
-    ) -> None:
-        """Take the steps of an epoch that are still to be taken."""
+    def train_epoch(self, batches: Iterator[Any], bar: tqdm[Any], save_every: float) -> None:
+        """Take the steps of an epoch that are still to be taken; save every so many seconds."""
         state, sampler, settings = self.state, self.sampler, self.recipe.optimization
         self.model.train()
         keep_frozen_in_eval(self.model, settings.frozen)
@@ -229,7 +222,7 @@ class Trainer:
             started = time.monotonic()
             self.optimizer.zero_grad()
             found = self.backward(batches, statistics, step)
-            late = self.group.rank == 0 and started - self.saved_at > checkpoint_seconds
+            late = self.group.rank == 0 and started - self.saved_at > save_every
             numbers = torch.cat([found, found.new_tensor([*self.signals.values(), late])])
             numbers = self.group.mean(numbers, *statistics.moving)
             norm = None
@@ -264,7 +257,7 @@ class Trainer:
                     "images_per_second": state.seen / state.seconds,
                     "gradient_norm": None if norm is None else float(norm),
                 }
-                log.write("step", self.steps_taken, entry)
+                self.log("step", entry)
             self.stop_if(preempted, interrupted)
             if checkpoint_due:
                 self.save()
@@ -343,12 +336,17 @@ class Trainer:
             generator=torch.Generator(),  # else it would draw from the global one
         )
 
+    def log(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Log numbers of an epoch or a step."""
+        if self.group.rank == 0:
+            self.folder.log(kind, self.steps_taken, values)
+
     def export(self, model: nn.Module, name: str) -> None:
         """Write a model's weights into the folder of the run, if there is one."""
-        run = self.run
-        if run is not None:
+        folder = self.folder.path
+        if folder is not None:
             self.group.main_process_first(
-                lambda: replace_whole(run / name, lambda path: self.write_weights(model, path))
+                lambda: replace_whole(folder / name, lambda path: self.write_weights(model, path))
             )
 
     def save(self) -> None:
@@ -366,7 +364,7 @@ class Trainer:
         if preempted:
             raise Preempted(
                 f"stopped by SIGTERM at step {self.state.step} of epoch {self.state.epoch + 1} "
-                f"and saved in {self.run}; the same command goes on from there"
+                f"and saved in {self.folder.path}; the same command goes on from there"
             )
 
     @property
