@@ -101,19 +101,12 @@ class CheckpointManager:
     images: int
 
     def save(self, state: TrainingState) -> None:
-        """Make the present state the last checkpoint, on disk when this returns.
-
-        Raises:
-            InputError: It cannot be written; the one before is still good.
-        """
+        """Make the present state the last checkpoint; raises as `write_checkpoint` does."""
         run = self.run
         if run is not None:
             facts = {"images": self.images, "state": dataclasses.asdict(state)}
-            self.group.main_process_first(
-                lambda: write_checkpoint(
-                    run, {name: part.state_dict() for name, part in self.parts.items()}, facts
-                )
-            )
+            parts = {name: part.state_dict() for name, part in self.parts.items()}
+            self.group.main_process_first(lambda: write_checkpoint(run, parts, facts))
 
     def resume(self) -> TrainingState:
         """Take up the last checkpoint; without one, return the state of a run at its start.
@@ -140,7 +133,7 @@ class CheckpointManager:
             for name, part in self.parts.items():
                 part.load_state_dict(tensors[name])
         except (KeyError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"the checkpoint is of another network: {reason}") from error
         records = [EpochRecord(**record) for record in facts["state"].pop("records")]
         return TrainingState(**facts["state"], records=records)
