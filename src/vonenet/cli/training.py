@@ -17,8 +17,7 @@ from vonenet.data.seeding import seeded
 from vonenet.errors import InputError, SettingError
 from vonenet.model import PIXEL_MEAN, PIXEL_STD, VOneNet
 from vonenet.training import TrainingLog, TrainingRecipe, train
-from vonenet.zoo.base_checkpoints import save_base_checkpoint
-from vonenet.zoo.checkpoints import save_checkpoint
+from vonenet.zoo.checkpoints import save_base_checkpoint, save_checkpoint
 from vonenet.zoo.registry import create_base_model, create_model
 
 # Whose published weights bring the normalisation that they were trained with

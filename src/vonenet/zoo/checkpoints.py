@@ -1,4 +1,4 @@
-"""Weights on disk -> the same VOneNet: our safetensors files and the five published ones.
+"""Weights files: our safetensors files, of VOneNets and base networks, and the five published.
 
 Our file holds the weights and, as JSON in its header, the whole configuration. A published file is
 a pickle that is read without running any of it; its filters and noise settings are taken from it.
@@ -31,7 +31,7 @@ from vonenet.v1.gabor import colored, gabor_kernels
 from vonenet.v1.parameters import GaborParameters, draw_parameters
 from vonenet.zoo.weights import is_safetensors, read_torch_file
 
-FORMAT = "vonenet-1"
+FORMAT, BASE_FORMAT = "vonenet-1", "vonenet-base-1"
 CLASSES = "classes"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
 # Left over in the published resnet50_at file from other code than its model's.
@@ -72,6 +72,44 @@ def save_checkpoint(
     if classes is not None:
         metadata[CLASSES] = json.dumps(list(classes))
     write_tensors(model.state_dict(), metadata, Path(path))
+
+
+def save_base_checkpoint(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    name: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    classes: Sequence[str],
+    in_chans: int,
+    image_size: int,
+) -> None:
+    """Write a base network to one safetensors file. It appears whole or not at all.
+
+    Args:
+        model: a network of `create_base_model`.
+        path: the file.
+        name: the VOneNet's name that it is the base of.
+        mean: of the normalisation that its images need, a number for each channel.
+        std: of the normalisation.
+        classes: names of the logits.
+        in_chans: channels of its images.
+        image_size: their height = width, pixels.
+    """
+    settings = {"num_classes": len(classes), "in_chans": in_chans, "image_size": image_size}
+    description = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
+    metadata = {"format": BASE_FORMAT, "base": json.dumps(description)}
+    metadata[CLASSES] = json.dumps(list(classes))
+    write_tensors(model.state_dict(), metadata, Path(path))
+
+
+def is_base_checkpoint(path: str | Path) -> bool:
+    """Tell whether a file is one of `save_base_checkpoint`."""
+    path = Path(path)
+    return (
+        path.is_file() and is_safetensors(path) and read_metadata(path).get("format") == BASE_FORMAT
+    )
 
 
 def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:

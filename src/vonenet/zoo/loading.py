@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
-from vonenet.zoo.base_checkpoints import is_base_checkpoint, load_base_checkpoint
-from vonenet.zoo.checkpoints import load_checkpoint
-from vonenet.zoo.registry import create_model, list_models
+from vonenet.zoo.checkpoints import is_base_checkpoint, load_checkpoint
+from vonenet.zoo.registry import create_model, list_models, load_base_checkpoint
 
 TIMM = "timm/"
 UNTRAINED = "untrained/"
@@ -88,14 +86,14 @@ def load_model(address: str) -> LoadedModel:
 
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
-    """Visual angle of the images that a model was made for; 8 for models that do not say theirs."""
+    """Return the visual angle of a model's images; 8 for models that do not say theirs."""
     if isinstance(loaded.model.model, VOneNet):
         return loaded.model.model.vone_block.config.resolved_visual_degrees
     return DEFAULT_DEGREES
 
 
 def v1_block_of(loaded: LoadedModel) -> str:
-    """The name of a model's V1 block, the layer that is recorded where none is named.
+    """Return the name of a model's V1 block, the layer that is recorded where none is named.
 
     Raises:
         InputError: the model has none.
@@ -110,7 +108,7 @@ def v1_block_of(loaded: LoadedModel) -> str:
 
 
 def _weights(path: Path) -> nn.Module:
-    """The network of a weights file: a VOneNet, or a base network that was trained here."""
+    """Load the network of a weights file: a VOneNet, or a base network that was trained here."""
     return load_base_checkpoint(path) if is_base_checkpoint(path) else load_checkpoint(path)
 
 
@@ -124,7 +122,7 @@ def _last_weights(run: Path) -> Path:
 
 
 def _described(name: str, module: nn.Module) -> LoadedModel:
-    """The module behind one that takes pixels, and the size of its images."""
+    """Wrap a module so that it takes pixels, and find the size of its images."""
     inner = module.model if isinstance(module, PixelModel) else module
     described = getattr(inner, "pretrained_cfg", None) or {}
     channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
@@ -146,26 +144,21 @@ def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
 
 
 def _untrained(name: str) -> nn.Module:
-    """A registered model, or one of timm's, with fresh weights."""
-    with _same_draws():
+    """Build a registered model, or one of timm's, with fresh weights: the same ones each time."""
+    with seeded(0, torch.device("cpu")):
         if name.startswith(TIMM):
             return _timm_model(name.removeprefix(TIMM), pretrained=False)
         return create_model(name)
 
 
-def _same_draws() -> AbstractContextManager[None]:
-    """Within: fresh weights are the same ones each time."""
-    return seeded(0, torch.device("cpu"))
-
-
 def _called(address: str) -> nn.Module:
-    """What the function of `module:function` or `file.py:function` returns."""
+    """Call the function of `module:function` or `file.py:function`."""
     source, name = address.rsplit(":", 1)
     module = _imported_file(Path(source)) if source.endswith(".py") else _imported(source)
     function: Callable[[], Any] | None = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{source} has no function {name!r}")
-    with _same_draws():
+    with seeded(0, torch.device("cpu")):
         result = function()
     if not isinstance(result, nn.Module):
         kind = type(result).__name__

@@ -1,22 +1,24 @@
-"""Names -> VOneNets: `create_model`, `get_model`, `list_models`; and their base networks."""
+"""Names to VOneNets: `create_model`, `get_model`, `list_models`; and their base networks."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import fnmatch
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import nn
 
 from vonenet.backbones import build_base, timm_backbone_names
-from vonenet.errors import InputError, SettingError
+from vonenet.errors import CheckpointError, InputError, SettingError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
-from vonenet.zoo.checkpoints import load_checkpoint
+from vonenet.zoo.checkpoints import load_checkpoint, load_strictly, read_metadata
 from vonenet.zoo.weights import PUBLISHED, fetch
 
 TIMM_PREFIX = "vone_"
@@ -196,6 +198,27 @@ def create_base_model(
             image_size=settings.get("image_size", IMAGENET_SIZE),
         )
     return base
+
+
+def load_base_checkpoint(path: str | Path) -> nn.Module:
+    """Load the base network of a file, image size and normalisation in `pretrained_cfg`.
+
+    Raises:
+        CheckpointError: the file is damaged, or its weights do not fit.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    try:
+        description = json.loads(metadata["base"])
+        name, settings = description["name"], description["settings"]
+        mean, std = description["mean"], description["std"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a description that cannot be read: {error}") from error
+    model = create_base_model(name, **settings)
+    load_strictly(model, load_file(path), f"{path} does not fit the base network of {name}")
+    side, channels = settings["image_size"], settings["in_chans"]
+    model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}  # type: ignore[assignment]
+    return model
 
 
 def find_entry(name: str) -> ModelEntry:
