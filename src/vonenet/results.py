@@ -187,21 +187,32 @@ def read_jsonl(path: Path | str, record: type[Any] = Result) -> list[Any]:
     Raises:
         InputError: If the file cannot be read, or another line is not a row.
     """
-    try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"results {path} cannot be read: {error.strerror}") from error
-    if lines[-1]:
-        message = f"last line of {path} is unfinished and left out: {lines[-1][:40]!r}..."
-        warnings.warn(message, VOneNetWarning, stacklevel=2)
     rows = []
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in read_lines(path):
         try:
-            rows += [record(**json.loads(line))] if line else []
+            rows.append(record(**json.loads(line)))
         except (ValueError, TypeError) as error:
             names = ", ".join(column.name for column in fields(record))
             raise InputError(f"line {number} of {path} is not a row of {names}: {error}") from error
     return rows
+
+
+def read_lines(path: Path | str) -> list[tuple[int, bytes]]:
+    """Return the lines of a file that are not empty, with their numbers from 1.
+
+    A last line cut short by a kill is left out with a `VOneNetWarning`.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        *lines, rest = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if rest:
+        message = f"last line of {path} is unfinished and left out: {rest[:40]!r}..."
+        warnings.warn(message, VOneNetWarning, stacklevel=3)
+    return [(number, line) for number, line in enumerate(lines, start=1) if line]
 
 
 def model_hash(module: nn.Module) -> str:

@@ -38,9 +38,8 @@ from vonenet.report.tables import (
     models_of,
     radius_text,
 )
-from vonenet.report.trained import read_runs
-from vonenet.report.training_section import training_section
-from vonenet.report.training_table import training_table
+from vonenet.report.training import training_section, training_table
+from vonenet.report.training_runs import read_runs
 from vonenet.results import (
     AUDIT,
     EXAMPLES,

@@ -1,0 +1,267 @@
+"""What the page says of training: verdict, curves, table, cautions, beside evaluations or alone."""
+
+import html
+from math import inf, nan
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.report.evaluations import full_suite, measured, write_folder
+from tests.report.pages import Audit
+from tests.report.training_runs import epoch, learning, recipe, start, write_run
+from vonenet.errors import InputError
+from vonenet.report.evaluation import write_evaluation_report
+from vonenet.report.training import Curve, drawn_runs, epoch_figure, training_section
+from vonenet.report.training_runs import read_runs
+
+STORED = Path(__file__).parents[2] / "results" / "training"
+HOSTILE = "<script>alert(1)<_script>\"'&$\x1b[31m"
+DASH = "\N{EM DASH}"
+
+
+def render(tmp_path, *folders, base=None):
+    """The page, which is checked to be well formed, and the terminal's table."""
+    table = write_evaluation_report(folders, tmp_path / "page.html", base)
+    page = (tmp_path / "page.html").read_text()
+    audit = Audit()
+    audit.feed(page)
+    assert audit.open == []
+    return page, table
+
+
+def section(*folders):
+    return training_section(read_runs(folders), {})
+
+
+def styles(*folders, models=()):
+    return {run.label: style for style, run in drawn_runs(read_runs(folders), dict(models))}
+
+
+@pytest.fixture
+def two(tmp_path):
+    base = write_run(tmp_path / "base", learning(3, 0.6), toml=recipe(base=True))
+    vone = write_run(tmp_path / "vone", learning(3, 0.5), toml=recipe())
+    return base, vone
+
+
+def test_a_page_of_runs_alone_is_self_contained_and_repeatable(tmp_path, two):
+    page, table = render(tmp_path, *two)
+    for outside in ("url(h", "<script", "http:", "https:", "@import", "Robustness", "NeurIPS"):
+        assert outside not in page
+    assert "<h1>Training of 2 runs</h1>" in page
+    assert "from log.jsonl, recipe.toml and run.json" in page
+    assert [line.split()[:4] for line in table.splitlines()[1:]] == [
+        ["base", "3", "of", "3"],
+        ["vone", "3", "of", "3"],
+    ]
+    assert render(tmp_path, *two) == (page, table)
+
+
+def test_a_page_of_both_has_the_evaluation_first(tmp_path, two):
+    write_folder(two[1], full_suite("vone", 0.7, 0.5))  # a folder may hold both
+    page, table = render(tmp_path, *two)
+    body = page[page.index("<body>") :]
+    landmarks = [
+        "Robustness of 1 model on photos/val 224px; training of 2 runs",
+        "How it was measured",
+        "base: 60.0% validation accuracy after 3 of 3 epochs",
+        "Validation accuracy",
+        "from results.jsonl, log.jsonl, recipe.toml and run.json",
+    ]
+    places = [body.index(landmark) for landmark in landmarks]
+    assert places == sorted(places)
+    assert table.index("accuracy, %") < table.index("\n\ntraining ")
+
+
+def test_styles_are_distinct_those_of_the_models_and_the_bases_is_0(two, tmp_path):
+    assert styles(*two) == {"base": 0, "vone": 1}
+    assert styles(*two[::-1]) == {"vone": 1, "base": 0}
+    assert styles(*two, models={"m0": 0, "m1": 1, "vone": 2}) == {"base": 3, "vone": 2}
+    many = [write_run(tmp_path / f"m{n}", [epoch(1)], toml=recipe()) for n in range(8)]
+    found = styles(*many, models={f"m{n}": n for n in range(0, 8, 3)})
+    assert sorted(found.values()) == list(range(8))
+    assert (found["m0"], found["m3"], found["m6"]) == (0, 3, 6)
+
+
+def test_a_base_of_the_evaluated_models_alone_can_be_named(tmp_path, two):
+    with pytest.raises(InputError, match=r"base 'vone' is an evaluated model's; the folders hold"):
+        render(tmp_path, *two, base="vone")
+    assert not (tmp_path / "page.html").exists()
+    folder = write_folder(tmp_path / "evaluation", [measured("a", 700), measured("b", 600)])
+    _, table = render(tmp_path, *two, folder, base="b")
+    assert "points more than b" in table
+
+
+def test_curves_are_drawn_at_their_values_with_gaps_where_they_are_not_finite():
+    points = [(1, 9.0), (2, 8.0), (3, nan), (4, 7.0), (5, inf)]
+    (axes,) = epoch_figure("loss", [Curve(1, points, [(1, 30.0), (4, 15.0)])]).axes
+    line, thin = axes.lines
+    np.testing.assert_array_equal(line.get_xydata(), points)
+    np.testing.assert_array_equal(thin.get_xydata(), [(1, 30), (4, 15)])
+    assert thin.get_marker() == "None"
+    assert axes.get_ylim()[1] > 30
+
+
+def test_many_epochs_have_few_marks_with_the_first_and_the_last():
+    for n, expected in ((12, list(range(12))), (300, [0, 60, 120, 179, 239, 299])):
+        curve = Curve(1, [(epoch, 100 / epoch) for epoch in range(1, n + 1)])
+        assert epoch_figure("loss", [curve]).axes[0].lines[0].get_markevery() == expected
+
+
+def test_the_axis_begins_at_0_unless_the_curves_stay_high():
+    def lowest(*values):
+        figure = epoch_figure("a", [Curve(1, list(enumerate(values, 1)))])
+        return figure.axes[0].get_ylim()[0]
+
+    assert lowest(10.0, 40.0) == 0
+    assert lowest(90.0, 97.0) > 80
+    assert lowest(90.0) == 0  # a single epoch shows no change
+    assert lowest(-10.0, 40.0) < -10
+    assert lowest(0.0, 0.0) <= 0
+
+
+@pytest.mark.parametrize(
+    ("values", "may_be_log", "scale"),
+    [
+        ((10, 0.4), True, "log"),
+        ((10, 0.4), False, "linear"),
+        ((10, 0.6), True, "linear"),
+        ((10, 0), True, "linear"),
+    ],
+)
+def test_wide_ranges_above_0_may_have_a_logarithmic_axis(values, may_be_log, scale):
+    curve = Curve(1, list(enumerate(values, 1)))
+    assert epoch_figure("loss", [curve], may_be_log=may_be_log).axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize(("schedule", "logarithmic"), [("step", True), ("cosine", False)])
+def test_rates_that_fall_by_steps_have_a_logarithmic_axis(tmp_path, schedule, logarithmic):
+    lines = learning(9, 0.9, rate=lambda share: 0.1 ** (1 + int(3 * share)))
+    folder = write_run(tmp_path / "a", lines, toml=recipe(epochs=9, schedule=schedule))
+    assert ("logarithmic" in section(folder).panels[-1].picture) == logarithmic
+
+
+def test_runs_without_validation_show_training_accuracy(tmp_path, two):
+    lines = [epoch(n, 1.0, 0.4, None) for n in (1, 2)]
+    folder = write_run(tmp_path / "a", lines, toml=recipe(epochs=2))
+    alone = section(folder)
+    assert alone.finding == "a: training loss 1.00 after 2 of 2 epochs"
+    assert alone.panels[1].finding == "No run was validated."
+    assert [value for value, _ in alone.rows[0][2]][1:3] == [DASH] * 2
+    assert section(folder, *two).panels[1].name == "Validation accuracy"
+    nothing = section(write_run(tmp_path / "c", [epoch(1, nan, nan, None)]))
+    assert [panel.name for panel in nothing.panels] == ["Learning rate"]
+    assert nothing.rows[0][2][3] == ("not finite", "")
+
+
+def test_a_run_under_way_is_told_so(tmp_path):
+    lines = [epoch(n, validation=0.2 + n / 10) for n in (1, 2, 3)]
+    folder = write_run(tmp_path / "a", lines, toml=recipe(epochs=9), finished=None)
+    training = section(folder)
+    assert training.finding == "a: 50.0% validation accuracy after 3 of 9 epochs"
+    assert training.rows[0][2][0] == ("3 of 9", "not finished")
+    fresh = write_run(tmp_path / "b", [], toml=recipe(epochs=9), finished=None)
+    page, table = render(tmp_path, fresh)
+    assert "b: no epoch has ended." in page
+    assert "<svg" not in page
+    assert table.splitlines()[1].split() == ["b", "0", "of", "9", *[DASH] * 5]
+
+
+def test_the_table_says_how_a_run_went(tmp_path):
+    lines = [
+        epoch(1, validation=0.7, images_per_second=100.0, seconds=3000.0),
+        epoch(2, 0.25, validation=0.6, images_per_second=900.0, seconds=900.0),
+        epoch(3, 0.125, validation=None, images_per_second=200.0, seconds=300.0),
+    ]
+    starts = [start(1), start(2, commit="f" * 40, gpu="H100", git=None)]
+    folder = write_run(tmp_path / "a", lines, toml=recipe(), starts=starts)
+    training = section(folder)
+    assert training.finding.endswith(
+        "60.0% validation accuracy after 3 of 3 epochs (validated after 2)"
+    )
+    ((label, network, cells),) = training.rows
+    assert (label, network) == ("a", "voneresnet18")
+    assert cells == [
+        ("3 of 3", "finished, 2 starts"),
+        ("60.0", "epoch 2"),
+        ("70.0", "epoch 1"),
+        ("0.125", ""),
+        ("200", ""),
+        ("1 h 10 min", ""),
+        ("1, then 2", "x86_64, 2 cores, then H100"),
+        ("234ed69, changed", "vonenet 0.1.0, torch 2.15.0"),
+    ]
+
+
+def test_what_differs_between_recipes_is_told_field_by_field(tmp_path, two):
+    toml = recipe(rate=0.2, smoothing=0.1).replace("stride = 2", "stride = 4")
+    other = write_run(tmp_path / "c", learning(3, 0.4), toml=toml)
+    training = section(*two, other, write_run(tmp_path / "d", [epoch(1)]))
+    assert training.compared == ["base", "vone", "c"]
+    assert training.differences == [
+        ("model.base", ["true", "false", "false"]),
+        ("model.settings.stride", ["2", "2", "4"]),
+        ("optimization.learning_rate", ["0.1", "0.1", "0.2"]),
+        ("optimization.label_smoothing", ["0", "0", "0.1"]),
+    ]
+    (caution,) = training.cautions
+    assert caution.endswith("not of the same task: recipes differ in optimization.label_smoothing.")
+    assert "How the recipes differ" not in render(tmp_path, two[0])[0]
+
+
+def test_other_validation_images_are_told_and_attacks_that_are_none_are_not(tmp_path):
+    def cautions(*tomls):
+        folders = [
+            write_run(tmp_path / f"{n}", [epoch(1)], toml=toml) for n, toml in enumerate(tomls)
+        ]
+        return " ".join(section(*folders).cautions)
+
+    def attacks(epsilon):
+        tables = (f"[adversarial]\nepsilon = {epsilon}\nsteps = {steps}\n" for steps in (3, 5))
+        return [recipe() + table for table in tables]
+
+    assert cautions(*attacks(0.0)) == ""
+    assert "differ in adversarial.steps." in cautions(*attacks(0.1))
+    found = cautions(recipe().replace("image_size", "validation_limit"), recipe())
+    assert "same images: recipes differ in data.validation_limit, data.image_size." in found
+
+
+def test_many_runs_are_drawn_as_the_best_eight(tmp_path):
+    runs = [
+        write_run(tmp_path / f"r{n:02}", learning(5, 0.3 + n / 100), toml=recipe(epochs=5))
+        for n in range(40)
+    ]
+    page, table = render(tmp_path, *runs)
+    assert list(styles(*runs)) == [f"r{n}" for n in range(32, 40)]
+    assert (
+        "show the 8 runs of the highest last validation accuracy; the table shows all 40." in page
+    )
+    assert "r39: 69.0% validation accuracy after 5 of 5 epochs, the highest of 40 runs." in page
+    assert page.count('<th scope="row">') == 40
+    assert len(table.splitlines()) == 41
+    unknown = [write_run(tmp_path / f"u{n}", [epoch(1, validation=None)]) for n in range(4)]
+    assert section(*unknown).finding == "4 training runs, none of them validated"
+
+
+def test_hostile_words_are_escaped_everywhere(tmp_path):
+    quoted = HOSTILE.replace('"', '\\"').replace("\x1b", "\\u001b")
+    told = start(commit=HOSTILE, gpu=HOSTILE, command=HOSTILE, versions={"torch": HOSTILE})
+    hostile = write_run(
+        tmp_path / HOSTILE, [epoch(1), epoch(2)], toml=recipe(quoted), starts=[told]
+    )
+    page, table = render(tmp_path, hostile, write_run(tmp_path / "b", [epoch(1)], toml=recipe()))
+    assert "<script" not in page
+    assert html.escape(HOSTILE).split("_")[0].replace("&#x27;", "&#39;") in page
+    assert "\x1b" not in table
+
+
+def test_the_stored_runs_make_a_page_that_says_their_numbers(tmp_path):
+    page, table = render(tmp_path, *sorted(STORED.iterdir()))
+    assert "cifar10_resnet_small_base: 54.0% validation accuracy after 6 of 6 epochs" in page
+    assert (
+        "not of the same images: recipes differ in data.image_size, data.validation_limit" in page
+    )
+    assert len({len(line) for line in table.splitlines()}) == 1  # columns stand beneath their heads
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in table.splitlines()[1:]}
+    assert rows["cifar10_voneresnet_small"] == "6 of 6 51.0 51.8 (5) 1.35 102 19 min"
