@@ -21,20 +21,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
 from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask, ReceptiveFields
-from vonenet.report.plots import COLORS, MARKERS, PIXELS_PER_INCH, STYLES, house_style
+from vonenet.report.plots import COLORS, PIXELS_PER_INCH, house_style, series_style
 
 WIDTH = 350  # a phone's page, less its margins
 PLOT_LEFT, PLOT_PX = 22, 222  # of distributions; their numbers stand right of them
 ROW_PX, ROW_FILL = 52, 0.82  # a layer's height, and how much of it the highest bar fills
-UNIT_WIDTH, UNIT_HEIGHT = 180, 168
+UNIT_SIZE = 180, 168
 WHITE = "#fffffe"  # unlike the paper's, white on a dark page, too
 RATE = "spikes/s"
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of ten
 DOTS_PER_DECADE = 25  # as many places are told apart
 # Of the largest response, so many decades below: less is a rounding error of silence
 DECADES = 6
-
-
 Style = dict[str, Any]  # keywords of matplotlib
 
 
@@ -91,38 +89,28 @@ def distribution_figure(
     drawn = [row.shares for row in rows if row.shares is not None]
     drawn += [published] if published is not None else []
     scale = ROW_FILL / (max((float(shares.max()) for shares in drawn), default=0.0) or 1.0)
+    at_side = blended_transform_factory(figure.transFigure, axis.transData)
     right: Style = {"xycoords": ("figure fraction", "data"), "ha": "right", "va": "center"}
-    sign: Style = {"transform": blended_transform_factory(figure.transFigure, axis.transData)}
+    bar: Style = {"color": COLORS["cells"], "edgecolor": COLORS["paper"], "lw": 0.7}
     for row, base in zip(rows, range(0, -len(rows), -1), strict=True):
-        color, marker = COLORS[f"s{row.style % STYLES}"], MARKERS[row.style % STYLES]
-        axis.plot(
-            [7 / WIDTH], [base + 0.4], marker=marker, ms=8, color=color, clip_on=False, **sign
-        )
+        style = series_style(row.style) | {"linestyle": ""}
+        axis.plot([7 / WIDTH], [base + 0.4], ms=8, transform=at_side, clip_on=False, **style)
         axis.axhline(base, color=COLORS["line"], lw=1)
         if row.shares is None:
             axis.annotate(row.units, (0.03, base + 0.3), xycoords=("axes fraction", "data"))
             axis.annotate(row.number, (1, base + 0.4), fontweight="bold", **right)
             continue
         if published is not None:
-            bar: Style = {
-                "color": COLORS["cells"],
-                "edgecolor": COLORS["paper"],
-                "lw": 0.7,
-            }
-            widths = np.diff(edges)
-            axis.bar(edges[:-1], scale * published, widths, bottom=base, align="edge", **bar)
-        outline: Style = {
-            "values": base + scale * row.shares,
-            "edges": edges,
-            "baseline": base,
-        }
-        axis.stairs(**outline, fill=True, color=color, alpha=0.16, lw=0)
-        axis.stairs(**outline, color=color, lw=2, clip_on=False)
+            heights, widths = scale * published, np.diff(edges)
+            axis.bar(edges[:-1], heights, widths, bottom=base, align="edge", **bar)
+        tops, color = base + scale * row.shares, style["color"]
+        axis.stairs(tops, edges, baseline=base, fill=True, color=color, alpha=0.16, lw=0)
+        axis.stairs(tops, edges, baseline=base, color=color, lw=2, clip_on=False)
         if row.median is not None:
             axis.vlines(row.median, base, base + ROW_FILL, color=color, lw=3)
-        soft: Style = {"color": COLORS["soft"], "fontsize": 11}
         axis.annotate(row.number, (1, base + 0.54), fontweight="bold", **right)
-        axis.annotate(row.units, (1, base + (0.26 if row.number else 0.4)), **right, **soft)
+        below = (1, base + (0.26 if row.number else 0.4))
+        axis.annotate(row.units, below, color=COLORS["soft"], fontsize=11, **right)
     _ticks(axis, log, ticks)
     return figure
 
@@ -136,7 +124,8 @@ def field_figure(fields: ReceptiveFields, unit: int, reach_deg: float) -> Figure
         unit: Which of them.
         reach_deg: From the centre of the image to the figure's edge, at most that of the map.
     """
-    figure, axis = _small()
+    figure, axis = _axes(*UNIT_SIZE, left=34, height=102)
+    axis.tick_params(labelsize=11)
     columns, rows = (np.abs(of) <= reach_deg + 1e-6 for of in (fields.x_deg, fields.y_deg))
     x_deg = fields.x_deg[columns]
     end = x_deg[-1] + (x_deg[-1] - x_deg[0]) / max(len(x_deg) - 1, 1) / 2
@@ -172,7 +161,7 @@ def orientation_figure(
     first half.
     """
     angles, rates = np.deg2rad(_x(curve, unit)), curve.rates[unit]
-    figure = _figure(UNIT_WIDTH, UNIT_HEIGHT)
+    figure = _figure(*UNIT_SIZE)
     axis = figure.add_axes((0.2, 0.2, 0.6, 0.62), projection="polar")
     _top(figure, "orientation of bars")
     if not np.isfinite(rates).all():
@@ -180,7 +169,7 @@ def orientation_figure(
     highest = float(rates.max()) or 1.0
     around = np.append(np.concatenate([angles, angles + np.pi]), angles[0])
     outwards = np.append(np.tile(np.maximum(rates, 0), 2), max(rates[0], 0))
-    color = COLORS[f"s{style % STYLES}"]
+    color = series_style(style)["color"]
     axis.fill(around, outwards, color=color, alpha=0.16, lw=0)
     axis.plot(around, outwards, color=color, clip_on=False)
     if np.isfinite(preferred_deg):
@@ -217,14 +206,15 @@ def tuning_figure(
         ticks: Numbers on the axis; None: round ones.
     """
     x, rates = _x(curve, unit), curve.rates[unit]
-    figure, axis = _small()
+    figure, axis = _axes(*UNIT_SIZE, left=34, height=102)
+    axis.tick_params(labelsize=11)
     axis.set_xlabel(curve.axis if name is None else name)
     _top(figure, RATE)
     if not np.isfinite(rates).all():
         return _not_measured(axis)
     fitted = None if curve.fitted is None else curve.fitted[unit]
     line = rates if fitted is None or not np.isfinite(fitted).any() else fitted
-    axis.plot(x, line, color=COLORS[f"s{style % STYLES}"], clip_on=False)
+    axis.plot(x, line, color=series_style(style)["color"], clip_on=False)
     axis.plot(x, rates, "o", ms=4.5, mew=0, color=COLORS["ink"], clip_on=False)
     axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.set_xmargin(0.02 if log else 0)
@@ -255,13 +245,14 @@ def agreement_figure(
         log: Whether the axes are logarithmic.
         ticks: Numbers on the axes; None: round ones.
     """
-    figure, axis = _large()
+    figure, axis = _axes(WIDTH, 312, left=50, height=244)
     known = np.isfinite(measured)
     both = np.concatenate([built[known], measured[known]])
     ends = [both.min(), both.max()]
     axis.plot(ends, ends, color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
-    for mask, color in ((known & ~whole, "soft"), (known & whole, f"s{style % STYLES}")):
-        axis.plot(built[mask], measured[mask], "o", ms=4.5, mew=0, color=COLORS[color])
+    own = series_style(style)["color"]
+    for mask, color in ((known & ~whole, COLORS["soft"]), (known & whole, own)):
+        axis.plot(built[mask], measured[mask], "o", ms=4.5, mew=0, color=color)
     axis.set_xlabel(f"built in: {name}")
     _top(figure, f"measured: {name}")
     _ticks(axis, log, ticks)
@@ -281,13 +272,13 @@ def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
         built: The noise that units were built with.
         style: Number of the colour.
     """
-    figure, axis = _large()
+    figure, axis = _axes(WIDTH, 312, left=50, height=244)
     means, variances = curve.x.ravel(), curve.rates.ravel()
     least, most = means.max() / 10**DECADES, means.max()
     shown = (means > least) & (variances > 0)
     places = DOTS_PER_DECADE * np.log10(np.stack([means[shown], variances[shown]]))
     dots = 10 ** (np.unique(places.round(), axis=1) / DOTS_PER_DECADE)
-    axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=COLORS[f"s{style % STYLES}"])
+    axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=series_style(style)["color"])
     axis.plot(*built.rectified_moments(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
     axis.set_xlabel("mean over trials (model's unit)")
     _logarithmic(axis.xaxis)
@@ -300,9 +291,9 @@ def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
 def sign_figure(style: int) -> Figure:
     """Draw a layer's marker alone, for legends."""
     figure = _figure(16, 16)
-    axis = figure.add_axes((0, 0, 1, 1), frame_on=False, xlim=(-1, 1), ylim=(-1, 1))
+    axis = figure.add_axes((0, 0, 1, 1))
     axis.set_axis_off()
-    axis.plot([0], [0], color=COLORS[f"s{style % STYLES}"], marker=MARKERS[style % STYLES], ms=8)
+    axis.plot([0], [0], ms=8, **(series_style(style) | {"linestyle": ""}))
     return figure
 
 
@@ -314,16 +305,12 @@ def _figure(width_px: float, height_px: float) -> Figure:
     return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
 
 
-def _small() -> tuple[Figure, Axes]:
-    figure = _figure(UNIT_WIDTH, UNIT_HEIGHT)
-    axis = figure.add_axes((34 / UNIT_WIDTH, 40 / UNIT_HEIGHT, 134 / UNIT_WIDTH, 102 / UNIT_HEIGHT))
-    axis.tick_params(labelsize=11)
-    return figure, axis
-
-
-def _large() -> tuple[Figure, Axes]:
-    figure = _figure(WIDTH, 312)
-    return figure, figure.add_axes((50 / WIDTH, 40 / 312, 290 / WIDTH, 244 / 312))
+def _axes(width_px: float, height_px: float, left: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with axes that reach almost to its right, of a height in pixels."""
+    figure = _figure(width_px, height_px)
+    right = width_px - left - 11
+    place = (left / width_px, 40 / height_px, right / width_px, height / height_px)
+    return figure, figure.add_axes(place)
 
 
 def _top(figure: Figure, name: str) -> None:
