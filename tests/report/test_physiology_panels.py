@@ -1,11 +1,13 @@
 """Figures of recorded units: heights are shares, places are numbers, examples are by rule."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from tests.report.recordings import built, layers_of, planted, with_silent, with_values
+from vonenet.report.page import inline_svg
 from vonenet.report.physiology_panels import (
     PROPERTIES,
     about_unit,
@@ -54,6 +56,13 @@ def test_bars_and_outlines_are_shares(layer):
     assert "0 units" in [text.get_text() for text in axis.texts]
 
 
+def test_ticks_of_small_numbers_are_written_in_full():
+    row = Distribution(1, np.array([1.0]), "", "")
+    picture = inline_svg(distribution_figure("x", [0, 5e-4], [row]), "x")
+    assert {"0.0001", "0.0005"} <= set(re.findall(r">([^<]+)</text>", picture))
+    assert not re.findall(r'="[^"]*\d\.\d{3}', picture)  # coordinates are short
+
+
 def test_units_beyond_the_axis_are_in_its_end_bins(tmp_path):
     values = np.array([0.1] * 6 + [3.0] * 12 + [40.0] * 6)
     (found,) = layers_of([with_values(planted(), peak_spatial_frequency=values)], tmp_path)
@@ -85,7 +94,12 @@ def test_distributions_are_told_as_medians_or_shares_above_the_line(layer):
     assert told("c50").number == f"{above:.0%} above 1"
     assert told("bandwidth", np.array([52.06, np.nan])).units == "1 of 2 units"
     assert told("bandwidth", np.array([52.06])).median == 1  # at the end of its axis
-    for value, words in ((-2e-7, "0"), (-0.0824, "-0.082"), (0.00078, "0.0008"), (120.0, "120")):
+    for value, words in (
+        (-2e-7, "0"),
+        (-0.0824, f"{MINUS}0.082"),
+        (0.00078, "0.0008"),
+        (120.0, "120"),
+    ):
         assert told("noise_correlation", np.array([value])).number == words
     assert told("fano_factor", np.array([])).shares is None
 

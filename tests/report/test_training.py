@@ -50,7 +50,7 @@ def test_a_page_of_runs_alone_is_self_contained_and_repeatable(tmp_path, two):
     for outside in ("url(h", "<script", "http:", "https:", "@import", "Robustness", "NeurIPS"):
         assert outside not in page
     assert "<h1>Training of 2 runs</h1>" in page
-    assert "from log.jsonl, recipe.toml and run.json" in page
+    assert "from log.jsonl, recipe.toml, run.json" in page
     assert [line.split()[:4] for line in table.splitlines()[1:]] == [
         ["base", "3", "of", "3"],
         ["vone", "3", "of", "3"],
@@ -63,11 +63,11 @@ def test_a_page_of_both_has_the_evaluation_first(tmp_path, two):
     page, table = render(tmp_path, *two)
     body = page[page.index("<body>") :]
     landmarks = [
-        "Robustness of 1 model on photos/val 224px; training of 2 runs",
-        "How it was measured",
+        "Robustness of 1 model on photos/val 224px; Training of 2 runs",
+        "White-box attacks",
         "base: 60.0% validation accuracy after 3 of 3 epochs",
         "Validation accuracy",
-        "from results.jsonl, log.jsonl, recipe.toml and run.json",
+        "from results.jsonl, log.jsonl, recipe.toml, run.json",
     ]
     places = [body.index(landmark) for landmark in landmarks]
     assert places == sorted(places)

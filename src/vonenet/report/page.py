@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from math import isfinite
@@ -21,6 +22,15 @@ from vonenet.report.plots import COLORS, house_style
 DASH = "\N{EM DASH}"
 NAME_WIDTH = 24  # characters of a terminal's first column, at least
 VARIABLE_OF = {color: f"var(--{name})" for name, color in COLORS.items()}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure with heading and caption."""
+
+    name: str
+    picture: Markup
+    finding: str
 
 
 def write_html(template: str, path: Path, **contents: object) -> None:
@@ -70,13 +80,18 @@ def inline_svg(figure: Figure, label: str) -> Markup:
         body = re.sub(rf'(id="|#){re.escape(name)}(?=["\)])', rf"\g<1>{prefix}-{name}", body)
     body = re.sub(rf' id="(?!{prefix}-)[^"]*"', "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
-    body = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
+    body = re.sub(r"<[^>]*>", _with_short_numbers, body)
     body = re.sub(r"\s+", " ", body)
     spoken = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     return Markup(  # noqa: S704 - matplotlib escapes what it writes
         f'<svg {spoken} viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}">{body}</svg>'
     )
+
+
+def _with_short_numbers(tag: re.Match[str]) -> str:
+    """A tag with coordinates to a hundredth of a pixel."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
 
 
 @cache

@@ -13,13 +13,14 @@ from matplotlib.ticker import MaxNLocator
 
 from vonenet.physiology.recording import Array, Curve, Mask, PublishedHistogram, Recording
 from vonenet.report import physiology_plots as plots
-from vonenet.report.page import count, inline_svg
+from vonenet.report.page import Panel, count, inline_svg
 from vonenet.report.physiology_plots import Distribution
 from vonenet.results import Result
 
 CEILED = "ceiled_ks_similarity"
 EMPTY_DRAWS = 0.1  # share of draws without the property, above which its score is 0
 SHOWN_UNITS = 6
+MINUS = "\N{MINUS SIGN}"
 LEAST_REACH_DEG = 0.75
 
 # Where a property's own name does not say it
@@ -96,15 +97,6 @@ class Layer:
     def agreements(self) -> Mapping[str, Result]:
         """Rows that compare with what the units were built with, by property."""
         return {str(row.condition["property"]): row for row in self.rows if "holds" in row.flags}
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A figure with heading and caption."""
-
-    name: str
-    picture: Markup
-    finding: str
 
 
 # Properties of which no histogram of V1 is public: unit, ends of the axis (None: as the values
@@ -248,7 +240,7 @@ def other_distribution(name: str, layer: Layer, values: Array, edges: Array) -> 
     median = float(np.median(known))
     told = f"{float(f'{round(median, 4):.2g}') + 0.0:g}"  # neither 1e-17 nor -0
     place = float(np.clip(median, edges[0], edges[-1]))
-    return Distribution(layer.style, shares, told, units, place)
+    return Distribution(layer.style, shares, told.replace("-", MINUS), units, place)
 
 
 def shares_in(values: Array, edges: Array) -> Array:
@@ -409,4 +401,4 @@ def agreement(row: Result) -> str:
         told.insert(1, f"median offset {row.flags['offset']:.2f} {unit}")
     if row.data_size > row.n:
         told.append(f"{row.data_size - row.n:,} left out")
-    return ", ".join(told).replace("-", "\N{MINUS SIGN}")
+    return ", ".join(told).replace("-", MINUS)

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask, ReceptiveFields
-from vonenet.report.plots import COLORS, PIXELS_PER_INCH, house_style, series_style
+from vonenet.report.plots import COLORS, PIXELS_PER_INCH, house_style, logarithmic, series_style
 
 WIDTH = 350  # a phone's page, less its margins
 PLOT_LEFT, PLOT_PX = 22, 222  # of distributions; their numbers stand right of them
@@ -257,7 +256,7 @@ def agreement_figure(
     _top(figure, f"measured: {name}")
     _ticks(axis, log, ticks)
     if log:
-        _logarithmic(axis.yaxis)
+        logarithmic(axis.yaxis)
     elif ticks is not None:
         axis.set_yticks(ticks)
     return figure
@@ -281,8 +280,8 @@ def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
     axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=series_style(style)["color"])
     axis.plot(*built.rectified_moments(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
     axis.set_xlabel("mean over trials (model's unit)")
-    _logarithmic(axis.xaxis)
-    _logarithmic(axis.yaxis)
+    logarithmic(axis.xaxis)
+    logarithmic(axis.yaxis)
     _top(figure, "variance over trials")
     return figure
 
@@ -321,7 +320,7 @@ def _top(figure: Figure, name: str) -> None:
 def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] | None) -> None:
     """Numbers along the bottom."""
     if log:
-        _logarithmic(axis.xaxis)
+        logarithmic(axis.xaxis)
     else:
         axis.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         axis.xaxis.set_major_formatter("{x:g}")
@@ -329,16 +328,6 @@ def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] |
         axis.set_xticks(list(ticks), list(ticks.values()))
     elif ticks is not None:
         axis.set_xticks(ticks)
-
-
-def _logarithmic(axis: Axis) -> None:
-    """1, 2 and 5 times powers of ten, or powers of ten alone where these are many."""
-    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
-    low, high = axis.get_data_interval()
-    subs = [1, 2, 5] if high < 1000 * low else [1]
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
 
 
 def _not_measured(axis: Axes) -> Figure:

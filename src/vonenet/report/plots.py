@@ -16,9 +16,10 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from vonenet.report.tables import Estimate, radius_text
 
@@ -108,6 +109,16 @@ def series_style(number: int) -> dict[str, Any]:
     """Return colour, marker and dashes of a series, for `Axes.plot`."""
     index = number % STYLES
     return {"color": COLORS[f"s{index}"], "marker": MARKERS[index], "linestyle": DASHES[index]}
+
+
+def logarithmic(axis: Axis) -> None:
+    """Make an axis logarithmic: 1, 2 and 5 times powers of ten, or powers of ten if these are many."""
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    low, high = axis.get_data_interval()
+    subs = [1, 2, 5] if high < 1000 * low else [1]
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 @house_style()

@@ -12,19 +12,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from statistics import median
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from vonenet.report.page import inline_svg
-from vonenet.report.plots import STYLES, house_style, new_figure, series_style
-from vonenet.report.svg import swatch
+from vonenet.report.page import (
+    DASH,
+    Panel,
+    count,
+    duration,
+    first_column,
+    inline_svg,
+    number,
+    percent,
+)
+from vonenet.report.plots import STYLES, house_style, logarithmic, new_figure, series_style
 from vonenet.report.training_runs import Points, Run
-from vonenet.report.words import DASH, count, duration, first_column, number, percent
 from vonenet.results import EpochRecord
 
 LOG_FACTOR = 20  # values that span more are drawn on a logarithmic axis
@@ -57,21 +62,12 @@ TEXT_COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A figure with heading and caption."""
-
-    name: str
-    picture: Markup
-    finding: str
-
-
-@dataclass(frozen=True)
 class Training:
     """The section on training.
 
     Attributes:
         finding: Where the runs ended.
-        legend: Label and sign of each run that is drawn.
+        legend: Label and style of each run that is drawn.
         panels: Figures.
         rows: Label, network, and each of COLUMNS with what stands beneath it.
         compared: Labels of the runs that have a recipe.
@@ -81,7 +77,7 @@ class Training:
     """
 
     finding: str
-    legend: Sequence[tuple[str, Markup]]
+    legend: Sequence[tuple[str, int]]
     panels: Sequence[Panel]
     rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
     compared: Sequence[str]
@@ -106,7 +102,7 @@ def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> Training
     ]
     return Training(
         finding=training_finding(runs),
-        legend=[(run.label, swatch(style)) for style, run in drawn],
+        legend=[(run.label, style) for style, run in drawn],
         panels=_panels(drawn),
         rows=[(run.label, run.network, training_cells(run)) for run in runs],
         compared=[run.label for run in runs if run.recipe],
@@ -255,16 +251,14 @@ def epoch_figure(name: str, curves: Sequence[Curve], *, may_be_log: bool = False
     figure, axes = new_figure()
     values = [value for curve in curves for value in curve.values]
     for curve in curves:
-        style: dict[str, Any] = series_style(curve.style)
+        style = series_style(curve.style)
         n = len(curve.points)
         marks = range(n) if n <= MARKED else [round(i * (n - 1) / (FEW - 1)) for i in range(FEW)]
         axes.plot(*_xy(curve.points), **style, markersize=8, markevery=list(marks))
         axes.plot(*_xy(curve.thin), color=style["color"], lw=1, alpha=0.55)
     low, high = min(values), max(values)
     if may_be_log and 0 < LOG_FACTOR * low < high:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5] if high < 1000 * low else [1]))
-        axes.yaxis.set_minor_locator(NullLocator())
+        logarithmic(axes.yaxis)
         name += " (logarithmic axis)"
     elif low < high / 2 or len({epoch for curve in curves for epoch, _ in curve.points}) == 1:
         axes.set_ylim(min(0, 1.05 * low), 1.05 * high or 1)

@@ -1,4 +1,0 @@
-"""For modules that move soon."""
-
-from vonenet.results import LOG as LOG
-from vonenet.results import RECIPE as RECIPE
