@@ -112,7 +112,7 @@ def series_style(number: int) -> dict[str, Any]:
 
 
 def logarithmic(axis: Axis) -> None:
-    """Make an axis logarithmic: 1, 2 and 5 times powers of ten, or powers of ten if these are many."""
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 times powers of ten if it is short."""
     (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     low, high = axis.get_data_interval()
     subs = [1, 2, 5] if high < 1000 * low else [1]
