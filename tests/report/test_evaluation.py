@@ -423,3 +423,22 @@ def test_a_broken_audit_or_picture_is_named(tmp_path):
         render(tmp_path, BASE, [{"model": "a"}])
     with pytest.raises(InputError, match=r"examples.png is not a PNG"):
         render(tmp_path, BASE, image=b"GIF89a", name="two")
+
+
+BROKEN = {
+    "value": ({"value": 7.5}, "accuracy 7.5"),
+    "interval": ({"ci_low": 0.9}, "accuracy 0.001 with interval 0.9"),
+    "words": ({"value": "high"}, "no measurement"),
+    "nan": ({"value": float("nan")}, "accuracy nan"),
+    "no category": ({"condition": {"corruption": "fog", "severity": 1}}, "category"),
+    "no radius": ({"condition": {"attack": "pgd", "norm": "l2"}}, "epsilon"),
+    "no condition": ({"condition": 3}, "no measurement"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_rows_that_are_none_are_refused_in_one_line(tmp_path, name):
+    changes, told = BROKEN[name]
+    with pytest.raises(InputError, match=rf"results.jsonl holds .*{told}") as error:
+        render(tmp_path, [replace(measured("a", 1), **changes)])
+    assert "\n" not in str(error.value)

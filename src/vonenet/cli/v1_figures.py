@@ -23,7 +23,7 @@ PHOTO_PX = 448  # over the published 8 degrees: 56 pixels per degree, smooth map
 MOST_FILTERS = 128
 ORIENTATIONS_DEG = (0, 45, 90, 135)
 FREQUENCY_CPD = 2.5
-DOTS_PER_INCH = 108  # one and a half for each pixel of a page: noise cannot be compressed
+DOTS_PER_INCH = 96  # not more: noise cannot be compressed
 
 
 def write_v1_figures(block: VOneBlock, folder: Path) -> None:

@@ -35,6 +35,7 @@ from vonenet.report.tables import (
     Estimate,
     Model,
     Setting,
+    check_row,
     models_of,
     radius_text,
 )
@@ -166,6 +167,11 @@ def read_rows(path: Path) -> list[Result]:
     rows = [row for row in read_jsonl(path) if row.metric == METRIC]
     if not rows:
         raise InputError(f"{path} holds no row of {METRIC}; {ALLOWED}")
+    for row in rows:
+        try:
+            check_row(row)
+        except InputError as error:
+            raise InputError(f"{path} holds {error}") from None
     return rows
 
 

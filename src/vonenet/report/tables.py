@@ -292,12 +292,10 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
     Images that were corrupted before they were stored, as those of ImageNet-C, have a data set for
     each corruption and severity; their rows join the model's others.
 
-    Raises:
-        InputError: A row is no measurement of accuracy as `vonenet evaluate` writes it.
+    Args:
+        rows: Accuracies, as `vonenet evaluate` writes them (see `check_row`).
     """
     rows = list(rows)
-    for row in rows:
-        _check(row)
     images = {_decider(row): row.data for row in reversed(rows) if not _is_stored(row)}
     grouped: dict[tuple[str, str, str, int], list[Result]] = defaultdict(list)
     for row in rows:
@@ -310,19 +308,24 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
     ]
 
 
-def _check(row: Result) -> None:
+def check_row(row: Result) -> None:
+    """Find out whether a row is an accuracy as `vonenet evaluate` writes it.
+
+    Raises:
+        InputError: It is not.
+    """
     try:
         if not 0 <= row.ci_low <= row.value <= row.ci_high <= 1:
             raise InputError(
-                f"a row holds the accuracy {row.value} with interval {row.ci_low} to "
-                f"{row.ci_high}; allowed: 0 <= low <= value <= high <= 1"
+                f"accuracy {row.value} with interval {row.ci_low} to {row.ci_high}; "
+                "allowed: 0 <= low <= value <= high <= 1"
             )
         Setting.of(row), _decider(row), _thoroughness(row)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"a row is no measurement ({reason})") from error
+        raise InputError(f"a row that is no measurement ({reason})") from error
 
 
 def _decider(row: Result) -> tuple[str, str, int]:

@@ -1,0 +1,90 @@
+"""Plots show the numbers they are given; inlined they follow the page and stay apart."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from vonenet.report.page import inline_svg, swatch
+from vonenet.report.plots import (
+    COLORS,
+    STYLES,
+    V1Cell,
+    accuracy_against_radius,
+    kernel_mosaic,
+    v1_filters,
+    v1_responses,
+)
+from vonenet.report.tables import Estimate
+
+CURVES = {
+    "not attacked": {0.0: Estimate(0.9, 0.8, 0.95)},
+    "attacked": {0.0: Estimate(0.8, 0.7, 0.9), 1 / 255: Estimate(0.5, 0.4, 0.6)},
+    "more": {1 / 1020: Estimate(0.7, 0.6, 0.8), 1 / 255: Estimate(0.3, 0.2, 0.4)},
+}
+
+
+def test_accuracies_stand_at_their_radii_in_their_series_color():
+    (axes,) = accuracy_against_radius("linf", CURVES).axes
+    labels = dict(
+        zip(axes.get_xticks(), [t.get_text() for t in axes.get_xticklabels()], strict=True)
+    )
+    marks = [line for line in axes.lines if line.get_linestyle() == "None"]
+    found = {line.get_color(): {labels[x]: y for x, y in line.get_xydata()} for line in marks}
+    assert found == {
+        COLORS["s1"]: {"clean": pytest.approx(80), "1/255": pytest.approx(50)},
+        COLORS["s2"]: {"1/1020": pytest.approx(70), "1/255": pytest.approx(30)},
+    }
+    whiskers = [
+        path.vertices[:, 1] for lines in axes.collections[1::2] for path in lines.get_paths()
+    ]
+    assert np.allclose(whiskers, [[70, 90], [40, 60], [60, 80], [20, 40]])
+
+
+def test_a_single_radius_and_crowded_ones_are_labelled():
+    (axes,) = accuracy_against_radius("l2", {"m": {0.6: Estimate(0.5, 0.4, 0.6)}}).axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["clean", "0.6"]
+    crowded = {"m": {1 + i / 50: Estimate(0.5, 0.4, 0.6) for i in range(50)}}
+    (axes,) = accuracy_against_radius("l2", crowded).axes
+    assert 3 <= sum(bool(t.get_text()) for t in axes.get_xticklabels()) < 10
+
+
+def test_inlined_figures_have_the_pages_colors_and_parts_of_their_own():
+    hostile = {f"<script>{name}": curve for name, curve in CURVES.items()}
+    svgs = [
+        inline_svg(accuracy_against_radius("linf", curves), '"<script>')
+        for curves in (CURVES, {"more": CURVES["more"]}, hostile)
+    ]
+    names = [set(re.findall(r' id="([^"]*)"', svg)) for svg in svgs]
+    assert names[0].isdisjoint(names[1])
+    for svg in svgs:
+        ElementTree.fromstring(svg)  # well formed
+        assert "<script" not in svg
+        assert "var(--s1)" in svg or "var(--s0)" in svg
+        assert not set(re.findall("#[0-9a-f]{6}", svg)) & set(COLORS.values())
+    assert svgs[0] == inline_svg(accuracy_against_radius("linf", CURVES), '"<script>')
+    assert len({swatch(number) for number in range(STYLES)}) == STYLES
+
+
+def test_filters_are_scaled_each_by_itself_and_keep_their_order():
+    kernels = np.arange(1, 6)[:, None, None] * np.array([[1.0, -1.0], [0.5, 0.0]])
+    mosaic = kernel_mosaic(kernels, columns=3)
+    assert mosaic.shape == (2 * 4, 3 * 4)
+    assert np.isnan(mosaic[0]).all()
+    assert (mosaic[1:3, 1:3] == mosaic[5:7, 5:7]).all()
+    assert (np.nanmin(mosaic), np.nanmax(mosaic)) == (-1, 1)
+    assert np.array_equal(v1_filters(kernels, 3).axes[0].images[0].get_array(), mosaic, True)
+
+
+def test_responses_of_a_cell_share_their_scale():
+    rng = np.random.default_rng(0)
+    cell = V1Cell("45°", rng.standard_normal((5, 5)), rng.random((8, 8)), 9 * rng.random((8, 8)))
+    figure = v1_responses(rng.random((8, 8, 3)), {"simple cells": [cell], "complex cells": [cell]})
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    shown = [i.get_clim() for a in (cell.mean, cell.noisy) for i in images if is_of(i, a)]
+    assert shown == 4 * [(0, pytest.approx(np.quantile(cell.mean, 0.995)))]
+
+
+def is_of(image, array):
+    return np.array_equal(image.get_array(), array)
