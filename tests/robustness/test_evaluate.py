@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,16 @@ from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_a
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError, VOneNetWarning
 from vonenet.results import Result, model_hash, read_jsonl, wilson_interval
-from vonenet.robustness import Attack, Clean, Condition, Corruption, evaluate, pgd
+from vonenet.robustness import (
+    Attack,
+    Clean,
+    Condition,
+    Corruption,
+    StoredCorruption,
+    evaluate,
+    evaluate_stored,
+    pgd,
+)
 
 CONDITIONS: list[Condition] = [
     Clean(),
@@ -314,3 +324,59 @@ def test_progress_bar_names_the_condition(capsys: pytest.CaptureFixture[str]) ->
     assert shown.out == ""
     run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS)
     assert capsys.readouterr().err == ""
+
+
+# --- stored benchmarks ----------------------------------------------------------------------------
+
+
+class BrightOrDark(nn.Module):
+    """Class 1 for bright images."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        bright = pixels.mean(dim=(1, 2, 3)) - 0.5
+        return torch.stack([-bright, bright], dim=1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Ten images a severity; the first `severity` of the five bright ones have turned dark."""
+    labels = np.tile(np.repeat(np.array([1, 0], dtype=np.uint8), 5), 5)
+    levels = 200 * labels.reshape(5, 10)
+    for severity in range(5):
+        levels[severity, : severity + 1] = 10
+    images = np.broadcast_to(levels.reshape(50, 1, 1, 1).astype(np.uint8), (50, 32, 32, 3))
+    for name in ("fog", "spatter"):
+        np.save(tmp_path / f"{name}.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    return tmp_path
+
+
+def test_rows_are_those_of_the_stored_images(root: Path) -> None:
+    names = ["fog", "spatter"]
+    rows = evaluate_stored(BrightOrDark(), root, names=names, severities=[1, 4], **TEST)
+    assert [row.value for row in rows] == pytest.approx([0.9, 0.6, 0.9, 0.6])
+    assert [row.condition["category"] for row in rows] == ["weather", "weather", "extra", "extra"]
+    computed = Corruption("fog", 4).columns((32, 32))
+    assert rows[1].condition == computed | {"source": "stored", "decision_samples": 1}
+    assert rows[1].data == f"{root}/fog/4 32px"
+    assert rows[1].n == 10
+
+
+def test_stored_rows_are_found_again(root: Path, tmp_path: Path) -> None:
+    settings = {"names": ["fog"], "out_path": tmp_path / "rows.jsonl", **TEST}
+    first, second = (evaluate_stored(BrightOrDark(), root, **settings) for _ in range(2))
+    assert first == second  # the seconds, too
+
+
+def test_a_missing_corruption_is_named_before_any_is_measured(root: Path, tmp_path: Path) -> None:
+    out_path = tmp_path / "rows.jsonl"
+    settings = {"out_path": out_path, **TEST}
+    with pytest.raises(InputError, match=r"gaussian_noise/1/ nor gaussian_noise\.npy"):
+        evaluate_stored(BrightOrDark(), root, **settings)
+    with pytest.raises(InputError, match="holds neither snow"):
+        evaluate_stored(BrightOrDark(), root, names=["fog", "snow"], **settings)
+    assert not out_path.exists()
+    with pytest.raises(InputError, match="at least one"):
+        evaluate_stored(BrightOrDark(), root, names=[], **settings)
+    with pytest.raises(InputError, match="'sepia' is unknown"):
+        StoredCorruption("sepia", 1)

@@ -30,16 +30,9 @@ def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
     labels = own_labels(model)
 
     def margins(queries: int) -> Tensor:
-        found = square(
-            model,
-            IMAGES,
-            labels,
-            norm=norm,
-            epsilon=2 * RADIUS[norm],
-            queries=queries,
-            decision_samples=1,
-            generator=torch.Generator().manual_seed(0),
-        )
+        shared = {"norm": norm, "epsilon": 2 * RADIUS[norm], "decision_samples": 1}
+        generator = torch.Generator().manual_seed(0)
+        found = square(model, IMAGES, labels, **shared, queries=queries, generator=generator)
         return decision_margin(model, found, labels, 1)
 
     few, many = margins(5), margins(300)
@@ -93,15 +86,7 @@ def test_fixed_draws_find_the_weakness_of_a_noisy_model() -> None:
     images = torch.full((20, 1, 8, 8), 0.52)
     labels = torch.ones(20, dtype=torch.int64)
     model = CoinModel(noise=0.5)
-    found = square(
-        model,
-        images,
-        labels,
-        norm="linf",
-        epsilon=0.05,
-        queries=200,
-        decision_samples=8,
-        draws_seed=0,
-        generator=torch.Generator().manual_seed(0),
-    )
+    generator = torch.Generator().manual_seed(0)
+    shared = {"norm": "linf", "epsilon": 0.05, "queries": 200, "decision_samples": 8}
+    found = square(model, images, labels, **shared, draws_seed=0, generator=generator)
     assert (found.mean(dim=(1, 2, 3)) < 0.485).all()  # 0.47 is the darkest
