@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
-from math import sqrt
 from pathlib import Path
-from statistics import NormalDist
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -266,13 +264,10 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
             f"no interval for {successes} of {n} at confidence {confidence}; "
             "allowed: 0 <= successes <= n, n >= 1, 0 < confidence < 1"
         )
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p = successes / n
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half_width = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    low = 0.0 if successes == 0 else centre - half_width
-    high = 1.0 if successes == n else centre + half_width
-    return low, high
+    from scipy.stats import binomtest  # takes a second to import
+
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _key(row: Result) -> str:

@@ -104,7 +104,8 @@ def test_columns_name_what_is_not_default() -> None:
     }
     special = Attack("l2", 0.5, method="apgd", restarts=3, stop_samples=20, target_classes=9)
     extra = special.columns((32, 32)).items() - plain.items()
-    assert dict(extra) == {"restarts": 3, "stop_samples": 20, "target_classes": 9}
+    stop = {"stop_samples": 20, "stop_rule": "unanimous"}
+    assert dict(extra) == {"restarts": 3, "target_classes": 9} | stop
     assert "steps" not in Attack("l2", 0.5, method="autoattack").columns((32, 32))
     assert special.label == "apgd l2 0.5"
     sparse, dense = Attack("l1", 4.0), Attack("l1", 4.0, step_rule="dense")

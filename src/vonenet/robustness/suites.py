@@ -137,6 +137,8 @@ class Attack(Condition):
             "target_classes": self.target_classes or None,
             "momentum": self.momentum or None,
             "stop_samples": self.stop_samples,
+            # Rows before this rule stopped at the decision boundary.
+            "stop_rule": "unanimous" if (self.stop_samples or 1) > 1 else None,
             "fixed_draws": self.fixed_draws or None,
             "mixed_precision": self.mixed_precision or None,
             "published_epsilon": self.published_epsilon,
