@@ -1,5 +1,6 @@
 """Corruptions against formulas written a second time, with numpy and scipy."""
 
+import importlib.util
 import io
 import math
 from itertools import product
@@ -15,10 +16,14 @@ from scipy.signal import convolve2d
 from torch import Tensor
 
 from tests.robustness.photographs import at_published_size
+from vonenet.cli.evaluation import conditions_of
+from vonenet.data import ImageArrays
 from vonenet.errors import InputError
 from vonenet.robustness import CORRUPTIONS, Corruption, corrupt
 from vonenet.robustness.corruptions import blur, digital, weather
 from vonenet.robustness.corruptions.weather import plasma_fractal
+from vonenet.training.augment import TrainingImages
+from vonenet.training.config import AugmentationRecipe
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -324,13 +329,24 @@ def test_frost_without_its_textures_is_refused(
     frost_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the remedy, and before anything is measured or trained; a folder will do."""
-    monkeypatch.setattr(weather.importlib.util, "find_spec", lambda name: None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *args: None if name == "imagecorruptions" else find_spec(name, *args),
+    )
     image = at_published_size(32)
-    remedy = r"^frost needs .*pip install 'vonenet\[corruptions\]'.*frost_folder.*frost_procedural"
-    with pytest.raises(InputError, match=remedy):
-        corrupt(image, "frost", 3)
-    with pytest.raises(InputError, match=remedy):
-        Corruption("frost", 3)
+    data = ImageArrays(image, torch.tensor([0, 1]), ("a", "b"), "two")
+    recipe = AugmentationRecipe(corruptions=("contrast", "frost"), corruption_share=0.5)
+    remedy = r"frost needs .*pip install 'vonenet\[corruptions\]'.*frost_folder.*frost_procedural"
+    for refused in (
+        lambda: corrupt(image, "frost", 3),
+        lambda: Corruption("frost", 3),
+        lambda: conditions_of("paper"),
+        lambda: TrainingImages(data, recipe, 32, seed=0),
+    ):
+        with pytest.raises(InputError, match=remedy):
+            refused()
     corrupt(image, "frost", 3, frost_folder=frost_folder)
 
 
