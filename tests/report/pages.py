@@ -2,7 +2,6 @@
 
 import html.parser
 import re
-from xml.etree import ElementTree
 
 
 class Audit(html.parser.HTMLParser):
@@ -12,7 +11,7 @@ class Audit(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.addresses, self.images_without_text, self.open = [], 0, []
+        self.addresses, self.images_without_text, self.open, self.text = [], 0, [], []
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
@@ -29,16 +28,13 @@ class Audit(html.parser.HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
-
-def tags(picture, name, kind=None):
-    found = ElementTree.fromstring(str(picture)).iter(name)
-    return [e for e in found if kind is None or kind in e.get("class", "").split()]
+    def handle_data(self, data):
+        self.text.append(data)
 
 
-def texts(picture):
-    return {e.text: (float(e.get("x")), float(e.get("y"))) for e in tags(picture, "text")}
-
-
-def marks(picture):
-    where = (e.get("transform") for e in tags(picture, "path", "mark"))
-    return [tuple(map(float, re.findall(r"[-\d.]+", w)[:2])) for w in where]
+def words(page):
+    """Return the text of a page, which is checked to be well formed."""
+    audit = Audit()
+    audit.feed(page)
+    assert audit.open == []
+    return re.sub(r"\s+", " ", " ".join(audit.text))

@@ -2,11 +2,11 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from tests.report.pages import words
 from tests.report.recordings import (
     built,
     layers_of,
@@ -33,33 +33,7 @@ from vonenet.report.physiology import (
 from vonenet.report.physiology_panels import CEILED, compared, is_missing
 from vonenet.results import append_jsonl
 
-VOID = {"meta", "br", "img", "wbr"}
 HOSTILE = '"><script>alert(1)</script>&$\x1b[31m'
-
-
-class Balanced(HTMLParser):
-    """Fails where an element closes another than the one that is open."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.text = [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def words(html):
-    page = Balanced()
-    page.feed(html)
-    assert page.open == []
-    return re.sub(r"\s+", " ", " ".join(page.text))
 
 
 def written(recordings, folder, units):

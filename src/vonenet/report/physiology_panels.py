@@ -151,8 +151,11 @@ def is_missing(row: Result) -> bool:
 
 def compared(row: Result) -> str:
     """Return how many units were compared, of how many."""
-    known = defined(row)
-    return f"{known:,} of {count(row.n, 'unit')}" if known < row.n else count(row.n, "unit")
+    return _of(defined(row), row.n)
+
+
+def _of(known: int, units: int) -> str:
+    return f"{known:,} of {count(units, 'unit')}" if known < units else count(units, "unit")
 
 
 def published_panel(published: PublishedHistogram, layers: Sequence[Layer]) -> Panel:
@@ -230,10 +233,8 @@ def other_distribution(name: str, layer: Layer, values: Array, edges: Array) -> 
     if not len(known):
         is_measured = layer.recording.experiment_of(name) is not None
         return Distribution(layer.style, None, "", "none" if is_measured else "not measured")
-    units = count(len(values), "unit")
-    if len(known) < len(values):
-        units = f"{len(known):,} of {units}"
-    rule, shares = PROPERTIES[name][2], shares_in(known, edges)
+    units, shares = _of(len(known), len(values)), shares_in(known, edges)
+    rule = PROPERTIES[name][2]
     if rule is not None and name in COUNTED_ABOVE:
         above = f"{(known > rule).mean():.0%} above {rule:g}"
         return Distribution(layer.style, shares, above, units)
@@ -250,39 +251,28 @@ def shares_in(values: Array, edges: Array) -> Array:
     return shares
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Example units of a layer.
+def example_units(layer: Layer) -> tuple[str, list[tuple[str, str, list[Markup]]]]:
+    """Choose some units of a layer and draw their receptive fields and tuning.
 
-    Attributes:
-        responding: How many units of how many respond in every experiment, of which kinds.
-        units: Name, properties and figures of each.
+    Returns:
+        How many units respond in every experiment; name, properties and figures of each chosen one.
     """
-
-    responding: str
-    units: Sequence[tuple[str, str, Sequence[Markup]]]
-
-
-def example_units(layer: Layer) -> Examples:
-    """Choose some units of a layer and draw their receptive fields and tuning."""
     recording, fields = layer.recording, layer.recording.fields
     found = candidates(recording)
+    simple = int(_is_simple(recording)[found].sum())
+    kinds = f"{simple:,} simple, {len(found) - simple:,} complex"
     chosen = choose(recording, found, SHOWN_UNITS)
     reaches = np.abs(fields.centers_deg[chosen]).max(axis=1) + fields.diameters_deg[chosen]
     reach = max([LEAST_REACH_DEG, *reaches[np.isfinite(reaches)]])
-    simple = int(_is_simple(recording)[found].sum())
-    return Examples(
-        f"{len(found):,} of {count(len(recording.units), 'unit')} "
-        f"({simple:,} simple, {len(found) - simple:,} complex)",
-        [
-            (
-                f"Channel {recording.units[unit, 0]}",
-                about_unit(recording, unit),
-                list(_unit_figures(layer, unit, min(reach, float(fields.x_deg.max())))),
-            )
-            for unit in chosen
-        ],
-    )
+    reach = min(reach, float(fields.x_deg.max()))
+    return f"{len(found):,} of {count(len(recording.units), 'unit')} ({kinds})", [
+        (
+            f"Channel {recording.units[unit, 0]}",
+            about_unit(recording, unit),
+            list(_unit_figures(layer, unit, reach)),
+        )
+        for unit in chosen
+    ]
 
 
 def candidates(recording: Recording) -> list[int]:
