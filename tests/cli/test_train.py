@@ -164,7 +164,7 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
     assert recipe.model.settings == SMALL.model.settings | {"kernel_size": 17}
     show_curves = shlex.split(told.split("curves: vonenet ")[1])
     main([*show_curves, "--out", str(tmp_path / "page.html")])
-    assert "run: training loss" in (tmp_path / "page.html").read_text()
+    assert "% validation accuracy after 1 of 1 epoch" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
