@@ -14,7 +14,7 @@ from vonenet.physiology.experiments.tolhurst1983 import (
     mean_and_variance,
     noise_correlation,
 )
-from vonenet.physiology.preparation import prepare
+from vonenet.physiology.preparation import RateMap, fit_rate_map, prepare
 from vonenet.physiology.published import PUBLISHED
 from vonenet.physiology.render import Canvas
 
@@ -56,9 +56,10 @@ def planted(name):
     return np.array([getattr(unit, name) for unit in UNITS])
 
 
-def test_units_are_left_out_for_their_place_or_their_silence_and_counted(prepared):
+def test_units_are_left_out_for_their_place_or_their_silence_and_counted(prepared, measured):
     in_field = [True] * len(UNITS) + [False, False, True]
     assert prepared.in_field.tolist() == in_field
+    assert set(PUBLISHED) <= set(measured)
     for name, run in EXPERIMENTS.items():
         population = run(prepared)
         responsive = [*in_field[:-1], name == "receptive_field"]
@@ -72,10 +73,6 @@ def test_units_are_left_out_for_their_place_or_their_silence_and_counted(prepare
             assert np.isnan(values[~population.responsive]).all()
         for curve in population.curves.values():
             assert curve.rates.shape == (len(UNITS) + 3, curve.x.shape[-1])
-
-
-def test_every_published_property_is_measured(measured):
-    assert set(PUBLISHED) <= set(measured)
 
 
 def test_rates_have_the_published_medians(prepared):
@@ -128,7 +125,7 @@ def test_orientation(measured, prepared):
     assert measured["orientation_selective"][: len(UNITS)].tolist() == [1] * len(UNITS)
 
 
-def test_spatial_frequency(measured):
+def test_spatial_frequency(measured, prepared):
     good = slice(0, len(UNITS))
     peak = measured["peak_spatial_frequency"][good]
     np.testing.assert_allclose(peak, planted("frequency_cpd"), rtol=0.03)
@@ -138,9 +135,6 @@ def test_spatial_frequency(measured):
     simple = planted("simple")
     assert np.isfinite(measured["sf_bandwidth_simple"][good]).tolist() == simple.tolist()
     assert np.isfinite(measured["sf_bandwidth_complex"][good]).tolist() == (~simple).tolist()
-
-
-def test_properties_of_some_cells_are_about_those_only(prepared):
     population = EXPERIMENTS["spatial_frequency"](prepared)
     assert len(population.values("sf_bandwidth_simple")) == 3
     assert len(population.values("sf_bandwidth")) == len(UNITS)
@@ -246,3 +240,20 @@ def test_noise_correlations_are_those_planted():
 def test_a_deterministic_population_has_no_noise(measured):
     assert (measured["fano_factor"][: len(UNITS)] == 0).all()
     assert np.isnan(measured["noise_correlation"]).all()
+
+
+def test_medians_of_the_responsive_units_become_those_of_v1():
+    rng = np.random.default_rng(0)
+    spontaneous = rng.uniform(0.1, 0.3, 101)
+    maxima = spontaneous + rng.uniform(1, 9, 101)
+    maxima[:30] = spontaneous[:30] + 0.02 * (maxima - spontaneous).max()  # 5 of 243.1, and less
+    rate_map = fit_rate_map(maxima, spontaneous)
+    assert np.median(rate_map(maxima[30:])) == pytest.approx(33.8)
+    assert np.median(rate_map(spontaneous[30:])) == pytest.approx(0.82)
+
+
+def test_rates_are_rectified_before_and_after_the_map():
+    np.testing.assert_allclose(RateMap(2.0, -3.0)([-5.0, 1.0, 4.0]), [0, 0, 5])
+    np.testing.assert_allclose(RateMap(2.0, 1.0)([-5.0]), [1])
+    with pytest.raises(InputError, match="no unit responds"):
+        fit_rate_map(np.array([0.2, 0.1]), np.array([0.2, 0.3]))

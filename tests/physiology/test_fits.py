@@ -138,23 +138,19 @@ def test_size_is_as_good_as_curve_fit_from_the_truth(truth):
 @pytest.mark.parametrize(
     ("fit_of", "stimuli"), [(naka_rushton_fit, CONTRASTS), (size_tuning_fit, DIAMETERS)]
 )
-def test_silent_negative_and_nan_units_have_no_fit(fit_of, stimuli):
-    n = len(stimuli)
-    rising = np.sqrt(stimuli)
-    broken = np.where(np.arange(n) == 2, np.nan, rising)
-    hopeless = [np.zeros(n), -1 - rising, broken]
-    fit = fit_of(stimuli, [*hopeless, rising])
+def test_units_without_a_fit_and_poor_fits(fit_of, stimuli):
+    """Silent, negative and broken units; also those that do not depend on contrast."""
+    n, rising = len(stimuli), np.sqrt(stimuli)
+    hopeless = [np.zeros(n), -1 - rising, np.where(np.arange(n) == 2, np.nan, rising)]
+    if fit_of is naka_rushton_fit:
+        hopeless.append(np.full(n, 3.0))
+    jagged = np.where(np.arange(n) % 2, 10.0, 1.0)
+    fit = fit_of(stimuli, [rising, jagged, *hopeless])
     for name, values in vars(fit).items():
-        assert np.isnan(values[:3]).all(), name
-    assert fit.good.tolist() == [False] * 3 + [True]
-    assert np.isnan(fit.curve(stimuli)[:3]).all()
-
-
-def test_a_response_that_does_not_depend_on_contrast_has_no_fit():
-    fit = naka_rushton_fit(CONTRASTS, [np.full(len(CONTRASTS), 3.0)])
-    for name, values in vars(fit).items():
-        assert np.isnan(values).all(), name
-    assert not fit.good[0]
+        assert np.isnan(values[2:]).all(), name
+    assert np.isnan(fit.curve(stimuli)[2:]).all()
+    assert fit.r2[1] < GOOD_R2
+    assert fit.good.tolist() == [True, False] + [False] * len(hopeless)
 
 
 def test_a_unit_that_sees_less_than_the_smallest_size_has_no_surround():
@@ -167,16 +163,6 @@ def test_a_unit_that_sees_less_than_the_smallest_size_has_no_surround():
     assert fit.good[0]
 
 
-@pytest.mark.parametrize(
-    ("fit_of", "stimuli"), [(naka_rushton_fit, CONTRASTS), (size_tuning_fit, DIAMETERS)]
-)
-def test_a_poor_fit_is_marked(fit_of, stimuli):
-    jagged = np.where(np.arange(len(stimuli)) % 2, 10.0, 1.0)
-    fit = fit_of(stimuli, [jagged])
-    assert fit.r2[0] < GOOD_R2
-    assert not fit.good[0]
-
-
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_units_of_measurement_do_not_matter(scale):
     curve = ratio_of_gaussians(DIAMETERS, 20, 0.8, 4.0, 0.5)
@@ -185,14 +171,16 @@ def test_units_of_measurement_do_not_matter(scale):
     assert scaled.gain == pytest.approx(scale * one.gain, rel=1e-4)
 
 
-def test_bad_input_is_refused():
-    with pytest.raises(InputError, match=r"shape \(7,\)"):
-        naka_rushton_fit(CONTRASTS, np.ones(7))
-    with pytest.raises(InputError, match=r"allowed: \(units, 12\)"):
-        size_tuning_fit(DIAMETERS, np.ones((12, 3)))
-    with pytest.raises(InputError, match="at least 5"):
-        naka_rushton_fit([0.1, 0.2, 0.5, 1], np.ones((1, 4)))
-    with pytest.raises(InputError, match="ascending"):
-        naka_rushton_fit(CONTRASTS[::-1], np.ones((1, 7)))
-    with pytest.raises(InputError, match="blank subtracted"):
-        size_tuning_fit([0, 1, 2, 3, 4], np.ones((1, 5)))
+@pytest.mark.parametrize(
+    ("fit_of", "stimuli", "shape", "message"),
+    [
+        (naka_rushton_fit, CONTRASTS, 7, r"shape \(7,\)"),
+        (size_tuning_fit, DIAMETERS, (12, 3), r"allowed: \(units, 12\)"),
+        (naka_rushton_fit, [0.1, 0.2, 0.5, 1], (1, 4), "at least 5"),
+        (naka_rushton_fit, CONTRASTS[::-1], (1, 7), "ascending"),
+        (size_tuning_fit, [0, 1, 2, 3, 4], (1, 5), "blank subtracted"),
+    ],
+)
+def test_bad_input_is_refused(fit_of, stimuli, shape, message):
+    with pytest.raises(InputError, match=message):
+        fit_of(stimuli, np.ones(shape))

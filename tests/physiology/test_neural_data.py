@@ -49,21 +49,17 @@ def test_a_single_time_bin_is_dropped(xarray):
 
 
 @pytest.mark.parametrize(
-    "dims",
+    ("array", "dims", "message"),
     [
-        ("presentation", "presentation2"),
-        ("a", "b"),
-        ("neuroid", "unit"),
+        (FLAT, ("presentation", "presentation2"), "presentation.*allowed"),
+        (FLAT, ("a", "b"), "a.*allowed"),
+        (FLAT, ("neuroid", "unit"), "neuroid.*allowed"),
+        (REPEATED, ("time_bin", "presentation", "neuroid"), "'time_bin': 3"),
     ],
 )
-def test_unknown_dimensions_are_refused(xarray, dims):
-    with pytest.raises(InputError, match=f"{dims[0]}.*allowed"):
-        arrange(xarray.DataArray(FLAT, dims=dims))
-
-
-def test_several_time_bins_are_refused(xarray):
-    with pytest.raises(InputError, match="'time_bin': 3"):
-        arrange(xarray.DataArray(REPEATED, dims=("time_bin", "presentation", "neuroid")))
+def test_unknown_dimensions_are_refused(xarray, array, dims, message):
+    with pytest.raises(InputError, match=message):
+        arrange(xarray.DataArray(array, dims=dims))
 
 
 def test_presentations_of_one_stimulus_are_not_taken_for_many(xarray):
@@ -116,16 +112,18 @@ def test_files_that_are_missing_unknown_or_ambiguous_are_refused(tmp_path):
         read_responses(tmp_path / "pickled.npy")
 
 
-@pytest.mark.parametrize("shape", [(6,), (2, 3, 6, 4), (0, 4), (6, 0)])
-def test_other_shapes_are_refused(shape):
-    with pytest.raises(InputError, match="allowed: \\(stimuli, units\\)"):
-        checked_responses(np.ones(shape))
+HOLES = np.where(np.isin(np.arange(24).reshape(6, 4), (9, 13)), np.nan, FLAT)
 
 
-def test_values_that_are_no_numbers_are_refused():
-    holes = FLAT.copy()
-    holes[2, 1] = holes[3, 1] = np.nan
-    with pytest.raises(InputError, match=r"2 responses of 1 units.*\(2, 1\)"):
-        checked_responses(holes)
-    with pytest.raises(InputError, match="numbers"):
-        checked_responses([["a", "b"]])
+@pytest.mark.parametrize(
+    ("responses", "message"),
+    [
+        *((np.ones(shape), r"allowed: \(stimuli, units\)") for shape in ((6,), (2, 3, 6, 4))),
+        *((np.ones(shape), r"allowed: \(stimuli, units\)") for shape in ((0, 4), (6, 0))),
+        (HOLES, r"2 responses of 1 units.*\(2, 1\)"),
+        ([["a", "b"]], "numbers"),
+    ],
+)
+def test_other_shapes_and_what_is_no_number_are_refused(responses, message):
+    with pytest.raises(InputError, match=message):
+        checked_responses(responses)

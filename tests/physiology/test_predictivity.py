@@ -44,14 +44,8 @@ def test_without_noise_and_repetitions_r_is_one_and_there_is_no_ceiling():
     x, y = planted(0, 1)
     found = predictivity(x, y[0])
     np.testing.assert_allclose(found.per_unit, 1, atol=1e-9)
-    absent = (
-        found.ceiling_per_unit,
-        found.ceiling,
-        found.ceiled,
-        found.ceiled_interval,
-        found.noise_corrected,
-    )
-    assert absent == (None,) * 5
+    assert found.ceiling_per_unit is found.ceiling is found.ceiled is None
+    assert found.ceiled_interval is found.noise_corrected is None
 
 
 def test_features_of_other_stimuli_predict_nothing():
@@ -86,19 +80,15 @@ def test_r_is_scikit_learns_on_the_same_folds():
     assert found.per_unit[0] == pytest.approx(np.mean(by_fold), abs=1e-6)
 
 
-def test_maps_are_flattened_and_precision_hardly_matters():
+def test_maps_are_flattened_and_a_seed_says_everything():
     x, y = planted(0.5, 2, features=12)
-    flat = predictivity(x, y)
-    maps = predictivity(x.reshape(STIMULI, 3, 2, 2).astype(np.float32), y)
-    np.testing.assert_allclose(maps.per_unit, flat.per_unit, atol=1e-5)
-
-
-def test_a_seed_says_everything():
-    x, y = planted(1, 4)
-    one, same, other = (predictivity(x, y, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one.per_unit, same.per_unit)
-    assert (one.interval, one.ceiled_interval) == (same.interval, same.ceiled_interval)
-    assert not np.array_equal(one.per_unit, other.per_unit)
+    maps = x.reshape(STIMULI, 3, 2, 2).astype(np.float32)  # precision hardly matters
+    flat, same, other = (predictivity(a, y, seed=n) for a, n in ((x, 0), (maps, 0), (x, 1)))
+    np.testing.assert_allclose(same.per_unit, flat.per_unit, atol=1e-5)
+    assert not np.allclose(other.per_unit, flat.per_unit, atol=1e-5)
+    again = predictivity(x, y)
+    np.testing.assert_array_equal(again.per_unit, flat.per_unit)
+    assert (again.interval, again.ceiled_interval) == (flat.interval, flat.ceiled_interval)
 
 
 def test_the_interval_is_that_of_a_median_over_units():

@@ -12,7 +12,7 @@ from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.v1.parameters import FREQUENCY_CPD
 
 EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
-# Cells counted, and recorded, as the papers say (science.md 5.2)
+# Cells counted, and recorded, as the papers say
 CELLS = {
     "preferred_orientation": (385, 385),
     "peak_spatial_frequency": (363, 363),

@@ -9,7 +9,7 @@ from tests.physiology.recorded import UNITS, drawn_of, recorded
 from vonenet.physiology.recording import Curve
 from vonenet.physiology.recovery import axial_correlation, recovered_parameters
 
-SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise, science.md 1.3
+SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise
 
 
 def noisy(recording, factor=1.0):
@@ -59,24 +59,18 @@ def test_cut_kernels_are_excluded_and_counted(recording):
     found = named(dataclasses.replace(recording, ground_truth=drawn))["preferred_orientation"]
     assert (found.n, found.excluded) == (7, 1)
     assert found.value > 0.999
-
-
-def test_two_units_are_too_few(recording):
-    drawn = drawn_of(UNITS, whole=np.arange(8) < 2)
-    assert set(named(dataclasses.replace(recording, ground_truth=drawn))) == {"modulation_ratio"}
+    few = drawn_of(UNITS, whole=np.arange(8) < 2)  # too few to compare
+    assert set(named(dataclasses.replace(recording, ground_truth=few))) == {"modulation_ratio"}
 
 
 def test_the_noise_is_compared_with_its_model(recording):
+    assert "variance" not in named(recording)  # which is deterministic
     sound, doubled = (named(noisy(recording, factor))["variance"] for factor in (1.0, 2.0))
     assert sound.value == pytest.approx(1, abs=0.02)
     assert sound.ci_low <= sound.value <= sound.ci_high
     assert sound.holds
     assert doubled.value > 1.8
     assert not doubled.holds
-
-
-def test_a_deterministic_recording_has_no_noise_to_compare(recording):
-    assert "variance" not in named(recording)
 
 
 def test_the_rectified_noise_by_simulation():

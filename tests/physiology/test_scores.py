@@ -1,8 +1,11 @@
-"""Similarity with published V1: the published ceilings, the definition step by step, its ends."""
+"""Similarity with published V1: its definition, published ceilings; the rows of a recording."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
+from tests.physiology.recorded import SETTINGS, UNITS, drawn_of, recorded
 from vonenet.errors import InputError
 from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.recording import PublishedHistogram
@@ -10,7 +13,10 @@ from vonenet.physiology.scores import (
     ceiling,
     ks_similarity,
     mean_score,
+    recording_rows,
+    scores_of,
 )
+from vonenet.results import append_jsonl, read_jsonl
 
 EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
 SUPPRESSION = PUBLISHED["surround_suppression_index"]
@@ -102,12 +108,6 @@ def test_the_worst_model_scores_zero(published):
     assert max(ends) >= 0
 
 
-def test_units_beyond_the_bins_count_as_at_their_end():
-    field = PUBLISHED["grating_summation_field"]
-    beyond, end = (ks_similarity(np.full(9, each), field).value for each in (99.0, 15.9))
-    assert beyond == end
-
-
 def test_undefined_units_widen_the_interval_and_leave_the_score():
     values = cells(SUPPRESSION)
     full = ks_similarity(values, SUPPRESSION)
@@ -129,10 +129,9 @@ def test_a_property_that_hardly_any_unit_has_scores_zero():
 
 def test_a_seed_says_which_units_are_drawn():
     values = np.random.default_rng(0).random(100)
-    same = [ks_similarity(values, SUPPRESSION, seed=4).draws for _ in range(2)]
-    other = ks_similarity(values, SUPPRESSION, seed=5).draws
-    assert np.array_equal(*same)
-    assert not np.array_equal(same[0], other)
+    one, same, other = (ks_similarity(values, SUPPRESSION, seed=n).draws for n in (4, 4, 5))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
 
 
 def test_properties_of_the_same_units_are_drawn_together():
@@ -174,16 +173,115 @@ def test_the_interval_covers_new_samples_of_the_same_size():
     assert inside / 400 == pytest.approx(0.95, abs=0.03)
 
 
-@pytest.mark.parametrize("values", [3.0, np.zeros((2, 2)), [1.0, np.inf]])
-def test_bad_values_are_refused(values):
-    with pytest.raises(InputError, match="allowed"):
-        ks_similarity(values, SUPPRESSION)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ks_similarity(3.0, SUPPRESSION), "allowed"),
+        (lambda: ks_similarity(np.zeros((2, 2)), SUPPRESSION), "allowed"),
+        (lambda: ks_similarity([1.0, np.inf], SUPPRESSION), "allowed"),
+        (lambda: ks_similarity([1.0], SUPPRESSION, resamples=0), "resamples=0"),
+        (lambda: mean_score([]), "draws"),
+        (
+            lambda: mean_score([ks_similarity([1.0], SUPPRESSION, resamples=n) for n in (5, 6)]),
+            r"\[5, 6\]",
+        ),
+    ],
+)
+def test_bad_values_and_numbers_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
 
 
-def test_bad_names_and_numbers_are_refused():
-    with pytest.raises(InputError, match="resamples=0"):
-        ks_similarity([1.0], SUPPRESSION, resamples=0)
-    with pytest.raises(InputError, match="draws"):
-        mean_score([])
-    with pytest.raises(InputError, match=r"\[5, 6\]"):
-        mean_score([ks_similarity([1.0], SUPPRESSION, resamples=n) for n in (5, 6)])
+@pytest.fixture(scope="module")
+def recording():
+    return recorded()
+
+
+@pytest.fixture(scope="module")
+def rows(recording):
+    return recording_rows(recording)
+
+
+@pytest.fixture(scope="module")
+def by_name(rows):
+    return {(row.condition["property"], row.metric): row for row in rows}
+
+
+def test_the_same_recording_gives_the_same_rows_also_from_disk(recording, rows, by_name, tmp_path):
+    append_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_jsonl(tmp_path / "rows.jsonl") == recording_rows(recording) == rows
+    assert len(by_name) == len(rows)  # no two say the same
+
+
+def test_rows_say_what_was_recorded_and_how(rows):
+    how = {name: value for name, value in SETTINGS.items() if name != "seed"}
+    for row in rows:
+        condition = dict(row.condition)
+        condition.pop("property")
+        assert condition == {"layer": "v1"} | how
+        assert (row.experiment, row.model, row.seed) == ("physiology", "planted", 0)
+        assert row.flags["stochastic"] is False
+    assert sum(row.seconds for row in rows) == pytest.approx(47)
+
+
+def test_scores_are_those_of_the_values_recorded(recording, by_name):
+    for score in scores_of(recording):
+        name = score.published.name
+        raw, ceiled = (by_name[name, m] for m in ("ks_similarity", "ceiled_ks_similarity"))
+        assert (raw.value, raw.ci_low, raw.ci_high) == (score.value, score.ci_low, score.ci_high)
+        assert raw.value == pytest.approx(ceiled.value * score.ceiling)
+        assert (raw.data, raw.data_size) == (score.published.paper, score.published.recorded)
+        assert raw.n == len(recording.values(name))
+        assert raw.flags["undefined"] == np.isnan(recording.values(name)).sum()
+    mean = by_name["mean", "ceiled_ks_similarity"]
+    ten = [by_name[name, "ceiled_ks_similarity"].value for name in PUBLISHED]
+    assert mean.value == pytest.approx(np.mean(ten))
+    assert mean.flags["properties"] == 10
+
+
+def test_medians_and_shares_are_of_the_units_that_have_the_property(recording, by_name):
+    for population in recording.populations.values():
+        for name in population.properties:
+            values = population.values(name)
+            known = values[np.isfinite(values)]
+            if not len(known):
+                assert (name, "median") not in by_name
+                continue
+            is_share = (name, "share") in by_name and name != "modulation_ratio"
+            row = by_name[name, "share" if is_share else "median"]
+            assert row.value == pytest.approx(known.mean() if is_share else np.median(known))
+            assert row.ci_low <= row.value <= row.ci_high
+            assert (row.n, row.flags["undefined"]) == (len(known), len(values) - len(known))
+            assert row.flags["experiment"] == population.experiment
+            assert row.flags["responsive"] == population.responsive.sum()
+    shares = {name for name, metric in by_name if metric == "share"} - {"modulation_ratio"}
+    assert shares == {"orientation_selective", "sf_selective", "strongly_suppressed"}
+
+
+def test_what_was_built_in_is_measured_back(by_name):
+    orientation = by_name["preferred_orientation", "correlation"]
+    frequency = by_name["peak_spatial_frequency", "correlation"]
+    assert orientation.value > 0.999
+    assert frequency.value > 0.99
+    assert by_name["modulation_ratio", "share"].value == 1
+    assert all(row.flags["holds"] for row in (orientation, frequency))
+    assert (orientation.n, orientation.data_size) == (len(UNITS), len(UNITS))
+
+
+def test_units_that_were_built_otherwise_are_told(recording):
+    angles = np.array([unit.orientation_deg for unit in UNITS])
+    wrong = drawn_of(UNITS, orientation_deg=np.roll(angles, 3), is_complex=np.ones(8, bool))
+    rows = recording_rows(dataclasses.replace(recording, ground_truth=wrong))
+    found = {(row.condition["property"], row.metric): row for row in rows}
+    assert not found["preferred_orientation", "correlation"].flags["holds"]
+    assert found["modulation_ratio", "share"].value == 0.5
+    assert found["peak_spatial_frequency", "correlation"].flags["holds"]
+
+
+def test_what_is_not_known_has_no_rows(recording):
+    """No ground truth, nothing to compare; no published property, no score and no mean."""
+    rows = recording_rows(dataclasses.replace(recording, ground_truth=None))
+    assert not {row.metric for row in rows} & {"correlation", "ratio"}
+    few = {"phase": recording.populations["phase"]}
+    rows = recording_rows(dataclasses.replace(recording, populations=few))
+    assert [row.metric for row in rows] == ["median"]

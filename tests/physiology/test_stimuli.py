@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from vonenet.physiology.stimuli import (
     Plaid,
     SparseNoise,
     Spot,
+    crossed,
 )
 from vonenet.v1.gabor import gabor_kernels
 from vonenet.v1.parameters import draw_parameters
@@ -223,3 +225,13 @@ def test_what_cannot_be_shown_is_refused(make, message):
 
 def test_dark_shapes_may_be_black_on_a_bright_background():
     assert render([Spot(diameter_deg=1, contrast=-1, mean_luminance=0.9)], CANVAS).min() == 0
+
+
+def test_a_design_crosses_its_axes_and_shapes_its_responses():
+    design = crossed(Grating, frequency_cpd=(1, 2), orientation_deg=(0, 45, 90))
+    assert [s.frequency_cpd for s in design.stimuli] == [1, 1, 1, 2, 2, 2]
+    assert [s.orientation_deg for s in design.stimuli] == [0, 45, 90] * 2
+    responses = design.by_unit(np.arange(12).reshape(6, 2))
+    assert responses.shape == (2, 2, 3)
+    np.testing.assert_array_equal(responses[1], [[1, 3, 5], [7, 9, 11]])
+    assert design.axis("orientation_deg").tolist() == [0, 45, 90]

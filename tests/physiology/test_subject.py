@@ -68,13 +68,12 @@ def test_responses_are_the_layers_own_at_the_middle_of_its_map():
 
 
 def test_chosen_units_are_recorded_in_their_order():
+    units = np.array([[5, 0, 15], [0, 3, 2], [5, 0, 15]])
     model = network()
-    units = [[5, 0, 15], [0, 3, 2], [5, 0, 15]]
-    subject = Subject(model, "first", CANVAS, units=np.array(units), batch_size=4)
+    subject = Subject(model, "first", CANVAS, units=units, batch_size=4)
     with torch.no_grad():
-        maps = model(render(STIMULI, CANVAS))
-    expected = np.stack([maps[:, c, row, column].numpy() for c, row, column in units], axis=1)
-    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected, atol=1e-6)
+        expected = model(render(STIMULI, CANVAS))[:, *units.T]
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected.numpy(), atol=1e-6)
 
 
 def test_only_what_the_units_see_is_computed():
@@ -85,10 +84,15 @@ def test_only_what_the_units_see_is_computed():
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.GroupNorm(2, 6), Returning(lambda x: x - x.mean(dim=(2, 3), keepdim=True))],
-    ids=["group_norm", "mean"],
+    [
+        nn.GroupNorm(2, 6),
+        Returning(lambda x: x - x.mean(dim=(2, 3), keepdim=True)),
+        Returning(lambda x: x + torch.zeros(6, 16, 16)),
+    ],
+    ids=["group_norm", "mean", "of_one_size"],
 )
 def test_units_that_see_everything_are_shown_everything(layer):
+    """So are those of a model that takes images of one size only."""
     model = network(layer)
     subject = Subject(model, "later0", CANVAS)
     assert subject.window == CANVAS.whole
@@ -97,30 +101,21 @@ def test_units_that_see_everything_are_shown_everything(layer):
     np.testing.assert_allclose(subject.respond(STIMULI)[0], expected.numpy(), atol=1e-6)
 
 
-def test_a_model_of_one_size_is_shown_all_of_it():
-    model = network(Returning(lambda x: x + torch.zeros(6, 16, 16)))
-    assert Subject(model, "later0", CANVAS).window == CANVAS.whole
-
-
 def test_what_follows_the_layer_is_not_computed():
     model = network(Refusing())
     assert Subject(model, "first", CANVAS).respond(STIMULI).shape == (1, len(STIMULI), 6)
 
 
-@pytest.mark.parametrize("name", ["first", "model.first"])
-def test_layers_have_the_names_of_the_model_inside(name):
+def test_layers_have_the_names_of_the_model_inside():
+    """Also where that is called `model`: a VOneNet's back-end, and what a PixelModel wraps."""
     model = network()
-    assert find_layer(model, name) is model.model.first
-    assert find_layer(model.model, "first") is model.model.first
-
-
-def test_an_inner_model_called_model_keeps_its_names():
-    """A VOneNet's back-end is its `model`, and so is what a PixelModel wraps."""
+    for outer, name in ((model, "first"), (model, "model.first"), (model.model, "first")):
+        assert find_layer(outer, name) is model.model.first
     inner = nn.Module()
     inner.model = nn.ModuleDict({"layer1": nn.Identity()})
     assert find_layer(PixelModel(inner, 0, 1), "model") is inner.model
-    assert find_layer(PixelModel(inner, 0, 1), "model.layer1") is inner.model["layer1"]
-    assert find_layer(PixelModel(inner, 0, 1), "model.model.layer1") is inner.model["layer1"]
+    for name in ("model.layer1", "model.model.layer1"):
+        assert find_layer(PixelModel(inner, 0, 1), name) is inner.model["layer1"]
 
 
 @pytest.mark.parametrize(
@@ -132,18 +127,14 @@ def test_an_inner_model_called_model_keeps_its_names():
         (Returning(lambda x: (x, x)), "later0", "returns a tuple"),
         (Returning(lambda x: x.flatten(2).mT[:, :13]), "later0", "13 tokens, which are no square"),
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "later0.1", "not take images of 3x64x64"),
+        (nn.ReLU(), "first.unused", "never called"),
     ],
 )
 def test_layers_that_cannot_be_recorded_are_named(layer, name, message):
-    with pytest.raises(InputError, match=message):
-        Subject(network(layer), name, CANVAS)
-
-
-def test_a_layer_that_is_never_called_is_named():
-    model = network()
+    model = network(layer)
     model.model.first.register_module("unused", nn.ReLU())
-    with pytest.raises(InputError, match="never called"):
-        Subject(model, "first.unused", CANVAS)
+    with pytest.raises(InputError, match=message):
+        Subject(model, name, CANVAS)
 
 
 @pytest.mark.parametrize(
@@ -154,33 +145,31 @@ def test_a_layer_that_is_never_called_is_named():
         ({"units": np.array([[6, 0, 0]])}, r"the largest asked for is \(6, 0, 0\)"),
         ({"units": np.array([[0, -1, 0]])}, "must lie in the map"),
         ({"units": np.array([0, 0, 0])}, r"units must be \(n, 3\)"),
+        ({"canvas": Canvas(2, 64, in_chans=1)}, "does not take images of 1x64x64"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(settings, message):
     with pytest.raises(InputError, match=message):
-        Subject(network(), "first", CANVAS, **settings)
+        Subject(network(), "first", **{"canvas": CANVAS} | settings)
 
 
-@pytest.mark.parametrize("beside", [0, 1, 2, 5])
-def test_tokens_are_put_in_their_square(beside):
-    def tokens(maps):
+def tokens(beside):
+    def put(maps):
         extra = maps.new_full((len(maps), beside, maps.shape[1]), 100.0)
         return torch.cat([extra, maps.flatten(2).mT], dim=1)
 
-    model = network(Returning(tokens))
+    return put
+
+
+@pytest.mark.parametrize(
+    "layout", [*map(tokens, (0, 1, 2, 5)), lambda maps: maps.permute(0, 2, 3, 1)]
+)
+def test_tokens_are_put_in_their_square_and_channels_may_come_last(layout):
+    model = network(Returning(layout))
     expected = Subject(model, "first", CANVAS).respond(STIMULI)
     found = Subject(model, "later0", CANVAS)
     assert found.map_shape == (6, 16, 16)
     np.testing.assert_allclose(found.respond(STIMULI), expected, atol=1e-6)
-
-
-def test_channels_may_come_last():
-    model = network(Returning(lambda maps: maps.permute(0, 2, 3, 1)))
-    found = Subject(model, "later0", CANVAS)
-    assert found.map_shape == (6, 16, 16)
-    np.testing.assert_allclose(
-        found.respond(STIMULI), Subject(model, "first", CANVAS).respond(STIMULI), atol=1e-6
-    )
 
 
 def state(model):
@@ -289,28 +278,15 @@ def test_stimuli_do_not_share_their_noise():
 
 
 def test_a_deterministic_layer_is_recorded_once():
-    subject = Subject(network(), "first", CANVAS, trials=20)
+    """As dropout is in eval mode, which the model is put into."""
+    model = network(nn.Dropout(0.5)).train()
+    subject = Subject(model, "later0", CANVAS, trials=20)
     assert subject.trials == 1
     assert subject.respond(STIMULI, trials=5).shape == (1, len(STIMULI), 6)
-
-
-def test_a_subject_in_training_mode_is_recorded_in_eval_mode():
-    model = network(nn.Dropout(0.5)).train()
-    assert not Subject(model, "later0", CANVAS).is_stochastic
     assert model.training
-
-
-def test_a_progress_bar_is_shown_when_asked_for(capsys):
-    subject = Subject(network(), "first", CANVAS)
-    subject.respond(STIMULI)
-    assert capsys.readouterr().err == ""
-    subject.respond(STIMULI, progress="gratings")
-    assert "gratings" in capsys.readouterr().err
 
 
 def test_grey_models_are_shown_grey_images():
     model = PixelModel(nn.Sequential(nn.Conv2d(1, 2, 9, stride=4, padding=4)), 0.5, 0.5)
     subject = Subject(model, "0", Canvas(degrees=2, pixels=64, in_chans=1))
     assert subject.respond(STIMULI).shape == (1, len(STIMULI), 2)
-    with pytest.raises(InputError, match="3x64x64"):
-        Subject(model, "0", CANVAS)

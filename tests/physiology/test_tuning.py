@@ -9,8 +9,12 @@ from scipy.special import iv
 from vonenet.errors import InputError
 from vonenet.physiology.tuning import (
     HALF_POWER,
+    best_curve,
     circular_variance,
+    f0,
+    f1,
     half_bandwidth,
+    larger_component,
     modulation_ratio,
     orthogonal_preferred_ratio,
     preferred_orientation,
@@ -70,13 +74,10 @@ def test_orthogonal_over_preferred(angles):
     assert orthogonal_preferred_ratio(angles, curve) == pytest.approx(expected)
 
 
-def test_the_two_orthogonals_of_a_direction_are_averaged():
+def test_two_orthogonals_are_averaged_and_one_not_shown_is_interpolated():
     curve = np.ones(24)
     curve[[2, 8, 20]] = 10, 3, 5  # 30 degrees, and 90 to either side
     assert orthogonal_preferred_ratio(DIRECTIONS, curve) == pytest.approx(0.4)
-
-
-def test_an_orthogonal_that_was_not_shown_is_interpolated():
     curve = np.array([9.0, 1, 1, 1, 2, 4, 1, 1, 1])  # 80 and 100 degrees off the peak: 2 and 4
     assert orthogonal_preferred_ratio(np.arange(9) * 20.0, curve) == pytest.approx(3 / 9)
 
@@ -108,10 +109,6 @@ def test_half_bandwidth_of_a_direction_curve_is_that_of_its_own_peak():
     both = von_mises(DIRECTIONS, 3.0, 90.0)
     found = half_bandwidth(DIRECTIONS, np.stack([one_way, both]))
     assert found[0] == pytest.approx(found[1], abs=0.05)
-
-
-def test_a_curve_that_never_falls_to_the_level_has_no_bandwidth():
-    assert np.isnan(half_bandwidth(ORIENTATIONS, 5 + von_mises(ORIENTATIONS, 2.0)))
 
 
 @pytest.mark.parametrize(("peak", "sigma"), [(1.3, 0.5), (3.0, 0.8), (6.1, 0.4)])
@@ -164,12 +161,17 @@ def test_silent_units_and_nan_are_undefined_and_leave_others_alone(function):
     assert np.isnan(found).tolist() == [False, True, True, False]
     assert found[0] == pytest.approx(float(function(ORIENTATIONS, good)))
     assert found[3] == pytest.approx(found[0])
+    curves = good * np.arange(1.0, 7.0).reshape(2, 3, 1)
+    assert function(ORIENTATIONS, curves).shape == (2, 3)
+    assert np.shape(function(ORIENTATIONS, good.astype(np.float32))) == ()
 
 
 def test_flat_curves():
     flat = np.full(12, 0.1) * (1 + 1e-9 * np.arange(12))
     assert np.isnan(preferred_orientation(ORIENTATIONS, flat))
     assert np.isnan(half_bandwidth(ORIENTATIONS, flat))
+    never_low = 5 + von_mises(ORIENTATIONS, 2.0)
+    assert np.isnan(half_bandwidth(ORIENTATIONS, never_low))
     assert orthogonal_preferred_ratio(ORIENTATIONS, flat) == pytest.approx(1)
     tuning = sf_peak_and_bandwidth(FREQUENCIES, np.full((2, 22), [[0.1], [0.0]]))
     for each in (tuning.peak_cpd, tuning.low_cut_cpd, tuning.high_cut_cpd):
@@ -179,36 +181,41 @@ def test_flat_curves():
     assert np.isnan(modulation_ratio(PHASES, np.cos(np.deg2rad(PHASES)) - 1))
 
 
-@pytest.mark.parametrize("function", ANGULAR)
-def test_units_keep_their_shape(function):
-    curves = von_mises(ORIENTATIONS, 3.0) * np.arange(1.0, 7.0).reshape(2, 3, 1)
-    assert function(ORIENTATIONS, curves).shape == (2, 3)
-    assert np.shape(function(ORIENTATIONS, curves[0, 0].astype(np.float32))) == ()
-
-
 @pytest.mark.parametrize(
-    "angles",
+    ("function", "arguments", "message"),
     [
-        ORIENTATIONS[:-1],  # a gap
-        np.linspace(0, 180, 12),  # the last is the first again
-        ORIENTATIONS[::-1],
-        [0.0, 90.0],
-        ORIENTATIONS / 2,
+        # A gap; the last is the first again; descending; too few; half a circle
+        (circular_variance, (ORIENTATIONS[:-1], np.ones(11)), "allowed"),
+        (circular_variance, (np.linspace(0, 180, 12), np.ones(12)), "allowed"),
+        (circular_variance, (ORIENTATIONS[::-1], np.ones(12)), "allowed"),
+        (circular_variance, ([0.0, 90.0], np.ones(2)), "allowed"),
+        (circular_variance, (ORIENTATIONS / 2, np.ones(12)), "allowed"),
+        (half_bandwidth, (ORIENTATIONS, np.ones((12, 11))), r"\(11, 12\)|\(12, 11\)"),
+        (half_bandwidth, (ORIENTATIONS, np.ones(12), 1.2), "level=1.2"),
+        (modulation_ratio, (ORIENTATIONS, np.ones(12)), "covers 180"),
+        (sf_peak_and_bandwidth, ([0, 1, 2, 3], np.ones(4)), "above 0"),
+        (sf_peak_and_bandwidth, ([1, 2, 3], np.ones(3)), "at least 4"),
     ],
 )
-def test_angles_that_do_not_divide_a_circle_are_refused(angles):
-    with pytest.raises(InputError, match="allowed"):
-        circular_variance(angles, np.ones(len(angles)))
+def test_angles_and_shapes_that_do_not_match_are_refused(function, arguments, message):
+    with pytest.raises(InputError, match=message):
+        function(*arguments)
 
 
-def test_shapes_that_do_not_match_are_refused():
-    with pytest.raises(InputError, match=r"\(11, 12\)|\(12, 11\)"):
-        half_bandwidth(ORIENTATIONS, np.ones((12, 11)))
-    with pytest.raises(InputError, match="covers 180"):
-        modulation_ratio(ORIENTATIONS, np.ones(12))
-    with pytest.raises(InputError, match="level=1.2"):
-        half_bandwidth(ORIENTATIONS, np.ones(12), level=1.2)
-    with pytest.raises(InputError, match="above 0"):
-        sf_peak_and_bandwidth([0, 1, 2, 3], np.ones(4))
-    with pytest.raises(InputError, match="at least 4"):
-        sf_peak_and_bandwidth([1, 2, 3], np.ones(3))
+def test_components_of_a_cycle():
+    phases = np.deg2rad(np.arange(8) * 45)
+    cycle = 3 + 2 * np.cos(phases - 1) + 0.5 * np.cos(2 * phases)
+    rates = np.stack([cycle, np.full(8, 4.0)])
+    np.testing.assert_allclose(f0(rates), [3, 4])
+    np.testing.assert_allclose(f1(rates), [2, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        larger_component(rates, np.array([1.5, 1.0])), [[1.5, 2], [3, 0]], atol=1e-12
+    )
+
+
+def test_the_best_curve_goes_through_the_maximum():
+    responses = np.zeros((2, 3, 4, 5))
+    responses[0, 1, :, 2] = [1, 9, 3, 2]
+    responses[0, 2, :, 0] = 8  # more on the whole, but not at its best
+    responses[1, 2, :, 0] = [5, 4, 6, 0]
+    np.testing.assert_array_equal(best_curve(responses, along=2), [[1, 9, 3, 2], [5, 4, 6, 0]])

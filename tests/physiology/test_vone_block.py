@@ -44,14 +44,14 @@ def measured(prepared, experiment, name):
     return EXPERIMENTS[experiment](prepared).properties[name]
 
 
-def axial_difference(a, b):
-    return (a - b + 90) % 180 - 90
-
-
 def test_all_units_are_recorded_at_their_common_place(prepared):
     """Half a pixel right of and below the centre: the pixel that their kernels are centred on."""
     assert prepared.in_field.all()
     assert prepared.center_deg == pytest.approx((0.5 / 28, -0.5 / 28), abs=0.005)
+
+
+def axial_difference(a, b):
+    return (a - b + 90) % 180 - 90
 
 
 def test_preferred_orientations_are_the_drawn_ones(prepared, drawn, whole_kernels):
