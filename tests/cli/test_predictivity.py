@@ -123,28 +123,20 @@ def test_an_xarray_file_names_its_stimuli(folder, planted, tmp_path):
 
 
 def test_an_image_takes_the_place_of_its_degrees():
-    """A white square of 1 degree on a canvas of 2: the middle quarter of its area."""
+    """Of a square of 1 degree on a canvas of 2, a quarter; of 4, its middle; of a wide one too."""
     white = Image.new("L", (100, 100), 255)
-    shown = on_canvas(white, CANVAS, 1.0)[0]
     expected = torch.full((32, 32), 128 / 255)
     expected[8:24, 8:24] = 1
-    torch.testing.assert_close(shown, expected)
-
-
-def test_an_image_larger_than_the_canvas_is_cut():
+    torch.testing.assert_close(on_canvas(white, CANVAS, 1.0)[0], expected)
     half = Image.new("L", (64, 64), 0)
     half.paste(255, (16, 16, 48, 48))  # the middle half of each side
     shown = on_canvas(half, CANVAS, 4.0)[0]
     assert shown.shape == (32, 32)
     assert shown.min() > 0.9
-
-
-def test_the_middle_of_a_wide_image_is_shown():
     wide = Image.new("RGB", (90, 30), (255, 0, 0))
     wide.paste((0, 255, 0), (30, 0, 60, 30))
     shown = on_canvas(wide, Canvas(2.0, 32, 3), 2.0)
-    assert shown[1].min() == 1
-    assert shown[0].max() == 0
+    assert (shown[1].min(), shown[0].max()) == (1, 0)
 
 
 def test_features_over_trials_scatter_about_those_of_many(toy, folder):
