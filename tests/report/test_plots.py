@@ -10,7 +10,6 @@ from vonenet.report.page import inline_svg, swatch
 from vonenet.report.plots import (
     COLORS,
     STYLES,
-    V1Cell,
     accuracy_against_radius,
     kernel_mosaic,
     v1_filters,
@@ -79,11 +78,12 @@ def test_filters_are_scaled_each_by_itself_and_keep_their_order():
 
 def test_responses_of_a_cell_share_their_scale():
     rng = np.random.default_rng(0)
-    cell = V1Cell("45°", rng.standard_normal((5, 5)), rng.random((8, 8)), 9 * rng.random((8, 8)))
-    figure = v1_responses(rng.random((8, 8, 3)), {"simple cells": [cell], "complex cells": [cell]})
+    mean, noisy = rng.random((8, 8)), 9 * rng.random((8, 8))
+    cells = {"45°": (rng.standard_normal((5, 5)), mean, noisy)}
+    figure = v1_responses(rng.random((8, 8, 3)), {"simple cells": cells, "complex cells": cells})
     images = [axes.images[0] for axes in figure.axes if axes.images]
-    shown = [i.get_clim() for a in (cell.mean, cell.noisy) for i in images if is_of(i, a)]
-    assert shown == 4 * [(0, pytest.approx(np.quantile(cell.mean, 0.995)))]
+    shown = [i.get_clim() for a in (mean, noisy) for i in images if is_of(i, a)]
+    assert shown == 4 * [(0, pytest.approx(np.quantile(mean, 0.995)))]
 
 
 def is_of(image, array):

@@ -33,18 +33,7 @@ crop = "centre"
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is trained and measured.
-
-    Attributes:
-        epochs: passes over the training images.
-        test_images: images for clean and corrupted accuracy.
-        attack_images: images to attack.
-        steps: steps of each attack.
-        gradient_samples: noise draws that each attack's gradient is averaged over.
-        corruptions: names.
-        severities: of each corruption.
-        attacks: norm and radius in pixels of [0, 1]; the paper's do little to images so small.
-    """
+    """How much is trained and measured; radii are in pixels of [0, 1]."""
 
     epochs: int = 6
     test_images: int = 2_000

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from vonenet.data import photograph
 from vonenet.files import replace_whole
 from vonenet.model import PIXEL_MEAN, PIXEL_STD
-from vonenet.report.plots import Array, V1Cell, v1_filters, v1_responses
+from vonenet.report.plots import Array, v1_filters, v1_responses
 from vonenet.results import V1_FILTERS, V1_RESPONSES
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.gabor import gabor_kernels
@@ -60,17 +60,14 @@ def _responses() -> Figure:
     kernels, parameters = _kernels(block), block.gabor_parameters
     assert parameters is not None
 
-    def cells(first: int, last: int) -> list[V1Cell]:
-        chosen = [_nearest(parameters, degrees, first, last) for degrees in ORIENTATIONS_DEG]
-        return [
-            V1Cell(
-                f"{parameters.orientation_deg[i]:.0f}°, {parameters.frequency_cpd[i]:.1f} c/deg",
-                kernels[i],
-                response[0, i].numpy(),
-                noisy[i],
-            )
-            for i in chosen
-        ]
+    def cells(first: int, last: int) -> dict[str, tuple[Array, Array, Array]]:
+        found = {}
+        for degrees in ORIENTATIONS_DEG:
+            i = _nearest(parameters, degrees, first, last)
+            orientation_deg, cpd = parameters.orientation_deg[i], parameters.frequency_cpd[i]
+            name = f"{orientation_deg:.0f}°, {cpd:.1f} c/deg"
+            found[name] = (kernels[i], response[0, i].numpy(), noisy[i])
+        return found
 
     simple = block.config.simple_channels
     kinds = {"simple cells": cells(0, simple), "complex cells": cells(simple, block.out_channels)}

@@ -196,11 +196,7 @@ def pictures(folders: Iterable[Path], name: str) -> list[tuple[str, str]]:
 
 
 def base_first(models: Sequence[Model], base: str | None) -> list[Model]:
-    """Return the models, the base that the others are compared with first.
-
-    Args:
-        models: At least one.
-        base: Label or name of a model; None: the first.
+    """Return the models, the base first: the one of this label or name, or else the first.
 
     Raises:
         InputError: No model or more than one is called so.
@@ -230,11 +226,7 @@ def drawn(models: Sequence[Model]) -> list[Model]:
 
 
 def verdict(models: Sequence[Model]) -> str:
-    """Return one line: the best of the others against the base, by the most telling mean.
-
-    Args:
-        models: The base first.
-    """
+    """Return one line: the best of the others against the base, by the most telling mean."""
     base, *others = models
     for measure in LEADING:
         gains = {model.label: gain for model in others if (gain := model.gain(base, measure))}
@@ -282,12 +274,7 @@ def failures(model: Model, audit: Sequence[AuditRow]) -> int:
 
 
 def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, object]:
-    """Return what the templates of robustness show.
-
-    Args:
-        models: The base first.
-        audit: Checks of all models.
-    """
+    """Return what the templates of robustness show, of models with the base first."""
     base, shown = models[0], drawn(models)
     settings = list(dict.fromkeys(setting for model in shown for setting in model.accuracies))
     corrupted = [setting for setting in settings if setting.kind == "corruption"]

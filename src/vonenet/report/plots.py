@@ -6,9 +6,8 @@ colours into the variables of the page's style, so that a plot follows a dark pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import log
 from typing import Any
 
@@ -203,30 +202,16 @@ def v1_filters(kernels: Array, columns: int = 16) -> Figure:
     return figure
 
 
-@dataclass(frozen=True, eq=False)
-class V1Cell:
-    """One V1 cell at every position of a photograph.
-
-    Attributes:
-        name: What it is, such as `44°, 2.2 c/deg`.
-        kernel: (k, k) its filter.
-        mean: (h, w) its mean response.
-        noisy: (h, w) its response with noise.
-    """
-
-    name: str
-    kernel: Array
-    mean: Array
-    noisy: Array
-
-
 @house_style()
-def v1_responses(photo: Array, kinds: Mapping[str, Sequence[V1Cell]]) -> Figure:
-    """Return a photograph and what V1 cells answer to it: filter, mean response, noisy response.
+def v1_responses(
+    photo: Array, kinds: Mapping[str, Mapping[str, tuple[Array, Array, Array]]]
+) -> Figure:
+    """Return a photograph and what V1 cells answer to it at every position.
 
     Args:
         photo: (H, W, 3) in [0, 1].
-        kinds: Such as "simple cells" -> cells, as many of each kind.
+        kinds: Such as "simple cells" -> name of a cell, such as "44°, 2.2 c/deg" -> its filter,
+            (k, k), its mean response and its response with noise, (h, w).
     """
     columns, rows = 1 + max(map(len, kinds.values())), 3 * len(kinds)
     figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * 2.85 * len(kinds))
@@ -241,14 +226,12 @@ def v1_responses(photo: Array, kinds: Mapping[str, Sequence[V1Cell]]) -> Figure:
     for axes in grid.flat:
         axes.axis("off")
     for row, cells in zip(range(0, rows, 3), kinds.values(), strict=True):
-        for column, cell in enumerate(cells, start=1):
-            largest = max(float(np.abs(cell.kernel).max()), 1e-12)
-            grid[row, column].imshow(cell.kernel, cmap="RdBu_r", vmin=-largest, vmax=largest)
-            grid[row, column].set_title(cell.name, color=ON_ANY_PAGE, fontsize=11, loc="center")
-            highest = max(float(np.quantile(cell.mean, 0.995)), 1e-12)
-            for axes, response in zip(
-                grid[row + 1 : row + 3, column], (cell.mean, cell.noisy), strict=True
-            ):
+        for column, (name, (kernel, *responses)) in enumerate(cells.items(), start=1):
+            largest = max(float(np.abs(kernel).max()), 1e-12)
+            grid[row, column].imshow(kernel, cmap="RdBu_r", vmin=-largest, vmax=largest)
+            grid[row, column].set_title(name, color=ON_ANY_PAGE, fontsize=11, loc="center")
+            highest = max(float(np.quantile(responses[0], 0.995)), 1e-12)
+            for axes, response in zip(grid[row + 1 : row + 3, column], responses, strict=True):
                 axes.imshow(response, cmap="magma", vmin=0, vmax=highest, aspect="auto")
     inset = grid[1, 0].inset_axes((0, 0.55, 1, 1))
     inset.imshow(photo)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import hypot, isclose
 from statistics import fmean
@@ -151,7 +151,7 @@ class Setting:
     @property
     def plain_pgd(self) -> Setting:
         """Plain PGD of the norm and the radius of this attack."""
-        return Setting("attack", "pgd", self.group, self.strength)
+        return replace(self, name="pgd")
 
 
 CLEAN = Setting("clean")
@@ -216,15 +216,15 @@ class Model:
         These are the paper's; of the demonstration, which has radii of its own, every PGD.
         """
         plain = {s: rows[0] for s, rows in self.rows.items() if s.is_plain_pgd}
-        if plain and all(row.experiment == DEMO for row in plain.values()):
+        if all(row.experiment == DEMO for row in plain.values()):
             return {setting: setting for setting in plain}
-        return {
-            Setting("attack", "pgd", norm, published): setting
-            for norm, radii in PAPER_RADII.items()
-            for published in radii
-            for setting, row in plain.items()
-            if setting.group == norm and isclose(_published(setting, row), published, rel_tol=1e-6)
-        }
+        found = {}
+        for setting, row in plain.items():
+            epsilon = float(row.condition.get("published_epsilon") or setting.strength)
+            for radius in PAPER_RADII.get(setting.group, ()):
+                if isclose(epsilon, radius, rel_tol=1e-6):
+                    found[replace(setting, strength=radius)] = setting
+        return found
 
     @cached_property
     def scores(self) -> dict[str, Score]:
@@ -277,10 +277,6 @@ class Model:
         return difference(own.estimate, other.estimate)
 
 
-def _published(setting: Setting, row: Result) -> float:
-    return float(row.condition.get("published_epsilon") or setting.strength)
-
-
 def _mean(scores: Sequence[Score]) -> Score:
     over = frozenset[Setting]().union(*(score.over for score in scores))
     return Score(mean_estimate([score.estimate for score in scores]), over)
@@ -296,11 +292,16 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
         rows: Accuracies, as `vonenet evaluate` writes them (see `check_row`).
     """
     rows = list(rows)
-    images = {_decider(row): row.data for row in reversed(rows) if not _is_stored(row)}
+    images: dict[tuple[str, str, int], str] = {}
+    for row in rows:
+        if row.condition.get("source") != "stored":
+            images.setdefault(_decider(row), row.data)
     grouped: dict[tuple[str, str, str, int], list[Result]] = defaultdict(list)
     for row in rows:
-        name, weights, samples = _decider(row)
-        data = images.get(_decider(row), _benchmark(row)) if _is_stored(row) else row.data
+        (name, weights, samples), data = _decider(row), row.data
+        if row.condition.get("source") == "stored":
+            benchmark = data.removesuffix("/{corruption}/{severity}".format(**row.condition))
+            data = images.get(_decider(row), benchmark)
         grouped[name, weights, data, samples].append(row)
     return [
         Model(_label(identity, grouped), *identity, _most_thorough(own))
@@ -331,15 +332,6 @@ def check_row(row: Result) -> None:
 def _decider(row: Result) -> tuple[str, str, int]:
     """Name, weights and draws per decision."""
     return row.model, row.model_hash, int(row.condition.get("decision_samples", 1))
-
-
-def _is_stored(row: Result) -> bool:
-    return row.condition.get("source") == "stored"
-
-
-def _benchmark(row: Result) -> str:
-    """The folder of a stored benchmark."""
-    return row.data.removesuffix(f"/{row.condition['corruption']}/{row.condition['severity']}")
 
 
 def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str, str, int]]) -> str:
