@@ -61,7 +61,7 @@ Two photographs for figures from `skimage/data` of scikit-image 0.18.3, centre-c
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads a gzipped IDX file of bytes: a magic number that ends in the rank, sizes, values."""
+    """Read a gzipped IDX file of bytes: a magic number that ends in the rank, sizes, values."""
     raw = gzip.decompress(path.read_bytes())
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", count=rank, offset=4)
@@ -100,7 +100,7 @@ def photograph(wheel: Path, name: str, side: int) -> bytes:
 
 
 def main() -> None:
-    """Writes the three data files and the README with their digests."""
+    """Write the three data files and the README with their digests."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fashion-mnist", type=Path, default=FASHION_MNIST)
     parser.add_argument("--scikit-image", type=Path, required=True, help="the wheel of 0.18.3")

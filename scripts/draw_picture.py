@@ -81,7 +81,7 @@ def _filters(block: vonenet.VOneBlock) -> np.ndarray:
 
 
 def _liveliest(responses: np.ndarray) -> int:
-    """The channel whose map is most telling: strong in a few places."""
+    """Choose the channel whose map shows most: strong in a few places."""
     return int(np.argmax(responses.std(axis=(1, 2)) / (responses.mean(axis=(1, 2)) + 1)))
 
 

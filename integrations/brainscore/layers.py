@@ -34,13 +34,13 @@ RegionLayerMap = dict[str, str | list[str]]
 
 
 def committed_layers(identifier: str) -> RegionLayerMap | None:
-    """The region-to-layer map of a registered model; None where nobody has measured one."""
+    """Return the region-to-layer map of a registered model; None where none was measured."""
     path = MAPS / f"{identifier}.json"
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def offered_layers(model: VOneNet, committed: RegionLayerMap | None = None) -> list[str]:
-    """The short list: V1, the output of each stage, the committed layers; the last reads out.
+    """List V1, the output of each stage and the committed layers; the last reads out.
 
     Brain-Score keeps all units of all offered layers in memory while it chooses among them.
 

@@ -35,7 +35,7 @@ FRESH_SEED = 0
 
 
 def brain_model(identifier: str) -> ModelCommitment:
-    """A registered model, ready to be scored.
+    """Build a registered model, to be scored.
 
     Raises:
         InputError: No such model, or no weights for it.
@@ -86,7 +86,7 @@ def commit(
 
 
 def wrap(model: VOneNet, identifier: str, *, batch_size: int = BATCH_SIZE) -> VOneNetWrapper:
-    """The recorder of a VOneNet, with its own preprocessing.
+    """Build the recorder of a VOneNet, with its own preprocessing.
 
     Stored responses are named after the weights and the noise, too, so that those of another model
     are never taken for this one's.
@@ -111,18 +111,18 @@ def wrap(model: VOneNet, identifier: str, *, batch_size: int = BATCH_SIZE) -> VO
 
 
 def get_model(identifier: str) -> VOneNetWrapper:
-    """The recorder of a registered model."""
+    """Build the recorder of a registered model."""
     return wrap(_network(identifier), identifier)
 
 
 def get_layers(identifier: str) -> list[str]:
-    """The layers that Brain-Score is offered of a registered model."""
+    """List the layers of a registered model that Brain-Score is offered."""
     name = _vonenet_name(identifier)
     return known.offered_layers(_fresh(name), known.committed_layers(identifier))
 
 
 def get_bibtex(model_identifier: str) -> str:
-    """What to cite."""
+    """Return what to cite."""
     return """@inproceedings{dapello2020simulating,
   title     = {Simulating a Primary Visual Cortex at the Front of {CNNs} Improves Robustness to
                Image Perturbations},

@@ -89,7 +89,7 @@ class VOneNetWrapper(PytorchWrapper):
         return OrderedDict((name, total / self._trials) for name, total in sums.items())
 
     def get_layer(self, layer_name: str) -> nn.Module:
-        """A layer by its name, with or without a time step."""
+        """Return a layer by its name, with or without a time step."""
         return super().get_layer(split_step(layer_name)[0])
 
     def register_hook(

@@ -12,7 +12,7 @@ from vonenet.errors import InputError
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """Within: an operating system's refusal becomes one line.
+    """Turn an operating system's refusal into one line.
 
     Raises:
         InputError: If the disk is full, a folder may not be changed, ...
@@ -24,7 +24,7 @@ def written(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes or replaces a file, on disk when this returns.
+    """Write or replace a file, on disk when this returns.
 
     Raises:
         InputError: If it cannot be written. An old file stays as it was.
@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes or replaces a file by what `write` makes of a path, on disk when this returns.
+    """Write or replace a file by what `write` makes of a path, on disk when this returns.
 
     Raises:
         InputError: If it cannot be written. An old file stays as it was.
@@ -50,7 +50,7 @@ def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the list of files of a folder, is on disk."""
+    """Wait until a file, or the list of files of a folder, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

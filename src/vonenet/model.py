@@ -49,7 +49,7 @@ class VOneNetConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VOneNetConfig:
-        """A configuration from what `to_dict` made, JSON's lists for tuples included."""
+        """Build a configuration from what `to_dict` made, also with JSON's lists for tuples."""
         v1 = dict(data["v1"])
         if isinstance(v1["image_size"], list):
             v1["image_size"] = tuple(v1["image_size"])
@@ -84,7 +84,7 @@ class VOneNet(nn.Module):
     def from_config(
         cls, config: VOneNetConfig, gabor_parameters: GaborParameters | None = None
     ) -> VOneNet:
-        """A VOneNet with fresh trainable weights."""
+        """Build a VOneNet with fresh trainable weights."""
         if config.num_classes < 1:
             raise InputError(f"num_classes must be 1 or more, got {config.num_classes}")
         backbone = build_backbone(

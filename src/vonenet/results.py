@@ -242,7 +242,7 @@ def _settings(module: nn.Module) -> str:
 
 
 def _plain(value: object) -> str:
-    """A plain value, or a collection or dataclass of them, as text; "" for anything else."""
+    """Return a plain value, or a collection or dataclass of them, as text; "" for others."""
     if is_dataclass(value) and not isinstance(value, type):
         value = tuple(vars(value).items())
     if isinstance(value, FunctionType | BuiltinFunctionType):
@@ -271,6 +271,6 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
 
 def _key(row: Result) -> str:
-    """What is measured, without what was found."""
+    """Return what is measured, without what was found."""
     what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
     return json.dumps([*what, dict(row.condition)], sort_keys=True)

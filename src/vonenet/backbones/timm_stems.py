@@ -157,7 +157,7 @@ def timm_base(
 ) -> nn.Module:
     """Build a network of timm, randomly initialised, with no in-place layer.
 
-    Only networks that are tied to one image size are told it. Inside some blocks timm adds the
+    Only networks that are tied to one image size get it. Inside some blocks timm adds the
     shortcut in place; a hook on the layer before such a sum sees the sum.
 
     Raises:

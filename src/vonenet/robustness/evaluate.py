@@ -262,5 +262,5 @@ def _finished_batches(path: Path | None, digest: str) -> dict[int, int]:
 
 
 def _batch_files(path: Path | None) -> list[Path]:
-    """The files beside a results file that hold finished batches, one of each process."""
+    """List the files beside a results file that hold finished batches, one of each process."""
     return [] if path is None else sorted(path.parent.glob(f"{path.name}.unfinished-*"))

@@ -249,7 +249,7 @@ def _averaged_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> 
 
 
 def _spread(part: Estimate, standing: Tensor) -> Estimate:
-    """An estimate of the standing images among all of them."""
+    """Put an estimate of the standing images among all of them."""
 
     def full(values: Tensor, fill: float) -> Tensor:
         whole = values.new_full((len(standing), *values.shape[1:]), fill)

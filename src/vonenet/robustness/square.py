@@ -126,14 +126,14 @@ class Proposals:
         return self.region.moved(images, rest + free / length(bump, self.region.norm) * bump)
 
     def _squares(self, images: Tensor, side: int) -> Tensor:
-        """A random square in each image: a mask (B, 1, H, W)."""
+        """Choose a random square in each image: a mask (B, 1, H, W)."""
         batch, _, height, width = images.shape
         rows = self._stretches(batch, height, side).to(images.device)
         columns = self._stretches(batch, width, side).to(images.device)
         return rows[:, None, :, None] & columns[:, None, None, :]
 
     def _stretches(self, batch: int, length: int, side: int) -> Tensor:
-        """A random stretch of pixels for each image: a mask (B, length)."""
+        """Choose a random stretch of pixels for each image: a mask (B, length)."""
         places = length - side + 1
         first = (torch.rand(batch, 1, generator=self.generator) * places).long()
         pixel = torch.arange(length)
