@@ -109,6 +109,7 @@ def test_every_section_is_there(pair):
         "24 of 24 units (12 simple, 12 complex)",
     ):
         assert told in said
+    assert said.count("no noise") == 2  # Fano factor and correlation of the second layer
     assert pair[2].count('<figure class="unit">') == 4
     assert pair[2].count("data:image/png;base64,") == 4
 

@@ -115,7 +115,6 @@ PROPERTIES: dict[str, tuple[str, tuple[float, float] | None, float | None]] = {
 }
 COUNTED_ABOVE = ("modulation_ratio", "c50")  # how many are above the line, not the median
 LOGARITHMIC = ("c50",)
-NOISE = "noise"  # the experiment
 
 
 def name_of(name: str) -> str:
@@ -200,7 +199,7 @@ def other_panels(layers: Sequence[Layer]) -> list[Panel]:
     """Return distributions of properties of which no histogram is public."""
     panels = []
     for name, (unit, ends, rule) in PROPERTIES.items():
-        values = [_values(name, layer) for layer in layers]
+        values = [_values(name, layer.recording) for layer in layers]
         known = np.concatenate(values)
         known = known[np.isfinite(known)]
         if not len(known):
@@ -219,20 +218,28 @@ def other_panels(layers: Sequence[Layer]) -> list[Panel]:
     return panels
 
 
-def _values(name: str, layer: Layer) -> Array:
+def _values(name: str, recording: Recording) -> Array:
     """Nothing where it was not measured, or is about the noise of a model without noise."""
-    population = layer.recording.experiment_of(name)
-    if population is None or (population.experiment == NOISE and not layer.recording.is_stochastic):
+    population = recording.experiment_of(name)
+    if population is None or _absence(name, recording) == "no noise":
         return np.array([])
     return population.values(name)
+
+
+def _absence(name: str, recording: Recording) -> str:
+    """Why there is no value."""
+    population = recording.experiment_of(name)
+    if population is None:
+        return "not measured"
+    is_silent = population.experiment == "noise" and not recording.is_stochastic
+    return "no noise" if is_silent else "in no unit"
 
 
 def other_distribution(name: str, layer: Layer, values: Array, edges: Array) -> Distribution:
     """Return the shares of values in bins, and their median or how many are above the line."""
     known = values[np.isfinite(values)]
     if not len(known):
-        is_measured = layer.recording.experiment_of(name) is not None
-        return Distribution(layer.style, None, "", "none" if is_measured else "not measured")
+        return Distribution(layer.style, None, "", _absence(name, layer.recording))
     units, shares = _of(len(known), len(values)), shares_in(known, edges)
     rule = PROPERTIES[name][2]
     if rule is not None and name in COUNTED_ABOVE:
