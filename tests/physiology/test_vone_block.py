@@ -15,7 +15,7 @@ from vonenet.zoo.registry import create_model
 
 pytestmark = pytest.mark.slow
 CANVAS = Canvas(degrees=8, pixels=224)
-NEURONAL_SCALE, NEURONAL_LEVEL, FLOOR = 0.35, 0.07, 1e-4  # science.md 1.3
+NEURONAL_SCALE, NEURONAL_LEVEL, FLOOR = 0.35, 0.07, 1e-4  # Dapello et al. 2020
 
 
 @pytest.fixture(scope="module")
