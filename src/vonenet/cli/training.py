@@ -36,14 +36,8 @@ def run_training(
 ) -> TrainingLog:
     """Train what a recipe says on the images of an address, into a folder; or go on there.
 
-    Args:
-        recipe: Network, data, optimization.
-        address: Where the images are (see `vonenet.data.open_dataset`).
-        out: Folder of the run (see `vonenet.training.run`).
-        trackers: "tensorboard", "wandb".
-        checkpoint_minutes: Minutes between checkpoints within an epoch.
-        device: "auto", "cpu" or "cuda".
-        progress: Show progress bars.
+    The address is as `vonenet.data.open_dataset` takes it; the other arguments are those of
+    `vonenet.training.train`.
 
     Raises:
         InputError: Something in the recipe or at the address cannot be used.

@@ -54,14 +54,6 @@ class TrainingState:
     rate: float = 0.0
     records: list[EpochRecord] = field(default_factory=list)
 
-    def add_step(self, loss: float, hits: int, images: int, rate: float) -> None:
-        """Count a step of a mean loss."""
-        self.step += 1
-        self.loss += loss * images
-        self.hits += hits
-        self.seen += images
-        self.rate = rate
-
     @property
     def best(self) -> float:
         """The best validation accuracy so far; -1 without any."""

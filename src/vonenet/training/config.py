@@ -1,7 +1,7 @@
 """The training recipe: which network is trained, on which images, and how.
 
-A recipe is a TOML file with five tables. Each table is a class here, each field a key of the table.
-The type of a field says what is allowed; the text below it is shown by `vonenet train --help`.
+A recipe is a TOML file. Each of its tables is a class here, and each key of a table is a field. The
+type of a field says what is allowed; the text below it is shown by `vonenet train --help`.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class TrainingRecipe:
             raise InputError(_one_line(error)) from None
 
     def tables(self, *, unset: bool = False) -> dict[str, dict[str, Any]]:
-        """Return every field that is set, table by table; and those that are not, if asked for."""
+        """Return every field that is set, table by table; also those that are None if `unset`."""
         return {
             name: {key: value for key, value in table.items() if unset or value is not None}
             for name, table in dataclasses.asdict(self).items()

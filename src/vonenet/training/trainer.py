@@ -84,16 +84,14 @@ def train(
     weights. SIGTERM and Ctrl-C finish the step and save.
 
     Args:
-        model: Takes pixels in [0, 1], usually a `PixelModel`. Only parameters that require a
-            gradient are trained.
-        dataset: Training images. In each epoch the last batch is left out if it is not full,
-            unless it is the only one.
-        recipe: How to train; `recipe.model`, and where the data come from, are the caller's.
+        model: Takes pixels in [0, 1]. Only parameters that require a gradient are trained.
+        dataset: Training images. A last batch that is not full is left out in each epoch.
+        recipe: How to train; the caller has read `recipe.model` and most of `recipe.data`.
         validation: Images to measure after every epoch.
         out: Folder of the run; nothing is written without.
         export: Writes weights to a path; the state dict as safetensors if not given.
         progress: Show a progress bar over the whole run.
-        label: What the progress bar calls the run.
+        label: Name of the run in the progress bar.
         trackers: "tensorboard" (in `out`), "wandb".
         checkpoint_minutes: Time between checkpoints within an epoch; there is one after each epoch.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -245,8 +243,12 @@ class Trainer:
                     f"rate {rate:g}; a lower learning_rate, a warm-up (warmup_epochs), clip_norm "
                     "or, for float16, precision 'bfloat16' in [optimization] usually help"
                 )
-            state.add_step(loss, round(hits * self.group.size), sampler.step_images, rate)
+            state.step += 1
+            state.loss += loss * sampler.step_images
+            state.hits += round(hits * self.group.size)
+            state.seen += sampler.step_images
             state.seconds += time.monotonic() - started
+            state.rate = rate
             bar.set_postfix(loss=f"{state.loss / state.seen:.3f}", refresh=False)
             bar.update(sampler.step_images)
             if self.steps_taken % LOG_STEPS == 0:
