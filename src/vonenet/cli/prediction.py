@@ -80,7 +80,7 @@ def class_names(num_classes: int) -> list[str]:
 
 
 def trained_class_names(address: str) -> list[str] | None:
-    """The class names that a weights file or the folder of a training holds; None without."""
+    """Return the class names that a weights file or a training's folder holds, if any."""
     path = Path(address, MODEL) if Path(address).is_dir() else Path(address)
     return stored_classes(path)
 
@@ -111,7 +111,7 @@ def _opened(path: Path, in_chans: int) -> Image.Image:
 
 
 def _top_classes(probabilities: Tensor, names: Sequence[str], top: int) -> str:
-    """The classes of the largest mean probability, with spread and share of the decisions."""
+    """List the classes of the largest mean probability, with spread and share of decisions."""
     samples = len(probabilities)
     mean, spread = probabilities.mean(dim=0), probabilities.std(dim=0, correction=0)
     wins = torch.bincount(probabilities.argmax(dim=1), minlength=len(mean)) / samples

@@ -39,7 +39,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _filters(block: VOneBlock) -> Array:
-    """Some of a block's kernels, low frequencies first."""
+    """Draw some of a block's kernels, low frequencies first."""
     assert block.gabor_parameters is not None
     order = np.argsort(block.gabor_parameters.frequency_cpd)
     places = np.linspace(0, len(order) - 1, min(MOST_FILTERS, len(order))).astype(int)
@@ -48,7 +48,7 @@ def _filters(block: VOneBlock) -> Array:
 
 
 def _responses() -> Figure:
-    """What a block of the published size answers to a photograph."""
+    """Draw what a block of the published size answers to a photograph."""
     photo = interpolate(
         photograph("chelsea")[None], size=(PHOTO_PX, PHOTO_PX), mode="bicubic", antialias=True
     ).clamp(0, 1)
@@ -75,7 +75,7 @@ def _responses() -> Figure:
 
 
 def _nearest(parameters: GaborParameters, orientation_deg: float, first: int, last: int) -> int:
-    """The channel nearest to an orientation and a frequency, of a whole envelope."""
+    """Find the channel nearest to an orientation and a frequency, of a whole envelope."""
     away = np.abs((parameters.orientation_deg - orientation_deg + 90) % 180 - 90) / 15
     octaves = np.abs(np.log2(parameters.frequency_cpd / FREQUENCY_CPD))
     widths = (parameters.nx_cycles, parameters.ny_cycles)

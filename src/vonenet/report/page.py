@@ -90,7 +90,7 @@ def inline_svg(figure: Figure, label: str) -> Markup:
 
 
 def _with_short_numbers(tag: re.Match[str]) -> str:
-    """A tag with coordinates to a hundredth of a pixel."""
+    """Return a tag with coordinates to a hundredth of a pixel."""
     return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
 
 

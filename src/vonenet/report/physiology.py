@@ -247,7 +247,7 @@ def _counted(population: Population | None) -> tuple[str, str]:
 
 
 def _settings(layers: Sequence[Layer]) -> Rows:
-    """What the numbers depend on, of each layer."""
+    """Return what the numbers depend on, of each layer."""
     columns = [_setting_column(layer.recording) for layer in layers]
     return [(name, "", [(column[name], "") for column in columns]) for name in columns[0]]
 

@@ -309,7 +309,7 @@ def choose(recording: Recording, candidates: Sequence[int], most: int) -> list[i
 
 
 def _spread(ranked: Sequence[int], most: int) -> list[int]:
-    """The middle one of each of so many equal groups."""
+    """Return the middle one of each of so many equal groups."""
     groups = min(most, len(ranked))
     return [ranked[int((group + 0.5) * len(ranked) / groups)] for group in range(groups)]
 

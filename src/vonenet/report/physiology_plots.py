@@ -305,7 +305,7 @@ def _figure(width_px: float, height_px: float) -> Figure:
 
 
 def _axes(width_px: float, height_px: float, left: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with axes that reach almost to its right, of a height in pixels."""
+    """Make a figure with axes that reach almost to its right, of a height in pixels."""
     figure = _figure(width_px, height_px)
     right = width_px - left - 11
     place = (left / width_px, 40 / height_px, right / width_px, height / height_px)
@@ -313,7 +313,7 @@ def _axes(width_px: float, height_px: float, left: float, height: float) -> tupl
 
 
 def _top(figure: Figure, name: str) -> None:
-    """The name of the upward axis, at the figure's corner."""
+    """Name the upward axis, at the figure's corner."""
     figure.text(0, 0.995, name, va="top", color=COLORS["soft"], fontsize=11)
 
 

@@ -335,7 +335,7 @@ def _decider(row: Result) -> tuple[str, str, int]:
 
 
 def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str, str, int]]) -> str:
-    """The name, and in brackets what else tells it from models of the same name."""
+    """Return the name, and in brackets what else tells it from models of the same name."""
     name, weights, data, samples = identity
     same = [other for other in others if other[0] == name]
     remarks = (f"weights {weights[:6]}", data, f"{samples} draws per decision")

@@ -114,7 +114,7 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, with as many of the folders around them as tell equal names apart."""
+    """Return the folders' names, longer by parent folders where names are equal."""
     parts = [folder.resolve().parts for folder in folders]
     labels = []
     for own in parts:
@@ -144,7 +144,7 @@ def _read_run(folder: Path, label: str) -> Run:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """What a file of names and values holds; nothing if it is not there."""
+    """Read a file of names and values; return nothing if it is not there."""
     if not path.is_file():
         return {}
     try:
