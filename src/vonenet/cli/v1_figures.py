@@ -23,7 +23,7 @@ PHOTO_PX = 448  # over the published 8 degrees: 56 pixels per degree, smooth map
 MOST_FILTERS = 128
 ORIENTATIONS_DEG = (0, 45, 90, 135)
 FREQUENCY_CPD = 2.5
-DOTS_PER_INCH = 96  # not more: noise cannot be compressed
+DOTS_PER_INCH = 130  # not more: noise cannot be compressed
 
 
 def write_v1_figures(block: VOneBlock, folder: Path) -> None:
@@ -65,7 +65,7 @@ def _responses() -> Figure:
         for degrees in ORIENTATIONS_DEG:
             i = _nearest(parameters, degrees, first, last)
             orientation_deg, cpd = parameters.orientation_deg[i], parameters.frequency_cpd[i]
-            name = f"{orientation_deg:.0f}°, {cpd:.1f} c/deg"
+            name = f"{orientation_deg:.0f}°\n{cpd:.1f} c/deg"
             found[name] = (kernels[i], response[0, i].numpy(), noisy[i])
         return found
 

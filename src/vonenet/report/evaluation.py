@@ -366,7 +366,7 @@ def facts_of(model: Model) -> dict[str, object]:
     rows = [row for rows in model.rows.values() for row in rows]
     types = [s for s in model.accuracies if s.kind == "corruption" and s.group in CATEGORIES]
     severities = sorted({setting.strength for setting in types})
-    attacks = list(model.white_box.values())
+    attacks = sorted(model.white_box.values(), key=lambda setting: setting.strength)
     radii = [
         f"{name} {joined(radius_text(norm, s.strength) for s in attacks if s.group == norm)}"
         for norm, name in NORMS.items()

@@ -48,7 +48,7 @@ STYLES = len(MARKERS)
 # Of a radius axis, in shares of the span of its radii
 CLEAN_GAP = 0.27  # between clean images and the smallest radius
 LABEL_GAP = 0.14  # between labels, at least
-V1_WIDTH_PX = 540
+V1_WIDTH_PX = 400
 ON_ANY_PAGE = "#7c8894"  # text of pictures, on white and on dark
 
 # One unit of length of a figure is one pixel of a page: 72 pixels an inch, as an SVG has them.
@@ -214,7 +214,7 @@ def v1_responses(
             (k, k), its mean response and its response with noise, (h, w).
     """
     columns, rows = 1 + max(map(len, kinds.values())), 3 * len(kinds)
-    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * 2.85 * len(kinds))
+    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * 3 * len(kinds))
     axes.remove()
     layout = figure.get_layout_engine()
     assert isinstance(layout, ConstrainedLayoutEngine)
