@@ -58,7 +58,7 @@ def apgd(
         state = method(region, steps, images, start)
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         for step in range(steps + 1):
-            estimate = objective.gradient(state.adversarial, standing)
+            estimate = objective.estimate(state.adversarial, standing)
             left = objective.still_standing(state.adversarial, estimate, standing)
             state.remember(estimate, broken=standing & ~left)
             standing = left

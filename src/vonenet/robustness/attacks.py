@@ -112,7 +112,7 @@ def pgd(
         adversarial, velocity = start, torch.zeros_like(start)
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         for _ in range(steps):
-            estimate = objective.gradient(adversarial, standing)
+            estimate = objective.estimate(adversarial, standing)
             standing = objective.still_standing(adversarial, estimate, standing)
             if objective.stop_samples is not None and not standing.any():
                 break

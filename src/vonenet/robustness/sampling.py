@@ -115,7 +115,7 @@ def averaged_gradient(
         (B, C, H, W), the mean of the `samples` per-draw gradients; zeros where the logits do not
         depend on the pixels.
     """
-    return Objective(model, labels, samples=samples, loss=loss).gradient(pixels).gradient
+    return Objective(model, labels, samples=samples, loss=loss).estimate(pixels).gradient
 
 
 @dataclass
@@ -125,8 +125,7 @@ class Estimate:
     Attributes:
         loss: (B,), mean loss.
         margin: (B,), as `decision_margin`; negative where the averaged decision is broken.
-        gradient: (B, C, H, W), mean gradient of the loss, not guaranteed to be finite; (B, 0)
-            where none was asked for.
+        gradient: (B, C, H, W), mean gradient of the loss, not guaranteed to be finite.
     """
 
     loss: Tensor
@@ -169,7 +168,9 @@ class Objective:
         targets = None if self.targets is None else self.targets[images]
         return replace(self, labels=self.labels[images], targets=targets)
 
-    def gradient(self, pixels: Tensor, standing: Tensor | None = None) -> Estimate:
+    def estimate(
+        self, pixels: Tensor, standing: Tensor | None = None, *, gradient: bool = True
+    ) -> Estimate:
         """Return loss, margin and gradient at these pixels.
 
         The gradients of the draws are summed at the mean response and go back through the filters
@@ -179,37 +180,31 @@ class Objective:
             pixels: (B, C, H, W) in [0, 1].
             standing: (B,), mask of images that are not broken yet; the others are not computed,
                 and get a loss of -inf, a margin of inf and a gradient of 0. None: all.
+            gradient: Whether it is wanted; without, it is 0, and draws cost a forward pass each.
         """
         if self.stop_samples is not None and standing is not None and not standing.all():
-            return _spread(self.select(standing).gradient(pixels[standing]), standing)
+            part = self.select(standing).estimate(pixels[standing], gradient=gradient)
+            return _spread(part, standing)
         before_noise, from_noise_on = two_stages(self.model)
         device = pixels.device
-        with torch.enable_grad(), self._draws(device):
-            pixels = pixels.detach().requires_grad_()
+        with torch.set_grad_enabled(gradient), self._draws(device):
+            pixels = pixels.detach().requires_grad_(gradient)
             with self._precision(device):
                 mean = before_noise(pixels)
-            start = mean.detach().requires_grad_()
+            start = mean.detach().requires_grad_(gradient)
             slope, losses, logits = torch.zeros_like(start), [], []
             for _ in range(self.samples):
                 with self._precision(device):
                     drawn = _full_precision(from_noise_on(start))
                 loss = self.loss(drawn, self.labels, self.targets)
-                slope += _slope(loss.sum(), start)
+                if gradient:
+                    slope += _slope(loss.sum(), start)
                 losses.append(loss.detach())
                 logits.append(drawn.detach())
             slope /= self.samples
-            gradient = slope if mean is pixels else _slope(mean, pixels, slope)
-        return self._estimate(torch.stack(losses), torch.stack(logits), gradient)
-
-    @torch.no_grad()
-    def value(self, pixels: Tensor, standing: Tensor | None = None) -> Estimate:
-        """Return the same without gradient: one forward pass per draw."""
-        if self.stop_samples is not None and standing is not None and not standing.all():
-            return _spread(self.select(standing).value(pixels[standing]), standing)
-        with self._draws(pixels.device), self._precision(pixels.device):
-            logits = _full_precision(sample_logits(self.model, pixels, self.samples))
-        losses = torch.stack([self.loss(each, self.labels, self.targets) for each in logits])
-        return self._estimate(losses, logits, pixels.new_empty(len(pixels), 0))
+            total = slope if mean is pixels else _slope(mean, pixels, slope)
+        margins = _averaged_margin(torch.stack(logits), self.labels, self.targets)
+        return Estimate(torch.stack(losses).mean(dim=0), margins, total)
 
     @torch.no_grad()
     def still_standing(self, pixels: Tensor, estimate: Estimate, standing: Tensor) -> Tensor:
@@ -228,10 +223,6 @@ class Objective:
             wins = [margin_loss(each, suspects.labels, suspects.targets) > 0 for each in logits]
             broken[broken.clone()] = torch.stack(wins).all(dim=0)
         return standing & ~broken
-
-    def _estimate(self, losses: Tensor, logits: Tensor, gradient: Tensor) -> Estimate:
-        margins = _averaged_margin(logits, self.labels, self.targets)
-        return Estimate(losses.mean(dim=0), margins, gradient)
 
     def _draws(self, device: torch.device) -> AbstractContextManager[None]:
         return nullcontext() if self.draws_seed is None else seeded(self.draws_seed, device)

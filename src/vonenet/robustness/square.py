@@ -67,7 +67,7 @@ def square(
         best_loss = torch.full_like(images[:, 0, 0, 0], -torch.inf)
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         for query in range(queries):
-            estimate = objective.value(proposal, standing)
+            estimate = objective.estimate(proposal, standing, gradient=False)
             left = objective.still_standing(proposal, estimate, standing)
             better = (estimate.loss > best_loss) | (standing & ~left)
             best = torch.where(each(better), proposal, best)

@@ -56,15 +56,12 @@ class Attack(Condition):
             protocol. A deterministic model is attacked, and its row written, with 1.
         method: "pgd" (without random start, as in the paper), "fgsm", "apgd", "apgd-dlr", "square"
             or "autoattack".
-        restarts: Runs in all, those after the first from random points. Not of AutoAttack.
-        target_classes: 0 for an untargeted attack. Otherwise the attack is run toward each of so
-            many wrong classes, the likeliest first, and the most damaging run counts. Not of
-            AutoAttack.
+        restarts: This, `target_classes`, `stop_samples` and `mixed_precision` are as in
+            `vonenet.robustness.attacks.Options`, and not of AutoAttack.
+        target_classes: 0 for an untargeted attack.
         momentum: Of PGD.
-        stop_samples: Fresh noise draws that must all be wrong before an image stops being attacked;
-            None: every image takes all steps. A deterministic model needs 1. On a stochastic model
-            accuracy then reads a little high (see `vonenet.robustness.attacks.Options`). Not of
-            Square, whose draws are fixed, nor of AutoAttack.
+        stop_samples: Early stopping; on a stochastic model accuracy then reads a little high. Not
+            of Square, whose draws are fixed.
         fixed_draws: Optimize one fixed set of noise draws, not fresh ones at every step. Square
             always does.
         mixed_precision: Gradients in bfloat16.
