@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from vonenet.v1.noise import fixed_noise, no_noise, noise_generator
     from vonenet.v1.parameters import GaborParameters, draw_parameters
     from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
-    from vonenet.zoo.registry import create_base_model, create_model, get_model, list_models
-    from vonenet.zoo.timm_entrypoints import register_timm_models
+    from vonenet.zoo.registry import (
+        create_base_model,
+        create_model,
+        get_model,
+        list_models,
+        register_timm_models,
+    )
 
 __version__ = "0.1.0"
 
@@ -44,8 +49,13 @@ _HOME = {
     "vonenet.v1.noise": ["fixed_noise", "no_noise", "noise_generator"],
     "vonenet.v1.parameters": ["GaborParameters", "draw_parameters"],
     "vonenet.zoo.checkpoints": ["load_checkpoint", "save_checkpoint"],
-    "vonenet.zoo.registry": ["create_base_model", "create_model", "get_model", "list_models"],
-    "vonenet.zoo.timm_entrypoints": ["register_timm_models"],
+    "vonenet.zoo.registry": [
+        "create_base_model",
+        "create_model",
+        "get_model",
+        "list_models",
+        "register_timm_models",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

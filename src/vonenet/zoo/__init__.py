@@ -1,5 +1,5 @@
 """Names and weights of VOneNets. Importing it makes the names known to timm."""
 
-from vonenet.zoo.timm_entrypoints import register_timm_models
+from vonenet.zoo.registry import register_timm_models
 
 register_timm_models()

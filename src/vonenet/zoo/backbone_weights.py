@@ -40,8 +40,7 @@ def fill_backbone(model: VOneNet, source: str | Path) -> None:
     heads = (model.head_name.removeprefix("model."),)
     refusal = f"backbone_weights={str(source)!r} do not fit the back-end of {config.name}"
     if Q0 in weights:
-        begin = "model."
-        own = {key.removeprefix(begin): v for key, v in weights.items() if key.startswith(begin)}
+        own = {key[6:]: value for key, value in weights.items() if key.startswith("model.")}
         _fill(model.model, own, heads, refusal)
         return
     base = build_base(config.backbone, num_classes=config.num_classes, image_size=size)
@@ -56,18 +55,10 @@ def fill_base(
     base: nn.Module,
     backbone: str,
     source: str | Path,
-    *,
     num_classes: int,
     image_size: tuple[int, int],
 ) -> None:
-    """Give a base network published weights, its first stage included.
-
-    Args:
-        base: what `build_base` gave.
-        backbone: the name that it was built by.
-        source: as above.
-        num_classes: number of its outputs.
-        image_size: height and width in pixels.
+    """Give what `build_base` made of `backbone` published weights, its first stage included.
 
     Raises:
         InputError, DownloadError, CheckpointError: as `fill_backbone`.
@@ -140,7 +131,6 @@ def _fetched(what: str, fetch: Callable[[], dict[str, Tensor]]) -> dict[str, Ten
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove what wrappers have put in front of every name."""
     for prefix in WRAPPERS:
         if weights and all(key.startswith(prefix) for key in weights):
             return _unwrapped({key.removeprefix(prefix): v for key, v in weights.items()})

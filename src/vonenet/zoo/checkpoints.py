@@ -58,12 +58,7 @@ def save_checkpoint(
 ) -> None:
     """Write a VOneNet to one safetensors file, with all that is needed to build it again.
 
-    The file appears whole or not at all.
-
-    Args:
-        model: the network.
-        path: the file.
-        classes: names of the logits, for `stored_classes`.
+    The file appears whole or not at all. `classes` are names of the logits, for `stored_classes`.
     """
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
     parameters = model.vone_block.gabor_parameters
@@ -98,18 +93,14 @@ def save_base_checkpoint(
         image_size: their height = width, pixels.
     """
     settings = {"num_classes": len(classes), "in_chans": in_chans, "image_size": image_size}
-    description = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
-    metadata = {"format": BASE_FORMAT, "base": json.dumps(description)}
-    metadata[CLASSES] = json.dumps(list(classes))
+    base = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
+    metadata = {"format": BASE_FORMAT, "base": json.dumps(base), CLASSES: json.dumps(list(classes))}
     write_tensors(model.state_dict(), metadata, Path(path))
 
 
 def is_base_checkpoint(path: str | Path) -> bool:
     """Tell whether a file is one of `save_base_checkpoint`."""
-    path = Path(path)
-    return (
-        path.is_file() and is_safetensors(path) and read_metadata(path).get("format") == BASE_FORMAT
-    )
+    return read_metadata(Path(path)).get("format") == BASE_FORMAT
 
 
 def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
@@ -125,19 +116,18 @@ def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: P
 
 def stored_classes(path: str | Path) -> list[str] | None:
     """Return the names of the logits that a weights file was saved with, if it has any."""
-    path = Path(path)
-    if not (path.is_file() and is_safetensors(path)):
-        return None
-    names: list[str] | None = json.loads(read_metadata(path).get(CLASSES, "null"))
+    names: list[str] | None = json.loads(read_metadata(Path(path)).get(CLASSES, "null"))
     return names
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read the header of a safetensors file.
+    """Read the header of a safetensors file; empty for any other file.
 
     Raises:
         CheckpointError: the file is damaged.
     """
+    if not (path.is_file() and is_safetensors(path)):
+        return {}
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
@@ -164,14 +154,14 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
     path = Path(path)
     stored = read_checkpoint(path, settings)
     config = _with_settings(stored.config, settings)
-    if name is not None:
-        config = dataclasses.replace(config, name=name)
+    config = dataclasses.replace(config, name=name or config.name)
     if config.v1.in_chans != stored.config.v1.in_chans:
         stored = _grey(stored)
     model = VOneNet.from_config(config, stored.gabor_parameters)
     weights = dict(stored.state_dict)
     if config.num_classes != stored.config.num_classes:
-        weights.update(_fresh_head(model))
+        head = f"{model.head_name}."
+        weights.update({k: value for k, value in model.state_dict().items() if k.startswith(head)})
         warnings.warn(
             f"{path.name} was trained for {stored.config.num_classes} classes: the head for "
             f"{config.num_classes} is new and untrained",
@@ -185,9 +175,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
 def read_checkpoint(path: Path, given: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read and check a weights file, without building the model.
 
-    Args:
-        path: the file.
-        given: settings of the V1 block for a published file that does not say them.
+    `given` are settings of the V1 block for a published file that does not say them.
     """
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
@@ -242,7 +230,7 @@ def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
     config = VOneNetConfig(
         name={"cornet_s": "vonecornet_s"}.get(backbone, f"vone{backbone}"),
         backbone=backbone,
-        num_classes=_last_weight(weights).shape[0],
+        num_classes=[len(value) for value in weights.values() if value.dim() == 2][-1],
         v1=v1,
     )
     parameters = recover_parameters(weights[Q0], weights[Q1], v1)
@@ -291,18 +279,13 @@ def _backbone_of(weights: dict[str, Tensor], path: Path) -> str:
     if any(key.startswith("model.features.") for key in weights):
         return "alexnet"
     blocks = {m[0] for key in weights if (m := re.match(r"model\.layer\d\.\d+\.", key))}
-    bottlenecks = "model.layer1.0.conv3.weight" in weights
     depths = {(8, False): 18, (16, False): 34, (16, True): 50, (33, True): 101, (50, True): 152}
-    depth = depths.get((len(blocks), bottlenecks))
-    if depth is None:
+    counted = len(blocks), "model.layer1.0.conv3.weight" in weights  # bottlenecks have a third
+    if counted not in depths:
         raise CheckpointError(
             f"{path} has a back-end that is not known: ResNets, AlexNet and CORnet-S are"
         )
-    return f"resnet{depth}"
-
-
-def _last_weight(weights: dict[str, Tensor]) -> Tensor:
-    return [value for value in weights.values() if value.dim() == 2][-1]
+    return f"resnet{depths[counted]}"
 
 
 def recover_parameters(
@@ -312,19 +295,16 @@ def recover_parameters(
 
     Files do not hold them. They are drawn anew for the seed, and kept only if every kernel agrees.
     """
-    if not all(bool((w.flatten(2).ne(0).any(2).sum(1) == 1).all()) for w in (weight_q0, weight_q1)):
+    reads = [weight.flatten(2).ne(0).any(2) for weight in (weight_q0, weight_q1)]
+    if not all(bool((colors.sum(1) == 1).all()) for colors in reads):
         return None
+    color_q0, color_q1 = (colors.long().argmax(1).numpy() for colors in reads)
     for sf_max in (v1.sf_max, 9.0, 6.0):
         assert sf_max is not None
         drawn = draw_parameters(
             v1.out_channels, filters="legacy", seed=v1.seed, sf_min=v1.sf_min, sf_max=sf_max
         )
-        colors = [w.flatten(2).ne(0).any(2).int().argmax(1).numpy() for w in (weight_q0, weight_q1)]
-        drawn = dataclasses.replace(
-            drawn,
-            color_channel=colors[0].astype(np.int64),
-            color_channel_q1=colors[1].astype(np.int64),
-        )
+        drawn = dataclasses.replace(drawn, color_channel=color_q0, color_channel_q1=color_q1)
         kernels = gabor_kernels(drawn, v1.pixels_per_degree, weight_q0.shape[-1])
         expected = colored(kernels, drawn.color_channel, weight_q0.shape[1]).float()
         if torch.allclose(expected, weight_q0.float(), atol=1e-5):
@@ -335,8 +315,8 @@ def recover_parameters(
 def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetConfig:
     """Change the stored configuration as asked, or raise if the weights forbid it."""
     asked = dict(settings)
-    num_classes = asked.pop("num_classes", None)
-    num_classes = config.num_classes if num_classes is None else num_classes
+    asked_classes = asked.pop("num_classes", None)
+    num_classes = config.num_classes if asked_classes is None else asked_classes
     v1 = config.v1
     changes = {key: asked.pop(key) for key in OPEN_SETTINGS if key in asked}
     if "image_size" in asked:
@@ -344,8 +324,7 @@ def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetCo
         degrees = moved.pixels_per_degree / v1.pixels_per_degree
         v1 = dataclasses.replace(moved, visual_degrees=degrees)
     if asked.get("in_chans") == 1:
-        changes["in_chans"] = asked.pop("in_chans")
-        changes["filters"] = "given"
+        changes |= {"in_chans": asked.pop("in_chans"), "filters": "given"}
     for key, value in asked.items():
         if value is not None and value != getattr(v1, key):
             raise InputError(
@@ -359,18 +338,12 @@ def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetCo
 
 def _grey(stored: Checkpoint) -> Checkpoint:
     """Sum the filters over colours: they give what a grey picture's colour copy gives."""
-    weights = dict(stored.state_dict)
-    weights.update({key: weights[key].sum(dim=1, keepdim=True) for key in (Q0, Q1)})
+    grey = {key: stored.state_dict[key].sum(dim=1, keepdim=True) for key in (Q0, Q1)}
     parameters = stored.gabor_parameters
     if parameters is not None:
-        grey = np.zeros_like(parameters.color_channel)
-        parameters = dataclasses.replace(parameters, color_channel=grey, color_channel_q1=grey)
-    return dataclasses.replace(stored, state_dict=weights, gabor_parameters=parameters)
-
-
-def _fresh_head(model: VOneNet) -> dict[str, Tensor]:
-    prefix = model.head_name + "."
-    return {key: value for key, value in model.state_dict().items() if key.startswith(prefix)}
+        only = np.zeros_like(parameters.color_channel)
+        parameters = dataclasses.replace(parameters, color_channel=only, color_channel_q1=only)
+    return Checkpoint(stored.config, stored.state_dict | grey, parameters)
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], refusal: str) -> None:
@@ -387,9 +360,9 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], refusal: str)
     wrong = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
     wrong += [f"{key} is unknown" for key in sorted(found.keys() - expected.keys())]
     wrong += [
-        f"{key} has shape {found[key]} instead of {expected[key]}"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key] != found[key]
+        f"{key} has shape {found[key]} instead of {shape}"
+        for key, shape in sorted(expected.items())
+        if found.get(key, shape) != shape
     ]
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     raise CheckpointError(f"{refusal}: {'; '.join(wrong[:3])}{more}")

@@ -119,7 +119,7 @@ def _receive(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
 
 def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
     offset, version = _resume_point(part)
-    with _open(_request(url, offset, version), part, timeout_s) as response:
+    with _open(url, part, offset, version, timeout_s) as response:
         start, total_bytes = _span(response, part, offset, version)
         with (
             part.open("ab" if start else "wb") as file,
@@ -137,7 +137,9 @@ def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> 
             while block := response.read1(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
-    _check_length(part, total_bytes)
+    n_bytes = part.stat().st_size
+    if total_bytes is not None and n_bytes != total_bytes:
+        raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
 
 
 def _resume_point(part: Path) -> tuple[int, str]:
@@ -149,17 +151,14 @@ def _resume_point(part: Path) -> tuple[int, str]:
         return 0, ""
 
 
-def _request(url: str, offset: int, version: str) -> Request:
+def _open(url: str, part: Path, offset: int, version: str, timeout_s: float) -> HTTPResponse:
     """Ask for all bytes from `offset` on, or for the whole file if it has changed."""
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("the address must begin with http:// or https://")
     headers = {"User-Agent": "vonenet"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": version}
-    return Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
-
-
-def _open(request: Request, part: Path, timeout_s: float) -> HTTPResponse:
+    request = Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
     try:
         response: HTTPResponse = urlopen(request, timeout=timeout_s)  # noqa: S310 - as above
     except HTTPError as error:
@@ -169,7 +168,7 @@ def _open(request: Request, part: Path, timeout_s: float) -> HTTPResponse:
         raise
     if response.status not in (200, 206):
         response.close()
-        raise HTTPError(request.full_url, response.status, response.reason, response.headers, None)
+        raise HTTPError(url, response.status, response.reason, response.headers, None)
     return response
 
 
@@ -185,12 +184,6 @@ def _span(response: HTTPResponse, part: Path, offset: int, version: str) -> tupl
     return offset, int(span[2])
 
 
-def _check_length(part: Path, total_bytes: int | None) -> None:
-    n_bytes = part.stat().st_size
-    if total_bytes is not None and n_bytes != total_bytes:
-        raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
-
-
 def _examine(part: Path, sha1: str | None, check: Callable[[Path], object] | None) -> None:
     """Refuse a complete file that is not what was wanted, and delete it."""
     try:
@@ -204,14 +197,12 @@ def _examine(part: Path, sha1: str | None, check: Callable[[Path], object] | Non
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell whether another attempt may succeed."""
     if isinstance(error, HTTPError):
         return error.code in PASSING_STATUS
     return not isinstance(_cause(error), SSLCertVerificationError)
 
 
 def _reason(error: Exception, timeout_s: float) -> str:
-    """Say in one line why a download failed."""
     if isinstance(error, HTTPError):
         return f"the server answered {error.code} {error.reason}".rstrip()
     cause = _cause(error)

@@ -63,10 +63,11 @@ def load_model(address: str) -> LoadedModel:
     Raises:
         InputError: nothing is there, or what is there is no model.
     """
-    if Path(address, RECIPE).is_file():
-        return _described(Path(address).resolve().name, _weights(_last_weights(Path(address))))
-    if Path(address).is_file():
-        return _described(Path(address).stem, _weights(Path(address)))
+    path = Path(address)
+    if (path / RECIPE).is_file():
+        return _described(path.resolve().name, _of_file(_last_weights(path)))
+    if path.is_file():
+        return _described(path.stem, _of_file(path))
     if address.startswith(TIMM):
         name = address.removeprefix(TIMM)
         return _described(name, _timm_model(name, pretrained=True))
@@ -107,8 +108,7 @@ def v1_block_of(loaded: LoadedModel) -> str:
     return V1_BLOCK
 
 
-def _weights(path: Path) -> nn.Module:
-    """Load the network of a weights file: a VOneNet, or a base network that was trained here."""
+def _of_file(path: Path) -> nn.Module:
     return load_base_checkpoint(path) if is_base_checkpoint(path) else load_checkpoint(path)
 
 
@@ -137,8 +137,7 @@ def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained)
     except (RuntimeError, ValueError, OSError) as error:
-        kind = "trained model" if pretrained else "model"
-        reason = str(error).splitlines()[0]
+        kind, reason = "trained model" if pretrained else "model", str(error).splitlines()[0]
         raise InputError(f"timm has no {kind} {name!r} to give: {reason}") from error
     return model
 
@@ -152,7 +151,6 @@ def _untrained(name: str) -> nn.Module:
 
 
 def _called(address: str) -> nn.Module:
-    """Call the function of `module:function` or `file.py:function`."""
     source, name = address.rsplit(":", 1)
     module = _imported_file(Path(source)) if source.endswith(".py") else _imported(source)
     function: Callable[[], Any] | None = getattr(module, name, None)
@@ -161,8 +159,7 @@ def _called(address: str) -> nn.Module:
     with seeded(0, torch.device("cpu")):
         result = function()
     if not isinstance(result, nn.Module):
-        kind = type(result).__name__
-        raise InputError(f"{address} returns a {kind}; needed: a torch module")
+        raise InputError(f"{address} returns a {type(result).__name__}; needed: a torch module")
     return result
 
 

@@ -1,4 +1,7 @@
-"""Names to VOneNets: `create_model`, `get_model`, `list_models`; and their base networks."""
+"""Names to VOneNets: `create_model`, `get_model`, `list_models`; and their base networks.
+
+Our named models are in timm's registry too: `timm.create_model("voneresnet50", num_classes=10)`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import dataclasses
 import difflib
 import fnmatch
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
+from timm.models import is_model, register_model
 from torch import nn
 
 from vonenet.backbones import build_base, timm_backbone_names
@@ -24,6 +29,8 @@ from vonenet.zoo.weights import PUBLISHED, fetch
 TIMM_PREFIX = "vone_"
 IMAGENET_CLASSES = 1000
 IMAGENET_SIZE = (224, 224)
+# What timm.create_model passes to every model, beside the user's own keywords.
+_TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 @dataclass(frozen=True)
@@ -150,16 +157,13 @@ def get_model(
         map_location: device of the model.
         **settings: as `create_model`; every one of them counts, with pretrained weights too.
     """
-    by_original_name = {
-        entry.weights: entry.name for entry in NAMED_MODELS.values() if entry.weights
-    }
-    if model_arch not in by_original_name:
+    names = {entry.weights: entry.name for entry in NAMED_MODELS.values() if entry.weights}
+    if model_arch not in names:
         raise InputError(
-            f"unknown model_arch {model_arch!r}: must be one of {', '.join(by_original_name)}; "
+            f"unknown model_arch {model_arch!r}: must be one of {', '.join(names)}; "
             f"create_model knows more"
         )
-    model = create_model(by_original_name[model_arch], pretrained=pretrained, **settings)
-    return model.to(map_location)
+    return create_model(names[model_arch], pretrained=pretrained, **settings).to(map_location)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -190,13 +194,9 @@ def create_base_model(
         settings["image_size"] = image_size_pair(settings["image_size"])
     base = build_base(backbone, **settings)
     if backbone_weights is not None:
-        fill_base(
-            base,
-            backbone,
-            backbone_weights,
-            num_classes=settings.get("num_classes", IMAGENET_CLASSES),
-            image_size=settings.get("image_size", IMAGENET_SIZE),
-        )
+        num_classes = settings.get("num_classes", IMAGENET_CLASSES)
+        image_size = settings.get("image_size", IMAGENET_SIZE)
+        fill_base(base, backbone, backbone_weights, num_classes, image_size)
     return base
 
 
@@ -234,7 +234,7 @@ def find_entry(name: str) -> ModelEntry:
         # A name that timm knows but has no adapter gets its reason from build_backbone.
         return ModelEntry(name, f"timm/{timm_name}", f"timm's {timm_name} behind V1")
     known = [*NAMED_MODELS, *_timm_names()]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.6) or list(NAMED_MODELS)
+    near = difflib.get_close_matches(name, known, n=4) or list(NAMED_MODELS)
     raise InputError(f"unknown model {name!r}; nearest: {', '.join(near)}")
 
 
@@ -250,3 +250,21 @@ def check_settings(settings: dict[str, Any]) -> None:
 
 def _timm_names() -> list[str]:
     return [TIMM_PREFIX + name for name in timm_backbone_names()]
+
+
+def register_timm_models() -> None:
+    """Make our named models known to `timm.create_model`; done once, however often it is called."""
+    for name in NAMED_MODELS:
+        if not is_model(name):
+            # timm lists what it registers among the public names of its function's module
+            globals()[name] = register_model(_timm_entrypoint(name))
+
+
+def _timm_entrypoint(name: str) -> Callable[..., VOneNet]:
+    def build(pretrained: bool = False, **settings: Any) -> VOneNet:
+        own = {key: value for key, value in settings.items() if key not in _TIMMS_OWN}
+        return create_model(name, pretrained=pretrained, **own)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"VOneNet {name}, as `vonenet.create_model` builds it."
+    return build

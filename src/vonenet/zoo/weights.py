@@ -80,11 +80,7 @@ def fetch(weights: PublishedWeights, *, progress: bool = True, timeout_s: float 
 
     A file that is there is used without any request, also from a folder that cannot be written. It
     must still be the one that was stored; one that was put there by hand is examined as a download.
-
-    Args:
-        weights: an entry of `PUBLISHED`.
-        progress: whether a download shows a bar on stderr.
-        timeout_s: longest silence of the server, in seconds.
+    `progress` and `timeout_s` are for `download`.
 
     Raises:
         DownloadError: the weights could not be fetched or are not what they should be.
@@ -110,9 +106,6 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     No code of the file is run: beside tensors and plain values only `argparse.Namespace` and numpy
     scalars are accepted. The latter become Python's numbers and strings.
 
-    Args:
-        path: a file that torch.save has written.
-
     Returns:
         A dictionary with, at least, "state_dict": parameter names -> tensors.
 
@@ -128,8 +121,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a weights file: safetensors, or a state dict of torch.save.
 
-    Args:
-        path: the file; a training checkpoint may hold the state dict under "state_dict" or "model".
+    A training checkpoint may hold the state dict under "state_dict" or "model".
 
     Raises:
         CheckpointError: the file is missing, damaged, hostile or holds something else.
@@ -190,18 +182,6 @@ def _check_content(path: Path) -> None:
 
 
 def _unpickled(path: Path) -> Any:
-    _check_head(path)
-    try:
-        with _ACCEPTING, torch.serialization.safe_globals(_newly_accepted()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        # "from None": torch's text explains how to switch the safety off.
-        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
-    return content
-
-
-def _check_head(path: Path) -> None:
-    """Refuse what is no torch file at first sight."""
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -211,6 +191,15 @@ def _check_head(path: Path) -> None:
         raise CheckpointError(f"cannot read {path}: it is empty")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise CheckpointError(f"cannot read {path}: it is an HTML or XML page, not weights")
+    try:
+        with _ACCEPTING:
+            # The program itself may accept some for good: these must stay.
+            known = torch.serialization.get_safe_globals()
+            with torch.serialization.safe_globals([x for x in _ACCEPTED if x not in known]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        # "from None": torch's text explains how to switch the safety off.
+        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
 
 
 def _is_state_dict(value: object) -> bool:
@@ -222,7 +211,6 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _refusal(error: Exception) -> str:
-    """Say in one line why torch has refused a file."""
     wanted = re.search(r"GLOBAL (\S+)", str(error))
     if wanted is not None:
         return f"it asks for {wanted[1]}, which weights do not need and which may run code"
@@ -257,9 +245,3 @@ _ACCEPTED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_scalar, "numpy._core.multiarray.scalar"),
 ]
 _ACCEPTING = threading.Lock()  # torch keeps the accepted types in one list for all threads
-
-
-def _newly_accepted() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """List what to accept for a while, besides what the program itself accepts."""
-    known = torch.serialization.get_safe_globals()
-    return [item for item in _ACCEPTED if item not in known]
