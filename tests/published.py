@@ -1,13 +1,11 @@
 """A stand-in for a published checkpoint: the weights that the golden numbers were measured with."""
 
 import zlib
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 
-def golden_weights(model: nn.Module) -> dict[str, Tensor]:
+def golden_weights(model):
     """Every tensor but the filters filled from its name (tests/golden/README.md)."""
     filled = {}
     for key, tensor in model.state_dict().items():
@@ -24,14 +22,7 @@ def golden_weights(model: nn.Module) -> dict[str, Tensor]:
     return filled
 
 
-def write_published(
-    path: Path,
-    model: nn.Module,
-    *,
-    prefix: str = "module.",
-    stray: dict[str, Tensor] | None = None,
-    flags: dict[str, object] | None = None,
-) -> Path:
+def write_published(path, model, *, prefix="module.", stray=None, flags=None):
     """A file in the layout of the five published ones."""
     state_dict = {prefix + key: value for key, value in model.state_dict().items()}
     config = model.config.v1

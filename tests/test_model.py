@@ -161,6 +161,7 @@ def test_preprocessing_travels_with_the_model(tiny):
     assert config["input_size"] == (3, 32, 32)
 
 
-def test_no_classes_is_refused():
-    with pytest.raises(vonenet.InputError, match="num_classes must be 1 or more, got -2"):
-        vonenet.create_model("voneresnet18", num_classes=-2)
+@pytest.mark.parametrize("n", [0, -2])
+def test_no_classes_is_refused(n):
+    with pytest.raises(vonenet.InputError, match=f"num_classes must be 1 or more, got {n}"):
+        vonenet.create_model("voneresnet18", num_classes=n)

@@ -7,21 +7,16 @@ import pytest
 import timm
 import torch
 
-from vonenet.backbones import (
-    backbone_names,
-    build_backbone,
-    build_base,
-    timm_backbone_names,
-)
+from vonenet.backbones import backbone_names, build_backbone, build_base, timm_backbone_names
 from vonenet.errors import InputError
 
 
-def test_native_names() -> None:
+def test_native_names():
     resnets = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
     assert backbone_names() == [*resnets, "alexnet", "cornet_s", "resnet_small"]
 
 
-def test_timm_names_are_those_of_timm_and_of_known_families() -> None:
+def test_timm_names_are_those_of_timm_and_of_known_families():
     names = timm_backbone_names()
     assert len(names) > 500
     assert set(names) <= set(timm.list_models())
@@ -41,40 +36,20 @@ def test_timm_names_are_those_of_timm_and_of_known_families() -> None:
         ("zzz", "cornet_s"),
     ],
 )
-def test_unknown_name_lists_the_nearest(build, name: str, nearest: str) -> None:
+def test_unknown_name_lists_the_nearest(build, name, nearest):
     with pytest.raises(InputError, match="unknown back-end") as error:
         build(name)
     assert nearest in str(error.value).partition("nearest: ")[2].split(", ")
 
 
-def test_family_that_cannot_be_adapted_is_named_with_those_that_can() -> None:
-    with pytest.raises(InputError, match=r"timm/mixer_s32_224.*'mlp_mixer'.*: beit, .*vovnet"):
-        build_backbone("timm/mixer_s32_224")
-
-
-def test_our_own_names_in_timms_registry_are_no_back_ends() -> None:
-    with pytest.raises(InputError, match="cannot be replaced"):
-        build_backbone("timm/voneresnet18")
-
-
-def test_network_with_two_classifiers_is_refused() -> None:
-    with pytest.raises(InputError, match="head, head_dist"):
-        build_backbone("timm/deit_tiny_distilled_patch16_224")
-
-
-def test_base_of_a_family_that_cannot_be_adapted_is_built() -> None:
-    base = build_base("timm/mixer_s32_224", num_classes=3, in_chans=1, image_size=(64, 64))
-    assert base.get_classifier().out_features == 3
-
-
 @pytest.mark.slow
-def test_importing_back_ends_does_not_import_timm() -> None:
+def test_importing_back_ends_does_not_import_timm():
     code = "import sys, vonenet.backbones; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "cornet_s", "alexnet", "resnet_small"])
-def test_small_images_meet_a_first_stage_of_stride_2_in_network_and_base(name: str) -> None:
+def test_small_images_meet_a_first_stage_of_stride_2_in_network_and_base(name):
     """The last maps of a base and of its VOneNet have one size, so that they can be compared."""
     last = {"cornet_s": "decoder.avgpool", "alexnet": "avgpool"}.get(name, "avgpool")
     shapes = []

@@ -1,7 +1,6 @@
 """The back-ends that we define: published names and shapes, and agreement with independent code."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,11 @@ from vonenet.backbones import backbone_names, build_backbone, build_base
 
 MANIFEST = json.loads((Path(__file__).parents[1] / "golden/state_dict_manifest.json").read_text())
 PUBLISHED = {"resnet50": "resnet50", "alexnet": "alexnet", "cornet_s": "cornets"}
-SMALL = ["resnet18", "cornet_s", "resnet_small"]
+# The last layer in the base network of the stage that V1 replaces.
+FIRST_STAGE_ENDS = {"resnet18": "maxpool", "cornet_s": "V1", "resnet_small": "relu"}
 
 
-def with_random_statistics(module: nn.Module) -> nn.Module:
+def with_random_statistics(module):
     """In eval mode, and with batch statistics that a mix-up of two layers would show."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -28,19 +28,14 @@ def with_random_statistics(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def layers_that_bases_lose(name: str) -> str:
-    """Name in the base network of the last layer of the stage that V1 replaces."""
-    return {"resnet_small": "relu", "cornet_s": "V1"}.get(name, "maxpool")
-
-
 @pytest.fixture(autouse=True)
-def _no_grad() -> Iterator[None]:
+def _no_grad():
     with torch.no_grad():
         yield
 
 
 @pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
-def test_state_dict_is_the_published_one(name: str, published: str) -> None:
+def test_state_dict_is_the_published_one(name, published):
     with torch.device("meta"):
         backbone = build_backbone(name)
     ours = [(f"model.{k}", list(v.shape)) for k, v in backbone.module.state_dict().items()]
@@ -51,7 +46,7 @@ def test_state_dict_is_the_published_one(name: str, published: str) -> None:
 
 
 @pytest.mark.parametrize("name", backbone_names())
-def test_back_end_and_base_take_odd_and_rectangular_images(name: str) -> None:
+def test_back_end_and_base_take_odd_and_rectangular_images(name):
     size = height, width = (63, 97)
     with torch.device("meta"):
         backbone = build_backbone(name, num_classes=7, image_size=size)
@@ -63,28 +58,25 @@ def test_back_end_and_base_take_odd_and_rectangular_images(name: str) -> None:
     assert backbone.module.get_submodule(backbone.head).out_features == 7
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_back_end_is_the_base_behind_its_first_stage(name: str) -> None:
+@pytest.mark.parametrize("name", FIRST_STAGE_ENDS)
+def test_back_end_is_the_base_behind_its_first_stage(name):
     base = with_random_statistics(build_base(name, num_classes=5))
     backbone = build_backbone(name, num_classes=5)
     missing, unexpected = backbone.module.load_state_dict(base.state_dict(), strict=False)
     assert not missing
     assert unexpected
     stage_output: list[Tensor] = []
-    last = base.get_submodule(layers_that_bases_lose(name))
+    last = base.get_submodule(FIRST_STAGE_ENDS[name])
     last.register_forward_hook(lambda _m, _args, out: stage_output.append(out))
     images = torch.randn(2, 3, 64, 96)
     expected = base(images)
-    assert stage_output[0].shape == (2, backbone.in_channels, *map_size(images, backbone.stride))
+    height, width = 64 // backbone.stride, 96 // backbone.stride
+    assert stage_output[0].shape == (2, backbone.in_channels, height, width)
     torch.testing.assert_close(backbone.module.eval()(stage_output[0]), expected)
 
 
-def map_size(images: Tensor, stride: int) -> tuple[int, int]:
-    return images.shape[-2] // stride, images.shape[-1] // stride
-
-
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet"])
-def test_base_computes_what_torchvision_computes(name: str) -> None:
+def test_base_computes_what_torchvision_computes(name):
     base = with_random_statistics(build_base(name, num_classes=5))
     theirs = torchvision.models.get_model(name, num_classes=5)
     theirs.load_state_dict(base.state_dict())
@@ -93,22 +85,21 @@ def test_base_computes_what_torchvision_computes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet", "cornet_s", "resnet_small"])
-def test_hooks_keep_what_they_were_given(name: str) -> None:
+def test_hooks_keep_what_they_were_given(name):
     backbone = build_backbone(name, num_classes=5)
     held: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def hold(layer_name: str, out: Tensor) -> None:
-        held[layer_name] = (out, out.clone())
-
-    for layer_name, layer in backbone.module.named_modules():
-        layer.register_forward_hook(lambda _m, _args, out, n=layer_name: hold(n, out))
+    for name, layer in backbone.module.named_modules():
+        layer.register_forward_hook(
+            lambda _m, _args, out, name=name: held.update({name: (out, out.clone())})
+        )
     backbone.module(torch.randn(2, backbone.in_channels, 16, 16))
     assert len(held) > 10
-    for layer_name, (kept, at_hook_time) in held.items():
-        assert torch.equal(kept, at_hook_time), layer_name
+    for layer, (kept, at_hook_time) in held.items():
+        assert torch.equal(kept, at_hook_time), layer
 
 
-def test_alexnet_maps_are_56_28_14_and_7() -> None:
+def test_alexnet_maps_are_56_28_14_and_7():
     sizes = []
     with torch.device("meta"):
         backbone = build_backbone("alexnet")
@@ -118,11 +109,11 @@ def test_alexnet_maps_are_56_28_14_and_7() -> None:
     assert sizes == [28, 28, 14, 14, 14, 14, 14, 14, 14, 7]
 
 
-def cornet_area(x: Tensor, weights: dict[str, Tensor], area: str, times: int) -> Tensor:
+def cornet_area(x, weights, area, times):
     """A CORnet-S area in evaluation mode, from Kubilius et al. 2019, without modules."""
     w = {key.removeprefix(f"{area}."): value for key, value in weights.items()}
 
-    def norm(x: Tensor, layer: str) -> Tensor:
+    def norm(x, layer):
         mean, var = w[f"{layer}.running_mean"], w[f"{layer}.running_var"]
         scale = w[f"{layer}.weight"] / torch.sqrt(var + 1e-5)
         shift = w[f"{layer}.bias"] - mean * scale
@@ -139,7 +130,7 @@ def cornet_area(x: Tensor, weights: dict[str, Tensor], area: str, times: int) ->
     return x
 
 
-def test_cornet_s_agrees_with_a_functional_rewrite() -> None:
+def test_cornet_s_agrees_with_a_functional_rewrite():
     module = with_random_statistics(build_backbone("cornet_s", num_classes=5).module)
     weights = module.state_dict()
     responses = x = torch.randn(2, 64, 16, 24)
@@ -150,7 +141,7 @@ def test_cornet_s_agrees_with_a_functional_rewrite() -> None:
     torch.testing.assert_close(module(responses), logits, rtol=1e-4, atol=1e-5)
 
 
-def test_cornet_s_draws_its_convolutions_as_published() -> None:
+def test_cornet_s_draws_its_convolutions_as_published():
     for name, layer in build_backbone("cornet_s", num_classes=5).module.named_modules():
         if isinstance(layer, nn.Conv2d):
             height, width = layer.kernel_size
@@ -158,7 +149,7 @@ def test_cornet_s_draws_its_convolutions_as_published() -> None:
             torch.testing.assert_close(layer.weight.std().item(), std, rtol=0.05, atol=0, msg=name)
 
 
-def test_cornet_s_base_has_the_areas_of_the_ventral_stream() -> None:
+def test_cornet_s_base_has_the_areas_of_the_ventral_stream():
     with torch.device("meta"):
         base = build_base("cornet_s")
     assert [name for name, _ in base.named_children()] == ["V1", "V2", "V4", "IT", "decoder"]
@@ -166,7 +157,7 @@ def test_cornet_s_base_has_the_areas_of_the_ventral_stream() -> None:
     assert weights == {"conv1.weight": (64, 3, 7, 7), "conv2.weight": (64, 64, 3, 3)}
 
 
-def test_cornet_s_keeps_no_state_between_calls() -> None:
+def test_cornet_s_keeps_no_state_between_calls():
     module = build_backbone("cornet_s", num_classes=5).module.eval()
     strides = {name: m.stride for name, m in module.named_modules() if isinstance(m, nn.Conv2d)}
     responses = torch.randn(1, 64, 8, 8)
@@ -174,7 +165,7 @@ def test_cornet_s_keeps_no_state_between_calls() -> None:
     assert strides == {n: m.stride for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
 
 
-def test_cornet_s_calls_shared_layers_once_per_time_step() -> None:
+def test_cornet_s_calls_shared_layers_once_per_time_step():
     module = build_backbone("cornet_s", num_classes=5).module.eval()
     calls: list[str] = []
     for name, layer in module.named_modules():
@@ -187,7 +178,7 @@ def test_cornet_s_calls_shared_layers_once_per_time_step() -> None:
             assert calls.count(f"{area}.{once}") == 1
 
 
-def test_resnet_small_is_small_and_all_16_wide() -> None:
+def test_resnet_small_is_small_and_all_16_wide():
     base = build_base("resnet_small", num_classes=10)
     widths = {m.out_channels for m in base.modules() if isinstance(m, nn.Conv2d)}
     assert widths == {16}

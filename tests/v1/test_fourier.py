@@ -6,7 +6,7 @@ from torch.func import grad, vmap
 from torch.nn import functional as F
 
 from vonenet.v1 import fourier
-from vonenet.v1.fourier import Correlate, CorrelateTransposed, best_tiling, is_cheaper
+from vonenet.v1.fourier import Correlate, CorrelateTransposed, is_cheaper
 
 correlate, correlate_transposed = Correlate.apply, CorrelateTransposed.apply
 
@@ -109,26 +109,11 @@ def test_what_sees_only_grey_is_exactly_silent():
     assert torch.equal(ours == 0, expected == 0)
 
 
-def test_it_is_chosen_where_it_saves_half_the_work():
-    for size, kernel, stride, cheaper in (
-        (224, 25, 4, True),
-        (64, 29, 2, True),
-        (32, 15, 2, True),
-        (224, 3, 2, False),
-        (224, 7, 4, False),
-        (0, 25, 4, False),
-    ):
-        images = torch.empty(1, 3, size, size, device="meta")
-        assert is_cheaper(images, kernel, stride) == cheaper
+CHEAPER = {(224, 25, 4): True, (64, 29, 2): True, (32, 15, 2): True}
+CHEAPER |= {(224, 3, 2): False, (224, 7, 4): False, (0, 25, 4): False}
 
 
-@pytest.mark.parametrize("size", [(224, 224), (57, 300), (5, 7)])
-@pytest.mark.parametrize(("kernel", "stride"), [(25, 4), (29, 2), (7, 1)])
-def test_tiles_cover_the_responses(size, kernel, stride):
-    tiling = best_tiling(size, kernel, stride)
-    for n, tile, side in zip(
-        (tiling.rows, tiling.columns), (tiling.height, tiling.width), size, strict=True
-    ):
-        responses = -(-side // stride)
-        assert (n - 1) * tile < responses <= n * tile
-        assert tile + -(-kernel // stride) - 1 <= tiling.size
+@pytest.mark.parametrize(("size", "kernel", "stride"), CHEAPER)
+def test_it_is_chosen_where_it_saves_half_the_work(size, kernel, stride):
+    images = torch.empty(1, 3, size, size, device="meta")
+    assert is_cheaper(images, kernel, stride) == CHEAPER[size, kernel, stride]

@@ -78,12 +78,6 @@ def test_even_and_impossible_sizes_are_refused(size):
         gabor_kernels(draw_parameters(1), 28, size)
 
 
-def test_colored_puts_each_kernel_in_its_channel():
-    kernels = torch.arange(1.0, 3.0)[:, None, None].expand(2, 3, 3)
-    weights = colored(kernels, np.array([2, 0]), 3)
-    assert weights.sum(dim=(2, 3)).tolist() == [[0, 0, 9], [18, 0, 0]]
-
-
 def test_aliasing_is_counted_and_the_remedy_cures_it():
     """32 px with the default 8 degrees aliases 72 % of the filters."""
     report = sampling_report(draw_parameters(5000, filters="legacy", sf_max=9), 32 / 8, 25)

@@ -27,13 +27,8 @@ def test_legacy_draws_are_the_originals(golden_parameters, case):
     drawn = draw_parameters(
         int(n), filters="legacy", seed=int(seed), sf_corr=sf_corr, sf_max=sf_max, sf_min=sf_min
     )
-    for ours, theirs in {
-        "orientation_deg": "theta",
-        "frequency_cpd": "sf",
-        "phase_deg": "phase",
-        "nx_cycles": "nx",
-        "ny_cycles": "ny",
-    }.items():
+    names = ("orientation_deg", "frequency_cpd", "phase_deg", "nx_cycles", "ny_cycles")
+    for ours, theirs in zip(names, ("theta", "sf", "phase", "nx", "ny"), strict=True):
         golden = golden_parameters[f"case{case}_{theirs}"]
         np.testing.assert_allclose(getattr(drawn, ours), golden, rtol=0, atol=1e-6)
 
@@ -106,16 +101,12 @@ def test_biological_draws_follow_the_published_histograms():
 def test_sampled_statistics_match_the_measured_ones():
     """Percentiles 5/50/95 of 20,000 draws of the original with sf_max 9."""
     drawn = draw_parameters(20_000, filters="legacy", sf_max=9)
-    percentiles = [5, 50, 95]
-    np.testing.assert_allclose(
-        np.percentile(drawn.frequency_cpd, percentiles), [0.94, 2.71, 6.51], rtol=0.03
-    )
-    np.testing.assert_allclose(
-        np.percentile(drawn.nx_cycles, percentiles), [0.18, 0.37, 0.76], rtol=0.05
-    )
-    np.testing.assert_allclose(
-        np.percentile(drawn.ny_cycles, percentiles), [0.12, 0.45, 1.17], rtol=0.05
-    )
+    for values, expected, tolerance in (
+        (drawn.frequency_cpd, [0.94, 2.71, 6.51], 0.03),
+        (drawn.nx_cycles, [0.18, 0.37, 0.76], 0.05),
+        (drawn.ny_cycles, [0.12, 0.45, 1.17], 0.05),
+    ):
+        np.testing.assert_allclose(np.percentile(values, [5, 50, 95]), expected, rtol=tolerance)
 
 
 @pytest.mark.parametrize(

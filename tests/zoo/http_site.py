@@ -1,14 +1,10 @@
 """A local site with one weights file that misbehaves as told, and the weights file."""
 
-from __future__ import annotations
-
 import io
 import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +15,7 @@ from vonenet.zoo.weights import PublishedWeights, fetch
 FILENAME = "weights.pth.tar"
 
 
-def checkpoint_bytes(**content: Any) -> bytes:
+def checkpoint_bytes(**content):
     file = io.BytesIO()
     state_dict = {"layer.weight": torch.arange(6000.0).reshape(60, 100)}
     torch.save({"state_dict": state_dict, "flags": {"arch": "resnet50"}, **content}, file)
@@ -35,7 +31,7 @@ class Site(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = BODY
         self.etag: str | None = '"version-1"'
@@ -50,15 +46,15 @@ class Site(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Site
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         self.server.ranges.append(self.headers["Range"])
         behaviours = self.server.behaviours
         (behaviours.pop(0) if behaviours else honest)(self)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_):
         pass
 
-    def answer(self, status: int, body: bytes, *, send: int | None = None, **headers: str) -> None:
+    def answer(self, status, body, *, send=None, **headers):
         """Announce the whole `body`, send the first `send` bytes of it."""
         self.server.answers.append(status)
         self.send_response(status)
@@ -73,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:send])
 
 
-def honest(handler: Handler) -> None:
+def honest(handler):
     """Range and If-Range as RFC 9110 wants them."""
     site = handler.server
     wanted = handler.headers["Range"]
@@ -90,23 +86,23 @@ def honest(handler: Handler) -> None:
     handler.answer(206, site.body[start:], Content_Range=span)
 
 
-def cut(n_bytes: int) -> Behaviour:
+def cut(n_bytes):
     return lambda handler: handler.answer(200, handler.server.body, send=n_bytes)
 
 
-def status(code: int) -> Behaviour:
+def status(code):
     return lambda handler: handler.answer(code, b"<html>an explanation</html>")
 
 
-def ignore_range(handler: Handler) -> None:
+def ignore_range(handler):
     handler.answer(200, handler.server.body)
 
 
-def claim_range(content_range: str) -> Behaviour:
+def claim_range(content_range):
     return lambda handler: handler.answer(206, handler.server.body, Content_Range=content_range)
 
 
-def append_blindly(handler: Handler) -> None:
+def append_blindly(handler):
     """A server that knows Range but not If-Range."""
     body = handler.server.body
     start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -114,7 +110,7 @@ def append_blindly(handler: Handler) -> None:
     handler.answer(206, body[start:], Content_Range=span)
 
 
-def shift(handler: Handler) -> None:
+def shift(handler):
     """As many bytes as are wanted, but others."""
     body = handler.server.body
     start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -122,16 +118,16 @@ def shift(handler: Handler) -> None:
     handler.answer(206, body[: len(body) - start], Content_Range=span)
 
 
-def stall(handler: Handler) -> None:
+def stall(handler):
     handler.server.closing.wait(10)
 
 
-def fetch_quietly(sha1: str | None = None, timeout_s: float = 5.0) -> Path:
+def fetch_quietly(sha1=None, timeout_s=5.0):
     weights = PublishedWeights("test", FILENAME, sha1)
     return fetch(weights, progress=False, timeout_s=timeout_s)
 
 
-def refused(call: Callable[[], object], *parts: str) -> None:
+def refused(call, *parts):
     """The call must fail with one line that holds all `parts`."""
     with pytest.raises(DownloadError) as caught:
         call()

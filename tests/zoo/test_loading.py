@@ -39,11 +39,7 @@ def toy(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", ["", ".py"])
 @pytest.mark.parametrize(
     ("function", "mean", "std", "size", "channels"),
-    [
-        ("plain", 0.0, 1.0, 224, 3),
-        ("wrapped", 0.4, 0.2, 224, 3),
-        ("described", 0.3, 0.7, 32, 1),
-    ],
+    [("plain", 0.0, 1.0, 224, 3), ("wrapped", 0.4, 0.2, 224, 3), ("described", 0.3, 0.7, 32, 1)],
 )
 def test_a_function_of_a_module_or_file(toy, suffix, function, mean, std, size, channels):
     loaded = load_model(f"{toy}{suffix}:{function}")

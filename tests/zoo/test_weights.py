@@ -1,29 +1,30 @@
-"""Where published weights are, and reading a training checkpoint without running any of it."""
+"""Published weights: where they are, reading them without running any of it, and their cache."""
 
-from __future__ import annotations
-
+import hashlib
+import io
 import os
 import struct
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.zoo.http_site import BODY, FILENAME, checkpoint_bytes, fetch_quietly, refused
 from vonenet.errors import CheckpointError
+from vonenet.zoo.download import is_as_recorded
 from vonenet.zoo.weights import PUBLISHED, cache_dir, read_torch_file
 
 STATE_DICT = {"module.bottleneck.weight": torch.arange(6.0).reshape(2, 3)}
 
 
 @pytest.fixture(params=["zip", "legacy"])
-def save(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def save(request, tmp_path):
     """Writes a checkpoint in one of torch's two formats."""
 
-    def write(content: object) -> Path:
+    def write(content):
         path = tmp_path / "x.pth.tar"
         torch.save(content, path, _use_new_zipfile_serialization=request.param == "zip")
         return path
@@ -31,7 +32,7 @@ def save(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return write
 
 
-def reason(path: Path) -> str:
+def reason(path):
     """Why a file is refused: one line that names it."""
     with pytest.raises(CheckpointError) as caught:
         read_torch_file(path)
@@ -46,7 +47,7 @@ def reason(path: Path) -> str:
 # --- addresses and places ------------------------------------------------------------------------
 
 
-def test_addresses_are_the_published_ones() -> None:
+def test_addresses_are_the_published_ones():
     files = {key: weights.url.rsplit("/", 1) for key, weights in PUBLISHED.items()}
     assert {base for base, _ in files.values()} == {
         "https://vonenet-models.s3.us-east-2.amazonaws.com"
@@ -64,12 +65,12 @@ def test_addresses_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("mirror", ["http://mirror/vone", "http://mirror/vone/"])
-def test_mirror(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirror(mirror, monkeypatch):
     monkeypatch.setenv("VONENET_WEIGHTS_URL", mirror)
     assert PUBLISHED["alexnet"].url == "http://mirror/vone/vonealexnet_e70.pth.tar"
 
 
-def test_cache_is_where_the_user_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for unset in ("VONENET_HOME", "HOME", "USERPROFILE"):
         monkeypatch.delenv(unset, raising=False)
@@ -85,7 +86,7 @@ def test_cache_is_where_the_user_wants_it(tmp_path: Path, monkeypatch: pytest.Mo
 # --- what is read --------------------------------------------------------------------------------
 
 
-def test_training_checkpoint_is_read(save: Any) -> None:
+def test_training_checkpoint_is_read(save):
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 3)).sum().backward()
@@ -115,25 +116,25 @@ SCALARS = [
 
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
-def test_numpy_scalars_in_flags_become_plain_values(save: Any, scalar: np.generic) -> None:
+def test_numpy_scalars_in_flags_become_plain_values(save, scalar):
     value = read_torch_file(save({"state_dict": STATE_DICT, "flags": {"x": scalar}}))["flags"]["x"]
     assert value == scalar.item()
     assert type(value) is type(scalar.item())
 
 
-def test_namespace_in_flags(save: Any) -> None:
+def test_namespace_in_flags(save):
     flags = Namespace(arch="alexnet", lr=np.float64(0.01), resume=None)
-    read = read_torch_file(save({"state_dict": STATE_DICT, "flags": flags}))
-    assert read["flags"] == Namespace(arch="alexnet", lr=0.01, resume=None)
+    read = read_torch_file(save({"state_dict": STATE_DICT, "flags": flags}))["flags"]
+    assert read == Namespace(arch="alexnet", lr=0.01, resume=None)
 
 
-def test_scalar_of_a_big_endian_machine(save: Any) -> None:
+def test_scalar_of_a_big_endian_machine(save):
     unpickle = np.float64(0).__reduce__()[0]
     scalar = Runs(unpickle, np.dtype(">f8"), struct.pack(">d", 0.1))
     assert read_torch_file(save({"state_dict": STATE_DICT, "flags": scalar}))["flags"] == 0.1
 
 
-def test_scalars_of_the_other_numpy(tmp_path: Path) -> None:
+def test_scalars_of_the_other_numpy(tmp_path):
     path = tmp_path / "x.pth"
     content = {"state_dict": STATE_DICT, "flags": np.float64(0.1)}
     torch.save(content, path, _use_new_zipfile_serialization=False)
@@ -145,7 +146,7 @@ def test_scalars_of_the_other_numpy(tmp_path: Path) -> None:
     assert read_torch_file(path)["flags"] == 0.1
 
 
-def test_reading_accepts_nothing_for_others(save: Any) -> None:
+def test_reading_accepts_nothing_for_others(save):
     path = save({"state_dict": STATE_DICT, "flags": Namespace()})
     read_torch_file(path)  # torch adds types of its own at first use
     before = set(torch.serialization.get_safe_globals())
@@ -156,7 +157,7 @@ def test_reading_accepts_nothing_for_others(save: Any) -> None:
     assert set(torch.serialization.get_safe_globals()) == before
 
 
-def test_threads_read_at_once(save: Any) -> None:
+def test_threads_read_at_once(save):
     path = save({"state_dict": STATE_DICT, "flags": Namespace(lr=np.float64(0.1))})
     with ThreadPoolExecutor(8) as pool:
         assert all(read["flags"].lr == 0.1 for read in pool.map(read_torch_file, [path] * 100))
@@ -168,14 +169,14 @@ def test_threads_read_at_once(save: Any) -> None:
 class Runs:
     """Calls a function when it is unpickled."""
 
-    def __init__(self, function: Any, *args: Any) -> None:
+    def __init__(self, function, *args):
         self.call = function, args
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return self.call
 
 
-def test_hostile_file_is_refused_and_never_run(save: Any, tmp_path: Path) -> None:
+def test_hostile_file_is_refused_and_never_run(save, tmp_path):
     canary = tmp_path / "canary"
     for function in (os.mkdir, Path.touch):
         path = save({"state_dict": STATE_DICT, "flags": Runs(function, canary)})
@@ -188,14 +189,14 @@ def test_hostile_file_is_refused_and_never_run(save: Any, tmp_path: Path) -> Non
 class Forged:
     """A numpy data type with internal flags (of objects, among others) that no number has."""
 
-    def __init__(self, byte_order: str = "<") -> None:
+    def __init__(self, byte_order="<"):
         self.state = (3, byte_order, None, None, None, -1, -1, 0x3F)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return np.dtype, ("f8", False, True), self.state
 
 
-def test_file_cannot_forge_numpy_types(save: Any) -> None:
+def test_file_cannot_forge_numpy_types(save):
     """numpy's own unpickling would: the flags make it take the bytes of numbers for addresses."""
     forged = np.dtype("f8", copy=True)
     forged.__setstate__(Forged().state)
@@ -208,7 +209,7 @@ def test_file_cannot_forge_numpy_types(save: Any) -> None:
 
 
 @pytest.mark.parametrize("code", ["O", "V8", "f8,O", "M8[s]", "f16"])
-def test_only_numbers_and_strings_of_numpy(save: Any, code: str) -> None:
+def test_only_numbers_and_strings_of_numpy(save, code):
     assert "ValueError" in reason(save({"state_dict": STATE_DICT, "x": Runs(np.dtype, code)}))
 
 
@@ -224,18 +225,125 @@ def test_only_numbers_and_strings_of_numpy(save: Any, code: str) -> None:
     ],
     ids=["bare", "empty", "list", "number", "key", "no dict"],
 )
-def test_other_content_is_refused(save: Any, content: object) -> None:
+def test_other_content_is_refused(save, content):
     assert '"state_dict" of tensors' in reason(save(content))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 100, 0.5, -1])
-def test_truncated_file_is_refused(save: Any, kept: float) -> None:
+def test_truncated_file_is_refused(save, kept):
     path = save({"state_dict": STATE_DICT, "flags": {"text": "x" * 500}})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
     assert ("it is empty" if kept == 0 else "truncated, damaged") in reason(path)
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_missing_file_and_folder(tmp_path):
     assert "No such file" in reason(tmp_path / "absent.pth.tar")
     assert "directory" in reason(tmp_path)
+
+
+# --- what is let into the cache, and noticing when it is damaged there ----------------------------
+
+
+def bit_flipped(body):
+    tensor = torch.arange(6000.0).numpy().tobytes()
+    position = body.index(tensor) + 777
+    return body[:position] + bytes([body[position] ^ 1]) + body[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"<!DOCTYPE html><html>sign in</html>", "HTML or XML page"),
+        (b'\xef\xbb\xbf\n<?xml version="1.0"?><Error>AccessDenied</Error>', "HTML or XML page"),
+        (b"", "empty"),
+        (BODY[:-100], "truncated, damaged"),
+        (BODY[:2000] + BODY[2100:], "damaged"),
+        (bit_flipped(BODY), "checksum"),
+        (BODY.replace(b"PK\x01\x02\0\0\0\0", b"PK\x01\x02\0\0\x63\0"), "damaged archive"),
+        (b'{"message": "rate limit"}', "no file of torch.save"),
+    ],
+    ids=["html", "xml", "empty", "truncated", "hole", "bit", "zip version", "json"],
+)
+def test_content_is_refused(site, cache, body, reason):
+    site.body = body
+    refused(fetch_quietly, reason, site.url, str(cache / FILENAME))
+    assert not list(cache.glob(f"{FILENAME}*[!k]"))  # no file, part or note; a lock may stay
+
+
+def test_hostile_content_is_refused_and_never_run(site, cache, tmp_path):
+    canary = tmp_path / "canary"
+    site.body = checkpoint_bytes(optimizer=Runs(os.mkdir, str(canary)))
+    refused(fetch_quietly, "mkdir", site.url)
+    assert not canary.exists()
+    assert not (cache / FILENAME).exists()
+
+
+def test_the_canary_sings():
+    """Shows that the hostile file of the test above is one: an unsafe reader runs it."""
+    hostile = checkpoint_bytes(optimizer=Runs(os.mkdir, "/no/such/folder"))
+    with pytest.raises(FileNotFoundError):
+        torch.load(io.BytesIO(hostile), weights_only=False)
+
+
+def test_known_sha1(site, cache):
+    refused(lambda: fetch_quietly(sha1="0" * 40), "SHA-1", "0" * 40, site.url)
+    assert not (cache / FILENAME).exists()
+    assert fetch_quietly(sha1=hashlib.sha1(BODY).hexdigest()).exists()
+
+
+# --- the file in the cache -----------------------------------------------------------------------
+
+
+def damage(path):
+    """One bit, with size and date as before."""
+    stat = path.stat()
+    path.write_bytes(bit_flipped(path.read_bytes()))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_damage_in_the_cache_is_noticed_and_the_remedy_works(site, cache):
+    path = fetch_quietly()
+    damage(path)
+    read_torch_file(path)  # torch itself does not notice
+    with pytest.raises(CheckpointError, match=r"damaged.*delete it and .*sha256") as caught:
+        fetch_quietly()
+    assert str(path) in str(caught.value)
+    assert len(site.ranges) == 1
+    path.unlink()
+    (cache / f"{FILENAME}.sha256").unlink()
+    assert fetch_quietly().read_bytes() == BODY
+
+
+def test_file_put_by_hand_is_examined_once_and_recorded(site, cache):
+    cache.mkdir()
+    path = cache / FILENAME
+    path.write_bytes(bit_flipped(BODY))
+    with pytest.raises(CheckpointError, match=r"checksum.*delete it to download it again"):
+        fetch_quietly()
+    path.write_bytes(BODY)
+    with pytest.raises(CheckpointError, match="SHA-1"):
+        fetch_quietly(sha1="0" * 40)
+    assert fetch_quietly() == path
+    assert is_as_recorded(path)
+    assert site.ranges == []
+
+
+def test_illegible_record_counts_as_none(site, cache):
+    path = fetch_quietly()
+    (cache / f"{FILENAME}.sha256").write_text("")
+    assert is_as_recorded(path) is None
+    fetch_quietly()
+    assert is_as_recorded(path)
+
+
+def test_cache_that_cannot_be_written(site, cache, monkeypatch):
+    cache.mkdir()
+    (cache / FILENAME).write_bytes(BODY)
+
+    def read_only(*_, **__):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    assert fetch_quietly() == cache / FILENAME

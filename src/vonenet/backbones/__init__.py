@@ -54,14 +54,6 @@ class Native:
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
 
-def _drop_resnet_pool(model: Any) -> None:
-    model.maxpool = nn.Identity()
-
-
-def _drop_cornet_pool(model: Any) -> None:
-    model.V1.pool = nn.Identity()
-
-
 def _halve_alexnet_conv1(model: Any) -> None:
     model.features[0].stride = (2, 2)
 
@@ -69,12 +61,16 @@ def _halve_alexnet_conv1(model: Any) -> None:
 NATIVE: dict[str, Native] = {
     **{
         f"resnet{depth}": Native(
-            partial(resnet_backbone, depth), partial(resnet, depth), _drop_resnet_pool
+            partial(resnet_backbone, depth),
+            partial(resnet, depth),
+            lambda model: model.set_submodule("maxpool", nn.Identity()),
         )
         for depth in DEPTHS
     },
     "alexnet": Native(alexnet_backbone, alexnet, _halve_alexnet_conv1, alexnet_backbone_weights),
-    "cornet_s": Native(cornet_s_backbone, cornet_s, _drop_cornet_pool),
+    "cornet_s": Native(
+        cornet_s_backbone, cornet_s, lambda model: model.set_submodule("V1.pool", nn.Identity())
+    ),
     "resnet_small": Native(resnet_small_backbone, resnet_small),
 }
 
@@ -197,7 +193,6 @@ def _check_is_timm(name: str) -> None:
     import timm
 
     timm_names = [_TIMM_PREFIX + timm_name for timm_name in timm.list_models()]
-    if name in timm_names:
-        return
-    nearest = difflib.get_close_matches(name, backbone_names() + timm_names) or backbone_names()
-    raise InputError(f"unknown back-end {name!r}; nearest: {', '.join(nearest)}")
+    if name not in timm_names:
+        nearest = difflib.get_close_matches(name, backbone_names() + timm_names) or backbone_names()
+        raise InputError(f"unknown back-end {name!r}; nearest: {', '.join(nearest)}")

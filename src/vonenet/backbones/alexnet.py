@@ -52,12 +52,7 @@ class AlexNetBackEnd(nn.Module):
 
 
 def alexnet(*, num_classes: int = 1000, in_chans: int = 3) -> AlexNet:
-    """Build torchvision's AlexNet, randomly initialised, with no in-place layer.
-
-    Args:
-        num_classes: Width of the logits.
-        in_chans: Channels of the image.
-    """
+    """Build torchvision's AlexNet, randomly initialised, with no in-place layer."""
     model = AlexNet(num_classes=num_classes)
     if in_chans != 3:
         model.features[0] = nn.Conv2d(in_chans, 64, kernel_size=11, stride=4, padding=2)

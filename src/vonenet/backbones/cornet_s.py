@@ -108,12 +108,7 @@ def _areas_after_v1(num_classes: int) -> OrderedDict[str, nn.Module]:
 
 
 def cornet_s(*, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
-    """Build CORnet-S, randomly initialised: children `V1`, `V2`, `V4`, `IT` and `decoder`.
-
-    Args:
-        num_classes: Width of the logits.
-        in_chans: Channels of the image.
-    """
+    """Build CORnet-S, randomly initialised: children `V1`, `V2`, `V4`, `IT` and `decoder`."""
     areas = OrderedDict[str, nn.Module](V1=_v1_area(in_chans))
     areas.update(_areas_after_v1(num_classes))
     return he_initialised(nn.Sequential(areas))

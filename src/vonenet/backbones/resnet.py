@@ -58,12 +58,9 @@ class ResNetBackEnd(nn.Module):
 
     def __init__(self, whole: ResNet) -> None:
         super().__init__()
-        self.layer1 = whole.layer1
-        self.layer2 = whole.layer2
-        self.layer3 = whole.layer3
-        self.layer4 = whole.layer4
-        self.avgpool = whole.avgpool
-        self.fc = whole.fc
+        self.layer1, self.layer2 = whole.layer1, whole.layer2
+        self.layer3, self.layer4 = whole.layer3, whole.layer4
+        self.avgpool, self.fc = whole.avgpool, whole.fc
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, 64, height / 4, width / 4) to logits (batch, num_classes)."""
@@ -72,13 +69,7 @@ class ResNetBackEnd(nn.Module):
 
 
 def resnet(depth: int, *, num_classes: int = 1000, in_chans: int = 3) -> ResNet:
-    """Build torchvision's ResNet of one of `DEPTHS`, randomly initialised, with no in-place layer.
-
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        num_classes: Width of the logits.
-        in_chans: Channels of the image.
-    """
+    """Build torchvision's ResNet of one of `DEPTHS`, randomly initialised, no layer in place."""
     block, blocks_per_layer = _BLOCKS[depth]
     model = ResNet(block, blocks_per_layer, num_classes=num_classes)
     if in_chans != 3:
@@ -123,12 +114,7 @@ def _stages_after_stem(num_classes: int) -> OrderedDict[str, nn.Module]:
 
 
 def resnet_small(*, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
-    """Build the small residual network with a 7x7 stem of stride 2, randomly initialised.
-
-    Args:
-        num_classes: Width of the logits.
-        in_chans: Channels of the image.
-    """
+    """Build the small residual network with a 7x7 stem of stride 2, randomly initialised."""
     stages = OrderedDict[str, nn.Module](
         conv1=nn.Conv2d(in_chans, _WIDTH, kernel_size=7, stride=2, padding=3, bias=False),
         bn1=nn.BatchNorm2d(_WIDTH),

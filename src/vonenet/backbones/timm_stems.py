@@ -86,12 +86,7 @@ def _patches(model: nn.Module, stride: int | None) -> tuple[int, int]:
         stride=embed.patch_size,
         bias=embed.proj.bias is not None,
     )
-    _rescale_input_size(embed, stride)
-    return _PATCH_CHANNELS, stride
-
-
-def _rescale_input_size(embed: Any, stride: int) -> None:
-    """Have a patch embedding expect V1's map instead of the image; the grid of tokens stays."""
+    # It expects V1's map instead of the image; the grid of tokens stays.
     height, width = embed.img_size
     map_size = (math.ceil(height / stride), math.ceil(width / stride))
     grid = (map_size[0] // embed.patch_size[0], map_size[1] // embed.patch_size[1])
@@ -101,6 +96,7 @@ def _rescale_input_size(embed: Any, stride: int) -> None:
             f"holds {grid}; choose a multiple of {stride * max(embed.patch_size)} px"
         )
     embed.img_size = map_size
+    return _PATCH_CHANNELS, stride
 
 
 def _divides(stride: int, patch_size: tuple[int, int]) -> bool:

@@ -100,7 +100,7 @@ class VOneBlockConfig:
             image_size=image_size_pair(self.image_size),
             visual_degrees=self.resolved_visual_degrees,
             kernel_size=self.kernel_size or 2 * math.ceil((kernel_px - 1) / 2) + 1,
-            stride=self.stride or default_stride(shorter_px),
+            stride=self.stride or _by_size(STRIDE_BY_SIZE_PX, shorter_px),
             sf_max=self.sf_max or min(PUBLISHED_SF_MAX_CPD, nyquist_of_oblique_cpd),
         )
 
@@ -138,11 +138,6 @@ def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
             f"got {image_size!r}"
         )
     return sizes
-
-
-def default_stride(shorter_side_px: int) -> int:
-    """Return the stride of a V1 block in front of a network for images of this size."""
-    return _by_size(STRIDE_BY_SIZE_PX, shorter_side_px)
 
 
 def _by_size(table: tuple[tuple[int, T], ...], size_px: int) -> T:

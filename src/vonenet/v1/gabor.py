@@ -45,13 +45,8 @@ def gabor_kernels(
         InputError: an even or non-positive kernel size.
     """
     check_kernel_size(kernel_size)
-    orientation, phase = (
-        _column(values)
-        for values in (
-            np.deg2rad(parameters.orientation_deg),
-            np.deg2rad(parameters.phase_deg + phase_shift_deg),
-        )
-    )
+    orientation = _column(np.deg2rad(parameters.orientation_deg))
+    phase = _column(np.deg2rad(parameters.phase_deg + phase_shift_deg))
     frequency = _column(parameters.frequency_cpd / pixels_per_degree)  # cycles per pixel
     sigma_x = _column(parameters.sigma_x_deg * pixels_per_degree)
     sigma_y = _column(parameters.sigma_y_deg * pixels_per_degree)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +60,8 @@ class Histogram:
         """Keep the bins that lie entirely within [low, high], as the original code does."""
         bins = zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
         kept = [(a, b, count) for a, b, count in bins if low <= a and b <= high]
-        if not kept:
-            return Histogram((), ())
-        edges = (*(a for a, _, _ in kept), kept[-1][1])
-        return Histogram(edges, tuple(count for _, _, count in kept), self.log)
+        lower, upper, counts = zip(*kept, strict=True) if kept else ((), (), ())
+        return Histogram((*lower, *upper[-1:]), counts, self.log)
 
 
 # De Valois, Yund & Hepler 1982 (Vision Research 22:531), preferred orientation, degrees.
@@ -284,7 +281,5 @@ def _uniform_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Arr
 def _legacy_colors(n: int, color_seed: int, in_chans: int) -> tuple[IntArray, IntArray]:
     """Draw twice from torch's stream: most pairs get two colours, as in the original."""
     generator = torch.Generator().manual_seed(color_seed)
-    draws: Sequence[torch.Tensor] = [
-        torch.randint(0, in_chans, (n,), generator=generator) for _ in range(2)
-    ]
-    return draws[0].numpy(), draws[1].numpy()
+    q0, q1 = (torch.randint(0, in_chans, (n,), generator=generator).numpy() for _ in range(2))
+    return q0, q1
