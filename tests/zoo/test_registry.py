@@ -9,9 +9,13 @@ import timm
 import torch
 
 import vonenet
+from tests.backbones.test_timm_stems import MEMBERS, size_of
 from vonenet.zoo.registry import NAMED_MODELS
 
 SMALL = {"simple_channels": 4, "complex_channels": 4}
+LARGE = {"samvit_base_patch16_224", "beit_base_patch16_224", "dpn48b"}
+TIMM = {f"vone_{name}": size_of(family) for family, name in MEMBERS.items() if name not in LARGE}
+SIZES = dict.fromkeys(NAMED_MODELS, (64, 96)) | TIMM
 
 
 @pytest.mark.parametrize("name", NAMED_MODELS)
@@ -24,12 +28,24 @@ def test_every_named_model_is_built_and_differentiates_to_the_image(name):
     assert images.grad.isfinite().all()
     assert model.get_submodule(model.head_name).out_features == 5
     assert model.noise == NAMED_MODELS[name].noise
-
-
-@pytest.mark.parametrize("name", NAMED_MODELS)
-def test_every_model_has_its_base(name):
     base = vonenet.create_base_model(name, num_classes=5, image_size=(64, 64)).eval()
-    assert base(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+    assert base(images).shape == (2, 5)
+
+
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")  # a handful of filters is no sample
+@pytest.mark.parametrize("in_chans", [1, 3])
+@pytest.mark.parametrize("name", SIZES)
+def test_classes_channels_and_rectangles(name, in_chans):
+    """On the meta device, for one small member of every family of timm too."""
+    size = SIZES[name]
+    settings = {"num_classes": 7, "in_chans": in_chans, "image_size": size}
+    model = vonenet.create_model(name, **settings, **SMALL)
+    assert model.pretrained_cfg["input_size"] == (in_chans, *size)
+    meta = model.eval().to("meta")
+    assert meta(torch.empty(2, in_chans, *size, device="meta")).shape == (2, 7)
+    assert all(not key.startswith("vone_block") for key, _ in model.named_parameters())
+    blocks = [key for key in model.state_dict() if key.startswith("vone_block")]
+    assert blocks == [f"vone_block.simple_conv_q{phase}.weight" for phase in (0, 1)]
 
 
 def test_keywords_reach_the_block():

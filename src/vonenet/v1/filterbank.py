@@ -74,8 +74,12 @@ def filter_images(
         InputError: a way that does not exist.
     """
     way = way or fastest_way(images, weight_q0, weight_q1, stride)
-    if way == "fourier":
-        return by_fourier(images, weight_q0, weight_q1, stride, first)
+    if way == "fourier":  # spectra, which both phases share, in single precision or better
+        if torch.is_autocast_enabled("cpu"):
+            images = images.to(torch.get_autocast_dtype("cpu"))
+        both: Tensor = fourier.Correlate.apply(images, weight_q0, weight_q1, stride, first)
+        q0, q1 = torch.split(both, [len(weight_q0), len(weight_q1) - first], dim=1)
+        return q0, q1
     if way not in WAYS:
         raise InputError(f"way must be None, fourier, {' or '.join(WAYS)}, got {way!r}")
     convolve = WAYS[way]
@@ -126,14 +130,3 @@ WAYS: Mapping[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "convolution": convolution,
     "space_to_depth": space_to_depth,
 }
-
-
-def by_fourier(
-    images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int, first: int
-) -> tuple[Tensor, Tensor]:
-    """Multiply spectra, which both phases share, in single precision or better."""
-    if torch.is_autocast_enabled("cpu"):
-        images = images.to(torch.get_autocast_dtype("cpu"))
-    both: Tensor = fourier.Correlate.apply(images, weight_q0, weight_q1, stride, first)
-    q0, q1 = torch.split(both, [len(weight_q0), len(weight_q1) - first], dim=1)
-    return q0, q1
