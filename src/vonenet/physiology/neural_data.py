@@ -125,12 +125,10 @@ def arrange(array: Any) -> Array:
 
 
 def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[Path]:
-    """Find the stimuli's images, in the order of the responses.
+    """Find the stimuli's images, one file each, in the order of the responses.
 
-    Args:
-        folder: With one image file for each stimulus.
-        names: Of the stimuli, which are the files' names with or without suffix; None: all images
-            of the folder in the order of their names.
+    `names` are the files' names with or without suffix; None takes all images of the folder in the
+    order of their names.
 
     Raises:
         InputError: The folder holds no image, or none of a name.
@@ -164,15 +162,9 @@ def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterab
 
 
 def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
-    """Put an image of so many degrees into the middle of a grey canvas.
+    """Put an image of so many degrees into the middle of a grey canvas, (in_chans, side, side).
 
-    Args:
-        image: A square, else its middle is shown.
-        canvas: Of the model.
-        degrees: Visual angle of the image's side; what is beyond the canvas is cut off.
-
-    Returns:
-        (in_chans, pixels, pixels) in [0, 1].
+    Of an image that is no square, the middle is shown. What is beyond the canvas is cut off.
     """
     side = round(canvas.pixels * degrees / canvas.degrees)
     if side < 1:

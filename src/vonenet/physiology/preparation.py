@@ -142,11 +142,7 @@ class Preparation:
         return _frequencies_below_nyquist(self.subject.canvas, candidates_cpd)
 
     def responsive(self, rates: Array) -> Mask:
-        """Say which units in the field have any rate well above the spontaneous one.
-
-        Args:
-            rates: (units, *axes), averaged over phases.
-        """
+        """Say which units in the field have any of `rates` (units, *axes) well above silence."""
         above: Mask = largest(rates) > self.spontaneous + RESPONSE_THRESHOLD
         return above & self.in_field
 
@@ -270,12 +266,7 @@ def grating_patches(canvas: Canvas) -> Design:
 
 
 def map_receptive_fields(subject: Subject, *, progress: str | None = None) -> ReceptiveFields:
-    """Map the receptive fields of a subject's units, before noise where it can be left out.
-
-    Args:
-        subject: The subject.
-        progress: A bar's description; None shows no bar.
-    """
+    """Map the receptive fields of a subject's units, before noise where it can be left out."""
     design = grating_patches(subject.canvas)
     shown = subject.mean_response(design.stimuli, before_noise=True, progress=progress)
     blank = _blank_response(subject, before_noise=True)

@@ -58,14 +58,9 @@ def larger_component(responses: Array, spontaneous: Array) -> Array:
 
 
 def best_curve(responses: Array, along: int) -> Array:
-    """Return each unit's responses along one axis, the other axes being where its maximum is.
+    """Return each unit's responses along one axis, (units, n), the others being at its maximum.
 
-    Args:
-        responses: (units, *axes).
-        along: The axis kept, counted as in `responses`; may be negative.
-
-    Returns:
-        (units, n).
+    `along` counts the axes of `responses` (units, *axes); it may be negative.
     """
     last = np.moveaxis(responses, along, -1)
     curves = last.reshape(len(last), -1, last.shape[-1])
