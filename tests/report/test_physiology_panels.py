@@ -135,6 +135,8 @@ def test_a_unit_is_told_by_its_numbers(layer):
     turned = with_values(layer.recording, preferred_orientation=-10, c50=np.nan)
     assert "bars of 170°" in about_unit(turned, 3)
     assert "c50" not in about_unit(turned, 3)
+    for c50, words in ((0.82, "c50 0.82"), (10.0, "does not saturate")):
+        assert about_unit(with_values(layer.recording, c50=c50), 3).endswith(f"; {words}")
 
 
 def test_the_polar_plot_is_mirrored_and_closed(layer):

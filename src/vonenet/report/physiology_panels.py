@@ -330,6 +330,8 @@ def about_unit(recording: Recording, unit: int) -> str:
     found = {name: float(_property(recording, name)[unit]) for name in ABOUT_UNIT}
     found["preferred_orientation"] %= 180
     told = [ABOUT_UNIT[name].format(value) for name, value in found.items() if np.isfinite(value)]
+    if found["c50"] > 1:
+        told[-1] = "does not saturate"  # a fit's c50 above full contrast is no measurement
     return "; ".join(["simple" if _is_simple(recording)[unit] else "complex", *told])
 
 
