@@ -164,7 +164,7 @@ def test_killed_again_and_again_it_ends_with_the_same_rows(toy, tmp_path, left_a
         kills += 1
     assert kills >= 3
     assert measured(out) == left_alone
-    files = ["examples.png", "report.html", RESULTS]
+    files = ["examples.png", "report.html", RESULTS, "v1_filters.png", "v1_responses.png"]
     assert sorted(path.name for path in out.iterdir()) == files
 
 
