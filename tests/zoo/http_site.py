@@ -102,20 +102,18 @@ def claim_range(content_range):
     return lambda handler: handler.answer(206, handler.server.body, Content_Range=content_range)
 
 
-def append_blindly(handler):
+def append_blindly(handler, shift=0):
     """A server that knows Range but not If-Range."""
     body = handler.server.body
     start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    span = f"bytes {start}-{len(body) - 1}/{len(body)}"
-    handler.answer(206, body[start:], Content_Range=span)
+    start, end = start - shift, len(body) - shift
+    span = f"bytes {start}-{end - 1}/{len(body)}"
+    handler.answer(206, body[start:end], Content_Range=span)
 
 
 def shift(handler):
     """As many bytes as are wanted, but others."""
-    body = handler.server.body
-    start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    span = f"bytes 0-{len(body) - start - 1}/{len(body)}"
-    handler.answer(206, body[: len(body) - start], Content_Range=span)
+    append_blindly(handler, shift=1000)
 
 
 def stall(handler):

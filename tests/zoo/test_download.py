@@ -78,16 +78,13 @@ def test_other_status_is_refused_at_once(site, cache, code):
     assert not (cache / FILENAME).exists()
 
 
-def test_passing_trouble_is_retried(site, cache):
-    site.behaviours = [status(503), status(429)]
-    assert fetch_quietly().read_bytes() == BODY
-    assert len(site.ranges) == 3
-
-
-def test_lasting_trouble_is_reported_after_three_attempts(site, cache):
-    site.behaviours = [status(500)] * 9
+def test_passing_trouble_is_retried_and_lasting_trouble_reported(site, cache):
+    site.behaviours = [status(500)] * 3
     refused(fetch_quietly, "500 Internal Server Error")
     assert len(site.ranges) == 3
+    site.behaviours = [status(503), status(429)]
+    assert fetch_quietly().read_bytes() == BODY
+    assert len(site.ranges) == 6
 
 
 def test_silent_server(site, cache):

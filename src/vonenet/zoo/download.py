@@ -212,7 +212,6 @@ def _reason(error: Exception, timeout_s: float) -> str:
 
 
 def _cause(error: Exception) -> BaseException | str:
-    """Return what urllib has wrapped, if it has."""
     return error.reason if isinstance(error, URLError) else error
 
 
