@@ -24,7 +24,6 @@ from vonenet.data import (
     BrokenImageError,
     ImageArrays,
     ImageDataset,
-    find_broken,
     open_dataset,
     readable,
 )
@@ -190,7 +189,8 @@ def test_a_file_that_vanishes_is_broken(tmp_path: Path) -> None:
     assert readable(data, progress=False) == (data, [])
     (tmp_path / "a" / "0.png").unlink()
     path = f"{tmp_path}/a/0.png"
-    assert find_broken(data, progress=False) == [BrokenImage(0, path, "No such file or directory")]
+    broken = BrokenImage(0, path, "No such file or directory")
+    assert readable(data, progress=False)[1] == [broken]
 
 
 def test_nothing_left_is_refused(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_more_images_than_wait_for_a_thread_at_once() -> None:
     holes = [0, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1]
     images[holes] = 255
     data = Holed(images, torch.zeros(len(images)), "a", "many")
-    found = find_broken(data, progress=False)
+    found = readable(data, progress=False)[1]
     assert [image.index for image in found] == holes
     assert found[1] == BrokenImage(AT_ONCE - 1, f"number {AT_ONCE - 1} of 'many'", "a hole")
 

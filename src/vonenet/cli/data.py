@@ -52,22 +52,21 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
     from vonenet.data.dataset import BrokenImage, look_at
 
     def look(index: int) -> tuple[tuple[int, int], str, str, bytes]:
-        image = data.original(index)
+        image = data.source.image(int(data.indices[index]))
         content = hashlib.blake2b(image.tobytes() + repr((image.mode, image.size)).encode())
         return image.size, image.mode, image.format or "array", content.digest()
 
     count = len(data) if check_all else min(SAMPLE, len(data))
     indices = [number * len(data) // count for number in range(count)]
-    sizes: list[tuple[int, int]] = []
-    modes, formats = Counter[str](), Counter[str]()
+    sizes, modes, formats = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
     broken: list[str] = []
     same: dict[bytes, list[int]] = {}
     for index, seen in zip(indices, look_at(look, indices, progress=progress), strict=True):
         if isinstance(seen, BrokenImage):
-            broken.append(f"{_short(seen.name, data)}: {seen.reason}")
+            broken.append(f"{seen.name}: {seen.reason}")
             continue
         size, mode, form, digest = seen
-        sizes.append(size)
+        sizes[size] += 1
         modes[mode] += 1
         formats[form] += 1
         same.setdefault(digest, []).append(index)
@@ -82,9 +81,11 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
         "repeated": [f"{copies:,} with the same pixels as one before", *_shown(repeated)],
     }
     opened = "all of them" if count == len(data) else f"{count:,} of them, spread over the set,"
-    lines = [_address(data), f"{len(data):,} images, {opened} opened", ""]
+    address = data.name.rpartition(" ")[0]  # without the size
+    lines = [address, f"{len(data):,} images, {opened} opened", ""]
     for title, body in sections.items():
-        lines += [f"{title if n == 0 else '':<10}{line}" for n, line in enumerate(body)]
+        shown = (line.replace(f"{address}/", "") for line in body)
+        lines += [f"{title if n == 0 else '':<10}{line}" for n, line in enumerate(shown)]
     half = WIDTH // 2
     return [each if len(each) <= WIDTH else f"{each[:half]}...{each[3 - half :]}" for each in lines]
 
@@ -98,12 +99,11 @@ def _classes(data: ImageDataset) -> Iterable[str]:
         yield f"{len(empty):,} without an image: {', '.join(empty)}"
 
 
-def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     if not sizes:
         return "unknown"
-    by_area = sorted((width * height, width, height) for width, height in sizes)
-    found = {"smallest": by_area[0], "median": median_low(by_area), "largest": by_area[-1]}
-    return ", ".join(f"{name} {width} x {height}" for name, (_, width, height) in found.items())
+    by_area = sorted((width * height, f"{width} x {height}") for width, height in sizes.elements())
+    return f"smallest {by_area[0][1]}, median {median_low(by_area)[1]}, largest {by_area[-1][1]}"
 
 
 def _shares(counts: Counter[str]) -> str:
@@ -112,18 +112,10 @@ def _shares(counts: Counter[str]) -> str:
 
 
 def _copies(group: Sequence[int], data: ImageDataset) -> str:
-    first, second = (_short(data.describe(index), data) for index in group[:2])
+    first, second = map(data.describe, group[:2])
     more = f" = {len(group) - 2:,} more" if len(group) > 2 else ""
     contradicted = len(set(data.labels[list(group)].tolist())) > 1
     return f"{first} = {second}{more}{', under different labels' if contradicted else ''}"
-
-
-def _short(name: str, data: ImageDataset) -> str:
-    return name.replace(f"{_address(data)}/", "")
-
-
-def _address(data: ImageDataset) -> str:
-    return data.name.rpartition(" ")[0]  # without the size
 
 
 def _shown(entries: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Labelled images by one address, and the wrapper that normalises pixels."""
 
-from vonenet.data.dataset import BrokenImage, ImageArrays, ImageDataset, find_broken, readable
+from vonenet.data.dataset import BrokenImage, ImageArrays, ImageDataset, readable
 from vonenet.data.decoding import BrokenImageError
 from vonenet.data.embedded import load_embedded, photograph
 from vonenet.data.pixels import PixelModel, inner_model
@@ -12,7 +12,6 @@ __all__ = [
     "ImageArrays",
     "ImageDataset",
     "PixelModel",
-    "find_broken",
     "inner_model",
     "load_embedded",
     "open_dataset",

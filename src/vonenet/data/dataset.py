@@ -36,6 +36,15 @@ HOLDOUT_SEED = 0  # of the choice of held-out images, which is the same in every
 Found = TypeVar("Found")
 
 
+@dataclass(frozen=True)
+class BrokenImage:
+    """An image that cannot be decoded: its number in the set, what errors call it, and why."""
+
+    index: int
+    name: str
+    reason: str
+
+
 class Source(ABC):
     """Labelled images as they are stored. It can be pickled, and any process reads it alike.
 
@@ -58,11 +67,7 @@ class Source(ABC):
         """Return what errors call one image: its path, where it has one."""
 
     def image(self, index: int) -> Image.Image:
-        """Return one image in the mode that it is stored in.
-
-        Raises:
-            BrokenImageError: If it cannot be read or decoded.
-        """
+        """Return one image in the mode that it is stored in; raise BrokenImageError on damage."""
         try:
             stored = self.read(index)
         except Exception as error:  # of the system, pyarrow, or torchvision's decoding
@@ -136,16 +141,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return levels.float() / 255, int(self.labels[index])
 
     def whole(self, index: int) -> Image.Image:
-        """Return one image as it is stored, not resized, in mode "L" (one channel) or "RGB".
-
-        Raises:
-            BrokenImageError: If it cannot be decoded.
-        """
-        return as_channels(self.original(index), self.in_chans)
-
-    def original(self, index: int) -> Image.Image:
-        """Return one image in the mode that it is stored in."""
-        return self.source.image(int(self.indices[index]))
+        """Return one image, not resized, in mode "L" (one channel) or "RGB"; see `Source.image`."""
+        return as_channels(self.source.image(int(self.indices[index])), self.in_chans)
 
     def describe(self, index: int) -> str:
         """Return what errors call one image: its path, where it has one."""
@@ -158,11 +155,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return cached
 
     def select(self, indices: Tensor) -> Self:
-        """Return the images at `indices`, in that order, under the same name; none is cached.
-
-        Raises:
-            InputError: If there are none.
-        """
+        """Return the images at `indices`, one at least, in that order; none is cached."""
         if len(indices) == 0:
             raise InputError(f"no image of data set {self.name!r} is left; at least one is needed")
         chosen = self.cached(0)
@@ -170,11 +163,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return chosen
 
     def subset(self, n: int) -> Self:
-        """Return the class-balanced first `n` images, in their order here.
-
-        Raises:
-            InputError: If `n` is below 1 or above the number of images.
-        """
+        """Return the class-balanced first `n` images, in their order here."""
         if not 1 <= n <= len(self):
             raise InputError(f"cannot take n={n} of the images of {self.name!r}; 1 to {len(self)}")
         sizes = torch.bincount(self.labels)
@@ -211,7 +200,6 @@ class ImageArrays(ImageDataset):
         self.images = images
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return one image, (C, H, W) float32 in [0, 1], and its label."""
         image = self.images[index]
         pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
         return pixels, int(self.labels[index])
@@ -248,11 +236,7 @@ def size_text(height: int, width: int) -> str:
 
 
 def check_pixels(images: Tensor) -> None:
-    """Refuse images that are not finite floating-point pixels in [0, 1].
-
-    Raises:
-        InputError: Naming the type or the range found.
-    """
+    """Raise InputError for images that are not finite floating-point pixels in [0, 1]."""
     if not images.is_floating_point():
         raise InputError(f"pixels have type {images.dtype}; allowed: floating point in [0, 1]")
     low, high = images.aminmax()
@@ -288,22 +272,13 @@ def held_out(dataset: ImageDataset, share: float) -> tuple[ImageDataset, ImageDa
     for label, name in enumerate(dataset.classes):
         members = (dataset.labels == label).nonzero().flatten()
         if len(members) == 1:
-            needed = "needed: two or more, one of them for validation"
-            raise InputError(f"class {name!r} of {dataset.name!r} has one image; {needed}")
+            what = f"class {name!r} of {dataset.name!r} has one image"
+            raise InputError(f"{what}; needed: two or more, one of them for validation")
         count = max(1, round(share * len(members)))
         chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     training, validation = (dataset.select(m.nonzero().flatten()) for m in (~chosen, chosen))
     validation.name += f" {100 * share:g}% held out"
     return training, validation
-
-
-@dataclass(frozen=True)
-class BrokenImage:
-    """An image that cannot be decoded: its number in the set, what errors call it, and why."""
-
-    index: int
-    name: str
-    reason: str
 
 
 def readable(
@@ -314,21 +289,14 @@ def readable(
     Raises:
         InputError: If no image can be decoded.
     """
-    broken = find_broken(dataset, progress=progress)
+    looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
+    broken = [look for look in looks if isinstance(look, BrokenImage)]
     if len(broken) == len(dataset):
-        first = f"{broken[0].name}: {broken[0].reason}"
-        raise InputError(
-            f"none of the {len(broken)} images of {dataset.name!r} can be read; {first}"
-        )
+        what = f"none of the {len(broken)} images of {dataset.name!r} can be read"
+        raise InputError(f"{what}; {broken[0].name}: {broken[0].reason}")
     kept = torch.ones(len(dataset), dtype=torch.bool)
     kept[[image.index for image in broken]] = False
     return (dataset.select(kept.nonzero().flatten()) if broken else dataset), broken
-
-
-def find_broken(dataset: ImageDataset, *, progress: bool = True) -> list[BrokenImage]:
-    """Decode every image once; return those that cannot be, in their order."""
-    looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
-    return [look for look in looks if isinstance(look, BrokenImage)]
 
 
 def look_at(

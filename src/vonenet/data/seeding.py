@@ -28,13 +28,17 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     Dropout and a model's noise draw from these generators. `torch.manual_seed` would also reseed
     every other device, which nothing would restore.
     """
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)
-        for each in cuda:
-            with torch.cuda.device(each):
-                torch.cuda.manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_torch(seed, device)
         yield
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of `device`, inside of `seeded`, which restores them."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager
@@ -84,14 +88,14 @@ def _normal_waits(bits: Any) -> bool:
     that stands where it stood when none waited needs no asking.
     """
     global _nothing_waited_at
-    stands = b""
+    stands = (bits, b"")
     if isinstance(bits, np.random.MT19937):
-        stands = ctypes.string_at(bits.ctypes.state_address, MT19937_BYTES)
-        if _nothing_waited_at == (bits, stands):
+        stands = bits, ctypes.string_at(bits.ctypes.state_address, MT19937_BYTES)
+        if stands == _nothing_waited_at:
             return False
     if np.random.get_state(legacy=False)["has_gauss"]:  # noqa: NPY002
         return True
-    _nothing_waited_at = (bits, stands)
+    _nothing_waited_at = stands
     return False
 
 
@@ -112,13 +116,3 @@ def seed_at(seed: int, purpose: str, *position: int) -> int:
     """
     digest = hashlib.blake2b(f"{seed} {purpose} {position}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of `device`, inside of `seeded`, which restores them.
-
-    `torch.manual_seed` would also reseed every other device.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)

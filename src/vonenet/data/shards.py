@@ -48,11 +48,7 @@ TAR_BLOCK = 512
 
 
 def choose_split(asked: str, there: Iterable[str], address: str) -> str:
-    """Return the split among those that are there that is meant.
-
-    Raises:
-        InputError: If none is, naming those that are there.
-    """
+    """Return the split that is meant among those that are there."""
     there = list(there)
     for name in (asked, *ALSO_CALLED.get(asked, ())):
         if name in there:
@@ -63,16 +59,10 @@ def choose_split(asked: str, there: Iterable[str], address: str) -> str:
 def files_of_split(
     paths: Sequence[Path], root: Path, split: str, address: str
 ) -> tuple[list[Path], str]:
-    """Find the files of one split among `train-00000-of-00002.parquet`, `cifar-test-000.tar`, ...
+    """Find the files of one split; return them, and what their split is called.
 
-    A file belongs to the split that a part of its name, or else a folder below `root`, is called.
-    Files that name no split are one part, whatever is asked for.
-
-    Returns:
-        The files, and what their split is called.
-
-    Raises:
-        InputError: If they name splits, but not this one.
+    A file belongs to the split that a part of its name (`cifar-test-000.tar`), or else a folder
+    below `root`, is called. Files that name no split are one part, whatever is asked for.
     """
     if exact := [path for path in paths if path.name.startswith(f"{split}-")]:
         return exact, split
@@ -93,18 +83,11 @@ class ParquetSource(Source):
     """Images in parquet files as Hugging Face writes them.
 
     An image takes its whole row group to be read and unpacked, so the last ones read are kept.
-
-    Args:
-        paths: The files.
-
-    Raises:
-        InputError: If pyarrow is missing, a file is damaged, or has no images or labels.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self._paths = [str(path) for path in paths]
-        rows, labels = [], []
-        names: list[str] = []
+        rows, labels, names = [], [], []
         for path in tqdm(self._paths, desc="read labels", delay=2, leave=False):
             with _opened(path) as file:
                 columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}
@@ -119,7 +102,7 @@ class ParquetSource(Source):
         self._groups = [(file, group) for file, of in enumerate(rows) for group in range(len(of))]
         self._ends = np.cumsum([count for of in rows for count in of])
         self._file_ends = np.cumsum([sum(of) for of in rows])
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[int, Any] = {}  # row groups, the one used least recently first
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Self], tuple[list[str]]]:
@@ -143,7 +126,7 @@ class ParquetSource(Source):
             images = self._kept.pop(group, None)
             self._kept[group] = self._read_group(group) if images is None else images
             while len(self._kept) > 1 and self._kept_bytes() > CACHE_BYTES:
-                self._kept.pop(next(iter(self._kept)))  # the one that was used least recently
+                self._kept.pop(next(iter(self._kept)))
             return self._kept[group]
 
     def _read_group(self, group: int) -> Any:
@@ -156,22 +139,11 @@ class ParquetSource(Source):
 
 
 class HubSource(Source):
-    """Images of the Hugging Face hub, in the cache of `datasets`.
-
-    Args:
-        address: `hub/OWNER/NAME`, or of a configuration, `hub/OWNER/NAME:CONFIG`.
-        split: The part that is asked for.
-
-    Raises:
-        InputError: If `datasets` is missing, the set cannot be had, or has no such split.
-    """
+    """Images of the Hugging Face hub, `hub/OWNER/NAME[:CONFIG]`, in the cache of `datasets`."""
 
     def __init__(self, address: str, split: str) -> None:
         repository, _, config = address.removeprefix("hub/").partition(":")
-        try:
-            datasets: Any = importlib.import_module("datasets")
-        except ImportError as error:
-            raise InputError(f"{address} needs datasets: pip install 'vonenet[hub]'") from error
+        datasets = _imported("datasets", "hub", address)
         try:
             there = datasets.get_dataset_split_names(repository, config or None)
             self.split = choose_split(split, there, address)
@@ -206,12 +178,6 @@ class TarSource(Source):
     A label is the number in a `.cls` file, or the "label" in a `.json` file. Every shard is listed
     once and opened for every image anew: shuffling is exact, no two processes share a position in
     a file, and any number of shards can be read.
-
-    Args:
-        paths: The tar files.
-
-    Raises:
-        InputError: If a shard is damaged or unfinished, or an image has no label.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -223,10 +189,8 @@ class TarSource(Source):
                 keys.append(os.fsencode(key))
                 places.extend((number, image.offset_data, image.size, label))
         table = np.array(places, dtype=np.int64).reshape(-1, 4)
-        labels = torch.from_numpy(table[:, 3].copy())
-        super().__init__(labels)
-        self._keys = np.array(keys)
-        self._places = table[:, :3]
+        super().__init__(torch.from_numpy(table[:, 3].copy()))
+        self._keys, self._places = np.array(keys), table[:, :3]
 
     def read(self, index: int) -> bytes:
         """Return one image file."""
@@ -268,9 +232,8 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
             where = f"{key} in {path}"
             noted = next((suffix for suffix in ("cls", "json") if suffix in files), None)
             if noted is None:
-                raise InputError(
-                    f"{where} has no label; needed: a .cls file, or a .json file with a label"
-                )
+                needed = "needed: a .cls file, or a .json file with a label"
+                raise InputError(f"{where} has no label; {needed}")
             file.seek(files[noted].offset_data)
             text = file.read(files[noted].size)
             try:
@@ -281,18 +244,13 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
 
 
 def find_tars(address: str) -> list[Path]:
-    """Return the tar files that a path, a glob or braces such as `{000..099}` stand for.
-
-    Raises:
-        InputError: If one is not there.
-    """
+    """Return the tar files that a path, a glob or braces such as `{000..099}` stand for."""
     paths: list[Path] = []
     for pattern in expand_braces(str(Path(address).expanduser())):
         paths += map(Path, sorted(glob.glob(pattern)) or [pattern])  # noqa: PTH207
-    if missing := [str(path) for path in paths if not path.is_file()]:
-        raise InputError(
-            f"{len(missing)} of {len(paths)} shards are not there; first: {missing[0]}"
-        )
+    if missing := [path for path in paths if not path.is_file()]:
+        what = f"{len(missing)} of {len(paths)} shards are not there"
+        raise InputError(f"{what}; first: {missing[0]}")
     return paths
 
 
@@ -322,19 +280,24 @@ def _find_column(columns: Sequence[str], names: Sequence[str], where: str) -> st
 
 
 def _as_labels(column: Any, where: str) -> Tensor:
-    """Return the class indices, (N,) int64, of an Arrow column."""
     if column.null_count or not str(column.type).removeprefix("u").startswith("int"):
         kind = f"type {column.type}, {column.null_count} of them missing"
         raise InputError(f"the labels of {where} have {kind}; needed: integers, none missing")
     return torch.tensor(column.to_pylist(), dtype=torch.int64)  # to_numpy would import pandas
 
 
+def _imported(module: str, extra: str, address: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        needed = f"{address} needs {package}: pip install 'vonenet[{extra}]'"
+        raise InputError(needed) from error
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    try:
-        arrow: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise InputError(f"reading {path} needs pyarrow: pip install 'vonenet[parquet]'") from error
+    arrow = _imported("pyarrow.parquet", "parquet", path)
     try:
         with arrow.ParquetFile(path, memory_map=True) as file:
             yield file

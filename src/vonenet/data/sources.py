@@ -132,11 +132,7 @@ def open_stored_corruption(
 
 
 def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> Path:
-    """Return the folder, or the array, that holds a corruption, without opening it.
-
-    Raises:
-        InputError: If the root has neither.
-    """
+    """Return the folder, or the array, that holds a corruption, without opening it."""
     if severity not in range(1, SEVERITIES + 1):
         raise InputError(f"severity={severity} does not exist; allowed: 1 to {SEVERITIES}")
     folder, array = Path(root, corruption, str(severity)), Path(root, f"{corruption}.npy")
@@ -148,27 +144,16 @@ def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> 
 
 
 class FolderSource(Source):
-    """A folder with one folder of images, at any depth, per class, both in sorted order.
-
-    Args:
-        root: The folder.
-
-    Raises:
-        InputError: If there is no class in it.
-    """
+    """A folder with one folder of images, at any depth, per class, both in sorted order."""
 
     def __init__(self, root: Path) -> None:
         try:
             folder = torchvision.datasets.ImageFolder(str(root), allow_empty=True)
         except FileNotFoundError as error:
-            raise InputError(
-                f"folder {root} holds no image; needed: one folder of images per class"
-            ) from error
+            needed = "needed: one folder of images per class"
+            raise InputError(f"folder {root} holds no image; {needed}") from error
         # Folder by folder: "a/b.png" before "a-b/c.png", which as text are the other way round
-        samples = sorted(
-            folder.samples,
-            key=lambda sample: (sample[1], sample[0].split(os.sep)),  # noqa: PTH206  # are many
-        )
+        samples = sorted(folder.samples, key=lambda it: (it[1], it[0].split(os.sep)))  # noqa: PTH206
         super().__init__(torch.tensor([label for _, label in samples]), folder.classes)
         # One block of bytes: worker processes share it, which they do not with Python's objects
         self._paths = np.array([os.fsencode(path) for path, _ in samples])
@@ -184,7 +169,6 @@ class FolderSource(Source):
 
 
 def _open_folder(address: str, split: str) -> tuple[Source, str]:
-    """Open a folder; return its images, and what their split is called in it."""
     folder = Path(address).expanduser()
     if not folder.is_dir():
         raise InputError(
@@ -208,15 +192,7 @@ def _open_folder(address: str, split: str) -> tuple[Source, str]:
 
 
 class TorchvisionSource(Source):
-    """The images of a torchvision data set, as it decodes them.
-
-    Args:
-        dataset: Gives a Pillow image and a class number for each number.
-        name: What errors call it.
-
-    Raises:
-        InputError: If it does not have one class number for each image.
-    """
+    """The images of a torchvision data set, which errors call `name`, as it decodes them."""
 
     def __init__(self, dataset: Any, name: str) -> None:
         self._dataset = dataset
@@ -231,17 +207,14 @@ class TorchvisionSource(Source):
         array = np.asarray(labels)
         if array.shape != (len(dataset),) or array.dtype.kind not in "iu":
             raise InputError(f"{name} does not have one class number for each image")
+        classes = getattr(dataset, "classes", ())
+        known = [each[0] if isinstance(each, tuple) else each for each in classes]  # ImageNet's
         numbers = torch.from_numpy(array.astype(np.int64))
-        # ImageNet has several names for a class
-        known = [
-            each[0] if isinstance(each, tuple) else each for each in getattr(dataset, "classes", ())
-        ]
         super().__init__(numbers, known if len(known) > int(numbers.max()) else ())
 
     def read(self, index: int) -> Image.Image:
         """Return one image in the mode that the set has it in."""
-        image: Image.Image = self._dataset[index][0]
-        return image
+        return self._dataset[index][0]  # type: ignore[no-any-return]
 
     def describe(self, index: int) -> str:
         """Return the number of one image."""
@@ -254,7 +227,6 @@ def data_root() -> Path:
 
 
 def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
-    """Open one split of `torchvision/NAME`; return its images, and what it is called there."""
     name = address.removeprefix("torchvision/")
     if name not in TORCHVISION:
         allowed = ", ".join(TORCHVISION)
