@@ -1,7 +1,6 @@
 """Decoding: every mode to grey or RGB, and what is broken is named with its reason."""
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,21 +29,19 @@ JPEG = encoded(noise_image(64, 64), "JPEG")
         (b"P6\n99999 99999\n255\n", "exceeds limit"),  # DecompressionBombError
     ],
 )
-def test_what_is_broken_is_named(content: bytes, reason: str) -> None:
+def test_what_is_broken_is_named(content, reason):
     with pytest.raises(BrokenImageError, match=f"image a/b cannot be read: .*{reason}") as caught:
         decode(content, "a/b")
-    assert "\n" not in str(caught.value)
-    assert isinstance(caught.value, InputError)
-    assert (caught.value.image, caught.value.reason) == (
-        "a/b",
-        str(caught.value).removeprefix("image a/b cannot be read: "),
-    )
+    error = caught.value
+    assert isinstance(error, InputError)
+    assert "\n" not in str(error)
+    assert str(error) == f"image {error.image} cannot be read: {error.reason}"
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what is no longer as it was
 @settings(deadline=None)  # a header may ask for a large image
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"]), st.data())
-def test_damage_raises_nothing_else(kind: str, data: st.DataObject) -> None:
+def test_damage_raises_nothing_else(kind, data):
     content = bytearray(encoded(noise_image(8, 8), kind))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -53,18 +50,17 @@ def test_damage_raises_nothing_else(kind: str, data: st.DataObject) -> None:
 
 
 @FORKS
-def test_the_error_of_a_worker_process_is_the_same_line(tmp_path: Path) -> None:
+def test_the_error_of_a_worker_process_is_the_same_line(tmp_path):
     write_folder(tmp_path, {"a/0.png": JPEG[:900]})
     data = open_dataset(str(tmp_path), image_size=8)
-    with pytest.raises(BrokenImageError) as here:
+    with pytest.raises(BrokenImageError, match=f"^image {tmp_path}/a/0.png cannot be") as here:
         data[0]
     with pytest.raises(BrokenImageError) as there:
         list(DataLoader(data, num_workers=1))
     assert str(there.value) == str(here.value)
-    assert str(here.value).startswith(f"image {tmp_path}/a/0.png cannot be read: ")
 
 
-def test_bits_16_keep_their_range() -> None:
+def test_bits_16_keep_their_range():
     deep = Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], dtype=np.uint16))
     stored = decode(encoded(deep), "deep")
     assert levels(as_channels(stored, 1)) == [0, 0, 1, 128, 255]
@@ -72,21 +68,17 @@ def test_bits_16_keep_their_range() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"])
-def test_modes_become_grey_or_rgb_as_pillow_makes_them(mode: str) -> None:
+def test_modes_become_grey_or_rgb_as_pillow_makes_them(mode):
     image = noise_image(6, 5).convert(mode)
-    assert as_channels(image, 3).mode == "RGB"
-    assert levels(as_channels(image, 3)) == levels(image.convert("RGB"))
-    assert as_channels(image, 1).mode == "L"
-    assert levels(as_channels(image, 1)) == levels(image.convert("L"))
+    for in_chans, wanted in ((1, "L"), (3, "RGB")):
+        assert as_channels(image, in_chans).mode == wanted
+        assert levels(as_channels(image, in_chans)) == levels(image.convert(wanted))
 
 
-def test_transparent_palettes_do_not_warn() -> None:
+def test_transparent_palettes_do_not_warn_and_lab_becomes_grey_by_way_of_rgb():
     image = Image.frombytes("P", (2, 1), b"\0\1")
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.info["transparency"] = b"\0\x80"
     assert levels(as_channels(image, 3)) == [10, 20, 30, 40, 50, 60]
-
-
-def test_lab_becomes_grey_by_way_of_rgb() -> None:
-    image = Image.new("LAB", (1, 1), (128, 128, 128))
-    assert levels(as_channels(image, 1)) == levels(image.convert("RGB").convert("L"))
+    lab = Image.new("LAB", (1, 1), (128, 128, 128))
+    assert levels(as_channels(lab, 1)) == levels(lab.convert("RGB").convert("L"))

@@ -2,8 +2,6 @@
 
 import pickle
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,17 +12,16 @@ from vonenet.errors import InputError
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path, monkeypatch):
     """Everything asked of the hub is asked of a folder, to be loaded as the hub's files are."""
-    datasets: Any = pytest.importorskip("datasets")
-    folder = tmp_path / "owner" / "name"
+    datasets = pytest.importorskip("datasets")
     for split, seeds in {"train": range(5), "validation": range(5, 7)}.items():
-        path = folder / "data" / f"{split}-00000-of-00001.parquet"
-        images: list[bytes | None] = [noise_png(seed) for seed in seeds]
+        path = tmp_path / "owner" / "name" / "data" / f"{split}-00000-of-00001.parquet"
+        images = [noise_png(seed) for seed in seeds]
         write_parquet(path, images, [seed % 2 for seed in seeds], names=["cat", "dog"])
 
-    def local(load: Any) -> Any:
-        def asked(repository: str, config: str | None, **keywords: Any) -> Any:
+    def local(load):
+        def asked(repository, config, **keywords):
             if not (tmp_path / repository).is_dir():
                 raise ConnectionError(f"Couldn't reach {repository!r} on the Hub\nand more")
             return load(str(tmp_path / repository), config, **keywords)
@@ -38,7 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_split_with_its_names(hub: Path) -> None:
+def test_a_split_with_its_names(hub):
     data = open_dataset("hub/owner/name", "train", image_size=8)
     assert data.name == "hub/owner/name/train 8px"
     assert data.classes == ("cat", "dog")
@@ -48,16 +45,11 @@ def test_a_split_with_its_names(hub: Path) -> None:
     assert data.describe(3) == "in row 3 of hub/owner/name/train"
     chosen = pickle.loads(pickle.dumps(data)).select(torch.tensor([3, 1]))
     assert levels(chosen.whole(0)) == levels(noise_image(12, 10, 3))
+    other = open_dataset("hub/owner/name", "test", image_size=8)
+    assert (other.name, len(other)) == ("hub/owner/name/validation 8px", 2)
 
 
-def test_other_splits_are_taken_and_named(hub: Path) -> None:
-    data = open_dataset("hub/owner/name", "test", image_size=8)
-    assert (data.name, len(data)) == ("hub/owner/name/validation 8px", 2)
-    with pytest.raises(InputError, match="no split 'x' in 'hub/owner/name'; there: train, valid"):
-        open_dataset("hub/owner/name", "x", image_size=8)
-
-
-def test_images_beside_the_table(hub: Path) -> None:
+def test_images_beside_the_table(hub):
     """A set made of image files keeps their paths, and no bytes."""
     files = {f"train/{name}/{i}.png": noise_png(i) for i, name in enumerate(["ant", "bee"])}
     write_folder(hub / "owner" / "files", files)
@@ -69,24 +61,24 @@ def test_images_beside_the_table(hub: Path) -> None:
         data.whole(1)
 
 
-def test_what_cannot_be_had_is_one_line(hub: Path) -> None:
-    with pytest.raises(
-        InputError, match="hub/no/set could not be opened: Couldn't reach"
-    ) as caught:
-        open_dataset("hub/no/set", image_size=8)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="hub/owner/name:odd could not be opened: .*odd"):
-        open_dataset("hub/owner/name:odd", image_size=8)
-
-
-def test_sets_without_images_are_refused(hub: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "split", "message"),
+    [
+        ("hub/owner/name", "x", "no split 'x' in 'hub/owner/name'; there: train, validation"),
+        ("hub/no/set", "test", "hub/no/set could not be opened: Couldn't reach"),
+        ("hub/owner/name:odd", "test", "hub/owner/name:odd could not be opened: .*odd"),
+        ("hub/owner/text", "test", "hub/owner/text has columns .*'sentence'.*needed: 'img'"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(hub, address, split, message):
     path = hub / "owner" / "text" / "test-00000-of-00001.parquet"
     write_parquet(path, [b"x"], [0], column="sentence")
-    with pytest.raises(InputError, match="hub/owner/text has columns .*'sentence'.*needed: 'img'"):
-        open_dataset("hub/owner/text", image_size=8)
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(address, split, image_size=8)
+    assert "\n" not in str(caught.value)
 
 
-def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"hub/a/b needs datasets: pip install 'vonenet\[hub\]'"):
         open_dataset("hub/a/b", image_size=8)
