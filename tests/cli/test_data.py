@@ -1,7 +1,5 @@
 """What a set holds: every number counted by hand, in lines that fit a terminal."""
 
-from pathlib import Path
-
 import torch
 
 from tests.data.pictures import encoded, noise_image, noise_png, write_folder
@@ -9,11 +7,11 @@ from vonenet.cli.data import inspect_data
 from vonenet.data import ImageArrays, load_embedded, open_dataset
 
 
-def inspected(folder: Path) -> list[str]:
+def inspected(folder):
     return inspect_data(open_dataset(str(folder), "train", image_size=8), progress=False)
 
 
-def test_a_set_of_all_sorts(tmp_path: Path) -> None:
+def test_a_set_of_all_sorts(tmp_path):
     """Three classes and an empty one; nine files in several forms, two broken, two repeated."""
     photo = noise_image(20, 30)
     files = {
@@ -46,15 +44,19 @@ def test_a_set_of_all_sorts(tmp_path: Path) -> None:
     ]
 
 
-def test_some_of_many() -> None:
+def test_some_of_many_and_more_than_two_copies():
     text = inspect_data(load_embedded("train", in_chans=1), check_all=False, progress=False)
     assert "10,000 images, 2,000 of them, spread over the set, opened" in text
     assert "classes   10, with 1,000 images each" in text
     assert "modes     L 2,000 (100 %)" in text
     assert "formats   array 2,000 (100 %)" in text
+    images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+    text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x 2px"), progress=False)
+    assert "repeated  4 with the same pixels as one before" in text
+    assert "          number 0 of 'x 2px' = number 1 of 'x 2px' = 3 more" in text
 
 
-def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path: Path) -> None:
+def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path):
     name = "a-very-long-class-name/" * 5
     write_folder(tmp_path, {f"{name}{number:02d}.png": b"" for number in range(33)})
     lines = inspected(tmp_path)
@@ -62,10 +64,3 @@ def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path: Path) -> Non
     assert sum(line.endswith(".png: it is empty") for line in lines) == 20
     assert "          ... and 13 more" in lines
     assert "sizes     unknown" in lines
-
-
-def test_more_than_two_copies() -> None:
-    images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
-    text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x 2px"), progress=False)
-    assert "repeated  4 with the same pixels as one before" in text
-    assert "          number 0 of 'x 2px' = number 1 of 'x 2px' = 3 more" in text

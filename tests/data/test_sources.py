@@ -12,26 +12,20 @@ from vonenet.data.decoding import centre_crop
 from vonenet.errors import InputError
 
 
-@pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    for index, path in enumerate(["dog/b.png", "cat/x/a.PNG", "cat/c.png", "cat/notes.txt"]):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        noise_image(40, 32, seed=index).save(tmp_path / path, "PNG")
-    return tmp_path
-
-
-def test_image_folder(image_folder: Path) -> None:
-    data = open_dataset(str(image_folder), image_size=32)
+def test_image_folder(tmp_path):
+    files = ["dog/b.png", "cat/x/a.PNG", "cat/c.png", "cat/notes.txt"]
+    write_folder(tmp_path, {path: noise_png(seed, 40, 32) for seed, path in enumerate(files)})
+    data = open_dataset(str(tmp_path), image_size=32)
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [0, 0, 1]
-    assert data.name == f"{image_folder}/test 32px"
+    assert data.name == f"{tmp_path}/test 32px"
     pixels, label = data[2]
     expected = np.asarray(centre_crop(noise_image(40, 32, seed=0), 32)) / 255
     np.testing.assert_allclose(pixels.permute(1, 2, 0), expected, atol=1e-6)
     assert label == 1
 
 
-def test_folders_lie_in_order_at_any_depth(tmp_path: Path) -> None:
+def test_folders_lie_in_order_at_any_depth(tmp_path):
     """By folder first: as Path objects sort, on which the names of old results rest."""
     names = ["b/1.png", "a-b/1.png", "a/x/1.png", "a/x-y/0.png", "a/z.png", "a/0.PNG"]
     write_folder(tmp_path / "cat", dict.fromkeys(names, noise_png(0)))
@@ -40,29 +34,22 @@ def test_folders_lie_in_order_at_any_depth(tmp_path: Path) -> None:
     assert paths == sorted(tmp_path / "cat" / name for name in names)
 
 
-def test_folders_of_splits_by_their_other_names(tmp_path: Path) -> None:
+def test_folders_of_splits_by_their_other_names(tmp_path):
+    """A class may be called as a split is."""
+    write_folder(tmp_path, {"train/a.png": noise_png(0), "plane/a.png": noise_png(1)})
+    assert open_dataset(str(tmp_path), "test", image_size=32).classes == ("plane", "train")
     write_folder(tmp_path, {"val/cat/a.png": noise_png(0), "other/dog/a.png": noise_png(1)})
     data = open_dataset(str(tmp_path), "test", image_size=32)
     assert (data.name, data.classes) == (f"{tmp_path}/val 32px", ("cat",))
-    with pytest.raises(InputError, match="no split 'train' in .*; there: val"):
-        open_dataset(str(tmp_path), "train", image_size=32)
+    with pytest.raises(InputError, match="no split 'extra' in .*; there: val"):
+        open_dataset(str(tmp_path), "extra", image_size=32)
 
 
-def test_a_class_may_be_called_as_a_split_is(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"train/a.png": noise_png(0), "plane/a.png": noise_png(1)})
-    assert open_dataset(str(tmp_path), "test", image_size=32).classes == ("plane", "train")
-
-
-def test_archives_beside_images_are_not_shards(tmp_path: Path) -> None:
+def test_archives_beside_images_in_the_home_folder_are_not_shards(tmp_path, monkeypatch):
     """ImageNet's own archives are often left where they were unpacked."""
-    write_folder(tmp_path, {"n01/a.png": noise_png(0), "n01.tar": b"as downloaded"})
-    assert open_dataset(str(tmp_path), image_size=32).classes == ("n01",)
-
-
-def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    write_folder(tmp_path / "set", {"cat/a.png": noise_png(0)})
-    assert len(open_dataset("~/set", image_size=32)) == 1
+    write_folder(tmp_path / "set", {"n01/a.png": noise_png(0), "n01.tar": b"as downloaded"})
+    assert open_dataset("~/set", image_size=32).classes == ("n01",)
 
 
 @pytest.mark.parametrize(
@@ -73,22 +60,20 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (128, 128, (256, 256), (16, 16, 240, 240)),
     ],
 )
-def test_evaluation_crop(
-    height: int, width: int, resized: tuple[int, int], box: tuple[int, int, int, int]
-) -> None:
+def test_evaluation_crop(height, width, resized, box):
     """Shorter side to 256, bilinear, then the central 224: the same with Pillow, by hand."""
     image = noise_image(height, width)
     expected = image.resize(resized, Image.Resampling.BILINEAR).crop(box)
     np.testing.assert_array_equal(np.asarray(centre_crop(image, 224)), np.asarray(expected))
 
 
-def test_images_of_the_right_size_are_left_alone() -> None:
+def test_images_of_the_right_size_are_left_alone():
     image = noise_image(224, 224)
     assert centre_crop(image, 224) is image
     assert centre_crop(noise_image(224, 230), 224).size == (224, 224)
 
 
-def test_unknown_addresses_are_refused(tmp_path: Path) -> None:
+def test_unknown_addresses_are_refused(tmp_path):
     with pytest.raises(InputError, match="no data at 'cifar11'; allowed: 'embedded'"):
         open_dataset("cifar11", image_size=32)
     with pytest.raises(InputError, match="holds no image"):
@@ -98,17 +83,16 @@ def test_unknown_addresses_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def imagenet_c(tmp_path: Path) -> Path:
+def imagenet_c(tmp_path):
     """Three images of 40 x 40 px; PNG bytes under the published suffix keep their levels exact."""
-    for seed, path in enumerate(["n02/b.JPEG", "n01/a.JPEG", "n02/a.JPEG"]):
-        file = tmp_path / "fog" / "3" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        noise_image(40, 40, seed).save(file, "PNG")
+    files = {"n02/b.JPEG": 0, "n01/a.JPEG": 1, "n02/a.JPEG": 2}
+    images = {path: noise_png(seed, 40, 40) for path, seed in files.items()}
+    write_folder(tmp_path / "fog" / "3", images)
     return tmp_path
 
 
 @pytest.fixture
-def cifar10_c(tmp_path: Path) -> Path:
+def cifar10_c(tmp_path):
     """Five severities of four images, each image's level its number."""
     images = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 32, 32, 3))
     np.save(tmp_path / "fog.npy", images)
@@ -116,7 +100,7 @@ def cifar10_c(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folders_are_read_without_resizing(imagenet_c: Path) -> None:
+def test_folders_are_read_without_resizing(imagenet_c):
     data = open_stored_corruption(imagenet_c, "fog", 3)
     assert data.classes == ("n01", "n02")
     assert data.labels.tolist() == [0, 1, 1]
@@ -127,15 +111,13 @@ def test_folders_are_read_without_resizing(imagenet_c: Path) -> None:
     grey = open_stored_corruption(imagenet_c, "fog", 3, in_chans=1)
     assert grey[0][0].shape == (1, 40, 40)
 
-
-def test_images_of_another_size_are_refused_not_resized(imagenet_c: Path) -> None:
-    noise_image(40, 44, 9).save(imagenet_c / "fog" / "3" / "n02" / "c.JPEG", "PNG")
+    write_folder(imagenet_c / "fog" / "3", {"n02/c.JPEG": noise_png(9, 40, 44)})
     data = open_stored_corruption(imagenet_c, "fog", 3)
     with pytest.raises(InputError, match=r"c\.JPEG is 40x44px; .* all must be 40px"):
         data[3]
 
 
-def test_arrays_hold_one_severity_after_the_other(cifar10_c: Path) -> None:
+def test_arrays_hold_one_severity_after_the_other(cifar10_c):
     for severity in (1, 4, 5):
         data = open_stored_corruption(cifar10_c, "fog", severity)
         assert data.name == f"{cifar10_c}/fog/{severity} 32px"
@@ -144,9 +126,6 @@ def test_arrays_hold_one_severity_after_the_other(cifar10_c: Path) -> None:
         levels = [float(255 * data[index][0].mean()) for index in range(4)]
         assert levels == pytest.approx([4 * (severity - 1) + k for k in range(4)])
         assert data[0][0].shape == (3, 32, 32)
-
-
-def test_arrays_can_be_read_as_grey(cifar10_c: Path) -> None:
     pixels = open_stored_corruption(cifar10_c, "fog", 5, in_chans=1)[3][0]
     assert pixels.shape == (1, 32, 32)
     assert float(255 * pixels.mean()) == pytest.approx(19, abs=1)
@@ -160,15 +139,13 @@ def test_arrays_can_be_read_as_grey(cifar10_c: Path) -> None:
         ("snow", 1, 3, r"holds neither snow/1/ nor snow\.npy"),
     ],
 )
-def test_what_is_not_there_is_refused(
-    corruption: str, severity: int, in_chans: int, message: str, cifar10_c: Path
-) -> None:
+def test_what_is_not_there_is_refused(corruption, severity, in_chans, message, cifar10_c):
     with pytest.raises(InputError, match=message):
         open_stored_corruption(cifar10_c, corruption, severity, in_chans=in_chans)
 
 
 @pytest.mark.parametrize("shape", [(20, 32, 32), (18, 32, 32, 3), (20, 3, 32, 32)])
-def test_other_arrays_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_other_arrays_are_refused(shape, tmp_path):
     np.save(tmp_path / "fog.npy", np.zeros(shape, dtype=np.uint8))
     np.save(tmp_path / "labels.npy", np.zeros(shape[0], dtype=np.uint8))
     with pytest.raises(InputError, match=r"fog\.npy holds uint8 of shape .* needed: uint8"):
