@@ -15,12 +15,12 @@ from vonenet.data.shards import TarSource, choose_split, expand_braces, files_of
 from vonenet.errors import InputError
 
 
-def sample(number: int, label: int) -> list[tuple[str, bytes]]:
+def sample(number, label):
     return [(f"{number:04d}.png", noise_png(number)), (f"{number:04d}.cls", b"%d\n" % label)]
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> Path:
+def shards(tmp_path):
     write_tar(tmp_path / "train-000.tar", sample(0, 2) + sample(1, 0))
     write_tar(tmp_path / "train-001.tar", sample(2, 1))
     write_tar(tmp_path / "val-000.tar", sample(3, 1))
@@ -38,7 +38,7 @@ def shards(tmp_path: Path) -> Path:
         ("{}/val-000.tar", "train", [3], "{}/val-000.tar 8px"),
     ],
 )
-def test_addresses(shards: Path, address: str, split: str, seeds: list[int], name: str) -> None:
+def test_addresses(shards, address, split, seeds, name):
     data = open_dataset(address.format(shards), split, image_size=8)
     assert data.name == name.format(shards)
     assert data.labels.tolist() == [[2, 0, 1, 1][seed] for seed in seeds]
@@ -47,14 +47,14 @@ def test_addresses(shards: Path, address: str, split: str, seeds: list[int], nam
         assert levels(data.whole(index)) == levels(noise_image(12, 10, seeds[index]))
 
 
-def test_shards_in_the_folder_of_a_split(shards: Path, tmp_path: Path) -> None:
-    write_tar(tmp_path / "sets" / "train" / "0.tar", sample(5, 0))
-    write_tar(tmp_path / "sets" / "test" / "0.tar", sample(6, 0))
-    data = open_dataset(str(tmp_path / "sets"), "test", image_size=8)
+def test_shards_in_the_folder_of_a_split(tmp_path):
+    write_tar(tmp_path / "train" / "0.tar", sample(5, 0))
+    write_tar(tmp_path / "test" / "0.tar", sample(6, 0))
+    data = open_dataset(str(tmp_path), "test", image_size=8)
     assert levels(data.whole(0)) == levels(noise_image(12, 10, 6))
 
 
-def test_labels_of_json_and_files_that_are_no_images(tmp_path: Path) -> None:
+def test_labels_of_json_and_files_that_are_no_images(tmp_path):
     note = json.dumps({"label": 4, "text": "a"}).encode()
     members = [("README", b"x"), ("a/b.json", note), ("a/b.jpg", noise_png(0)), ("c.txt", b"")]
     data = open_dataset(str(write_tar(tmp_path / "a.tar", members)), image_size=8)
@@ -73,44 +73,33 @@ def test_labels_of_json_and_files_that_are_no_images(tmp_path: Path) -> None:
         ([("a.cls", b"1")], "holds no image"),
     ],
 )
-def test_what_cannot_be_understood(
-    tmp_path: Path, members: list[tuple[str, bytes]], message: str
-) -> None:
+def test_what_cannot_be_understood(tmp_path, members, message):
     path = write_tar(tmp_path / "a.tar", members)
     with pytest.raises(InputError, match=message):
         open_dataset(str(path), image_size=8)
 
 
-def test_every_unfinished_shard_is_named(tmp_path: Path) -> None:
+def test_every_unfinished_shard_is_named(tmp_path):
     """Cut anywhere before its end mark, a shard is refused: not even whole images count."""
     path = write_tar(tmp_path / "a.tar", sample(0, 0) + sample(1, 1))
     content = path.read_bytes()
     end = len(content.rstrip(b"\0")) // 512 * 512 + 512
-    assert len(TarSource([path]).labels) == 2
     for cut in [*range(0, end + 512, 128), end - 1, end + 511]:
         path.write_bytes(content[:cut])
         with pytest.raises(InputError, match=r"shard .*a\.tar is damaged"):
             TarSource([path])
     path.write_bytes(content[: end + 512])
     assert len(TarSource([path]).labels) == 2
-
-
-def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", sample(0, 0) + sample(1, 1))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"0001.png")] ^= 255
-    path.write_bytes(content)
+    header = content.index(b"0001.png")
+    path.write_bytes(content[:header] + b"x" + content[header + 1 :])  # does not pass for the end
     with pytest.raises(InputError, match=r"a\.tar is damaged or unfinished from byte \d+ on"):
+        TarSource([path])
+    path.write_bytes(b"\x1f\x8b" + bytes(range(256)) * 4)
+    with pytest.raises(InputError, match=r"a\.tar is damaged, unfinished or packed"):
         TarSource([path])
 
 
-def test_a_packed_shard_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(range(256)) * 4)
-    with pytest.raises(InputError, match=r"a\.tar is damaged, unfinished or packed"):
-        TarSource([tmp_path / "a.tar"])
-
-
-def test_a_shard_that_changes_after_it_was_opened(shards: Path) -> None:
+def test_a_shard_that_changes_after_it_was_opened(shards):
     data = open_dataset(str(shards / "val-000.tar"), image_size=8)
     (shards / "val-000.tar").write_bytes(b"short")
     with pytest.raises(BrokenImageError, match=r"0003 in .*val-000\.tar .*became shorter"):
@@ -120,39 +109,27 @@ def test_a_shard_that_changes_after_it_was_opened(shards: Path) -> None:
         data.whole(0)
 
 
-def test_missing_shards_are_named(shards: Path) -> None:
+def test_missing_shards_are_named(shards):
     with pytest.raises(InputError, match=r"2 of 4 shards are not there; first: .*train-002\.tar"):
         open_dataset(f"{shards}/train-{{000..003}}.tar", image_size=8)
     with pytest.raises(InputError, match=r"1 of 1 shards are not there; first: .*none-\*\.tar"):
         open_dataset(f"{shards}/none-*.tar", image_size=8)
 
 
-@pytest.mark.oracle
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        "a",
-        "{a,b}",
-        "x{0..3}y",
-        "{08..11}",
-        "{000..012}",
-        "{0..12}",
-        "{8..0011}",
-        "{08..1}",
-        "{3..1}",
-        "{a,b}-{1..2}.tar",
-        "{a}",
-    ],
+PATTERNS = (
+    "a {a,b} x{0..3}y {08..11} {000..012} {0..12} {8..0011} {08..1} {3..1} {a,b}-{1..2}.t {a}"
 )
-def test_braces_stand_for_what_a_shell_makes_of_them(pattern: str) -> None:
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("pattern", PATTERNS.split())
+def test_braces_stand_for_what_a_shell_makes_of_them(pattern):
     oracle = pytest.importorskip("braceexpand")
     assert list(expand_braces(pattern)) == list(oracle.braceexpand(pattern))
 
 
 SUFFIXES = st.sampled_from(["png", "JPG", "jpeg", "seg.png", "txt", "cls.old", "npy"])
-KEYS = st.text("ab/_0-", min_size=1, max_size=6).filter(
-    lambda key: "//" not in key and key[0] not in "/_" and key[-1] != "/"
-)
+KEYS = st.from_regex(r"[ab0-][ab_0-]?(/?[ab_0-]){0,3}", fullmatch=True)
 SAMPLES = st.lists(
     st.tuples(KEYS, st.integers(0, 9), st.lists(SUFFIXES, unique_by=str.lower, max_size=3)),
     min_size=1,
@@ -166,7 +143,7 @@ SAMPLES = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
 )
 @given(SAMPLES, st.randoms(use_true_random=False))
-def test_the_same_samples_as_webdataset(tmp_path: Path, samples, random) -> None:
+def test_the_same_samples_as_webdataset(tmp_path, samples, random):
     """Keys with folders, suffixes of several parts and in capitals, files of any size."""
     oracle = pytest.importorskip("webdataset.tariterators")
     members = []
@@ -176,14 +153,13 @@ def test_the_same_samples_as_webdataset(tmp_path: Path, samples, random) -> None
         random.shuffle(files)
         members += files
     path = write_tar(tmp_path / "a.tar", members)
-    images = ("png", "jpg", "jpeg")
     with path.open("rb") as stream:
         files = oracle.tar_file_expander([{"url": "a", "stream": stream}])
         theirs = list(oracle.group_by_keys(files))
     expected = [
         (each["__key__"], int(each["cls"]), each[suffix])
         for each in theirs
-        for suffix in [key for key in each if key in images][:1]
+        for suffix in [key for key in each if key in ("png", "jpg", "jpeg")][:1]
     ]
     opened = TarSource([path])
     ours = [
@@ -193,7 +169,7 @@ def test_the_same_samples_as_webdataset(tmp_path: Path, samples, random) -> None
     assert ours == expected
 
 
-def test_long_names_and_paddings_of_other_tars(tmp_path: Path) -> None:
+def test_long_names_and_paddings_of_other_tars(tmp_path):
     """Names above 100 characters have headers of their own, in each of the formats."""
     for number, form in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
         path = tmp_path / f"{number}.tar"
@@ -215,20 +191,21 @@ def test_long_names_and_paddings_of_other_tars(tmp_path: Path) -> None:
         ("val", ["validation", "test"], "validation"),
         ("train", ["trainval", "test"], "trainval"),
         ("extra", ["extra", "train"], "extra"),
+        # Above all, who asks for validation images does not get the test images
+        ("val", ["train", "test"], None),
+        ("validation", ["train", "test"], None),
+        ("extra", ["train", "test"], None),
     ],
 )
-def test_the_split_meant(asked: str, there: list[str], found: str) -> None:
-    assert choose_split(asked, there, "x") == found
-
-
-@pytest.mark.parametrize("asked", ["val", "validation", "extra"])
-def test_an_unknown_split_names_those_there(asked: str) -> None:
-    """Above all, who asks for validation images does not get the test images."""
+def test_the_split_meant(asked, there, found):
+    if found:
+        assert choose_split(asked, there, "x") == found
+        return
     with pytest.raises(InputError, match=f"no split '{asked}' in 'x'; there: test, train"):
-        choose_split(asked, ["train", "test"], "x")
+        choose_split(asked, there, "x")
 
 
-def of_split(split: str, *names: str) -> tuple[list[str], str]:
+def of_split(split, *names):
     root = Path("/data")
     files, found = files_of_split([root / name for name in names], root, split, "/data")
     return [str(path.relative_to(root)) for path in files], found
@@ -254,9 +231,7 @@ TIMM = ("imagenet1k-train-0000.tar", "imagenet1k-train-0001.tar", "imagenet1k-va
         ("train", ("train.tar", "rest.tar"), ("train.tar",), "train"),
     ],
 )
-def test_files_of_a_split(
-    split: str, names: tuple[str, ...], chosen: tuple[str, ...], found: str
-) -> None:
+def test_files_of_a_split(split, names, chosen, found):
     assert of_split(split, *names) == (list(chosen), found)
 
 
@@ -267,8 +242,6 @@ def test_files_of_a_split(
         ("test", ("train_small-00000-of-1.parquet",), "train_small"),
     ],
 )
-def test_a_split_without_files_names_those_there(
-    split: str, names: tuple[str, ...], there: str
-) -> None:
+def test_a_split_without_files_names_those_there(split, names, there):
     with pytest.raises(InputError, match=f"no split '{split}' in '/data'; there: {there}"):
         of_split(split, *names)
