@@ -20,9 +20,8 @@ def operations(call):
 @pytest.mark.parametrize("settings", [{}, {"simple_channels": 3}, {"complex_channels": 0}])
 def test_filters_count_each_weight_on_its_colour_once_per_position(settings):
     block, x = VOneBlock(**{**SIZE.geometry, **settings}), torch.zeros(2, 3, 33, 33)
-    q0, q1 = (
-        bank.weight.flatten(2).any(2) for bank in (block.simple_conv_q0, block.simple_conv_q1)
-    )
+    banks = (block.simple_conv_q0, block.simple_conv_q1)
+    q0, q1 = (bank.weight.flatten(2).any(2) for bank in banks)
     planes = q0.sum() + q1[block.config.simple_channels :].sum()
     positions, kernel = block(x)[:, 0].numel(), block.config.kernel_size
     assert cases.filter_operations(block, SIZE) == 2 * planes * kernel**2 * positions
@@ -58,9 +57,9 @@ def test_noise_samples_share_the_filters_and_move_their_responses():
 @pytest.mark.parametrize("key", CASES)
 def test_every_implementation_runs(key):
     size = cases.sizes_of(CASES[key], torch.device("cpu"), quick=True)[0]
-    work = CASES[key].prepare(size)
-    assert OURS in work.calls
-    for call in work.calls.values():
+    calls = CASES[key].prepare(size).calls
+    assert OURS in calls
+    for call in calls.values():
         call()
 
 

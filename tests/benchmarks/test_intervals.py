@@ -9,42 +9,41 @@ from vonenet.results import wilson_interval
 
 
 @pytest.mark.parametrize("right", [0, 1, 17, 30])
-def test_one_draw_is_wilsons_interval(right: int) -> None:
-    correct = torch.arange(30) < right
-    assert noisy_accuracy_interval(correct[None]) == pytest.approx(wilson_interval(right, 30))
+def test_one_draw_is_wilsons_interval(right):
+    correct = torch.arange(30)[None] < right
+    assert noisy_accuracy_interval(correct) == pytest.approx(wilson_interval(right, 30))
 
 
 @pytest.mark.parametrize(("a", "b"), [(2.0, 2.0), (0.3, 0.2), (30.0, 20.0)])
 @pytest.mark.parametrize("shared", [0.0, 0.15])
-def test_covers_the_true_accuracy_as_often_as_it_says(a: float, b: float, shared: float) -> None:
+def test_covers_the_true_accuracy_as_often_as_it_says(a, b, shared):
     """Images' chances are Beta(a, b); `shared` noise moves all images of a repeat together."""
     generator = torch.Generator().manual_seed(0)
-    images, repeats, runs = 100, 8, 400
-    beta = torch.distributions.Beta(torch.tensor(a), torch.tensor(b))
+    images, repeats, runs, hits = 100, 8, 400, 0
     torch.manual_seed(0)
-    hits, truth = 0, a / (a + b)
     for _ in range(runs):
-        chance = beta.sample((images,))
+        chance = torch.distributions.Beta(a, b).sample((images,))
         common = shared * torch.randn(repeats, 1, generator=generator)
         moved = chance + common * chance * (1 - chance)  # zero on average
-        correct = torch.rand(repeats, images, generator=generator) < moved
-        low, high = noisy_accuracy_interval(correct)
-        hits += low <= truth <= high
+        low, high = noisy_accuracy_interval(
+            torch.rand(repeats, images, generator=generator) < moved
+        )
+        hits += low <= a / (a + b) <= high
     # 0.95 within the simulation's own error of four standard deviations; never far too wide.
     assert hits / runs > 0.95 - 0.045
 
 
-def test_shared_noise_needs_the_repeats_own_term() -> None:
+def test_shared_noise_needs_the_repeats_own_term():
     """Coins that fall alike for all images: images alone would say that nothing is uncertain."""
     coins = (torch.rand(10, 1, generator=torch.Generator().manual_seed(0)) < 0.5).expand(10, 200)
     share = float(coins.float().mean())
     assert accuracy_variance(coins.double()) == pytest.approx(share * (1 - share) / 9, rel=1e-3)
 
 
-def test_more_repeats_narrow_it_only_as_far_as_noise_goes() -> None:
+def test_more_repeats_narrow_it_only_as_far_as_noise_goes():
     generator = torch.Generator().manual_seed(0)
 
-    def width(chances: torch.Tensor, repeats: int) -> float:
+    def width(chances, repeats):
         correct = torch.rand(repeats, len(chances), generator=generator) < chances
         low, high = noisy_accuracy_interval(correct)
         return high - low
@@ -56,7 +55,7 @@ def test_more_repeats_narrow_it_only_as_far_as_noise_goes() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5,), (3, 0)])
-def test_impossible_decisions_are_refused(shape: tuple[int, ...]) -> None:
+def test_impossible_decisions_are_refused(shape):
     with pytest.raises(InputError, match="allowed: \\(repeats, images\\)"):
         noisy_accuracy_interval(torch.zeros(shape))
     with pytest.raises(InputError, match="confidence=1"):
