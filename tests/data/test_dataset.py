@@ -17,7 +17,7 @@ from tests.data.pictures import (
     write_parquet,
     write_tar,
 )
-from vonenet.data import BrokenImage, ImageArrays, dataset, open_dataset, readable
+from vonenet.data import ImageArrays, dataset, open_dataset, readable
 from vonenet.errors import InputError
 
 GREY = torch.full((6, 1, 4, 4), 0.5)
@@ -145,9 +145,11 @@ def test_broken_images_are_named_and_left_out(tmp_path, write):
     names = write(tmp_path, FILES, OF_CLASS)
     data = open_dataset(str(tmp_path), "train", image_size=8)
     kept, found = readable(data, progress=False)
-    assert [data.describe(image.index) for image in found] == [image.name for image in found]
-    assert [image.index for image in found] == sorted(image.index for image in found)
-    reasons = {image.name: image.reason for image in found}
+    order = [data.describe(index) for index in range(6)]  # a folder's is by class
+    assert [error.image for error in found] == sorted(
+        [error.image for error in found], key=order.index
+    )
+    reasons = {error.image: error.reason for error in found}
     assert set(reasons) == {names[index] for index in (1, 3, 5)}
     assert "runcated" in reasons[names[1]]
     assert reasons[names[3]] == "it is empty"
@@ -164,8 +166,8 @@ def test_a_file_that_vanishes_is_broken_and_nothing_left_is_refused(tmp_path):
     data = open_dataset(str(tmp_path), image_size=8)
     assert readable(data, progress=False) == (data, [])
     (tmp_path / "a" / "0.png").unlink()
-    broken = BrokenImage(0, f"{tmp_path}/a/0.png", "No such file or directory")
-    assert readable(data, progress=False)[1] == [broken]
+    (error,) = readable(data, progress=False)[1]
+    assert str(error) == f"image {tmp_path}/a/0.png cannot be read: No such file or directory"
     (tmp_path / "a" / "1.png").write_bytes(b"")
     message = r"none of the 2 images of .* can be read; .*0\.png: No such file"
     with pytest.raises(InputError, match=message):
@@ -178,7 +180,7 @@ def test_more_images_than_wait_for_a_thread_at_once(tmp_path, monkeypatch):
     holes = [0, 3, 4, 5]
     in_folder(tmp_path, [b"" if index in holes else noise_png(0) for index in range(9)], [0] * 9)
     found = readable(open_dataset(str(tmp_path), image_size=8), progress=False)[1]
-    assert [image.index for image in found] == holes
+    assert [error.image for error in found] == [f"{tmp_path}/0/{hole}.jpg" for hole in holes]
 
 
 @pytest.fixture

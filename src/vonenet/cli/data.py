@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 2000  # images looked at where not all are
 SHOWN = 20  # of each list
-WIDTH = 98  # of a line
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Data:
 
     Attributes:
         action: what to do: inspect.
-        address: an image folder, a folder of parquet files or of .tar shards, torchvision/NAME,
-            hub/OWNER/NAME, or embedded.
+        address: a folder (images, parquet or .tar), torchvision/NAME, hub/OWNER/NAME, or embedded.
         split: the part of the data.
         in_chans: 3 to read images in colour, 1 in grey.
         check_all: decode every image, to find the broken ones.
@@ -49,7 +47,8 @@ class Data:
 
 def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool = True) -> list[str]:
     """Decode the images of a data set, or 2,000 spread over it; return what it holds, in lines."""
-    from vonenet.data.dataset import BrokenImage, look_at
+    from vonenet.data.dataset import look_at
+    from vonenet.data.decoding import BrokenImageError
 
     def look(index: int) -> tuple[tuple[int, int], str, str, bytes]:
         image = data.source.image(int(data.indices[index]))
@@ -62,8 +61,8 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
     broken: list[str] = []
     same: dict[bytes, list[int]] = {}
     for index, seen in zip(indices, look_at(look, indices, progress=progress), strict=True):
-        if isinstance(seen, BrokenImage):
-            broken.append(f"{seen.name}: {seen.reason}")
+        if isinstance(seen, BrokenImageError):
+            broken.append(f"{seen.image}: {seen.reason}")
             continue
         size, mode, form, digest = seen
         sizes[size] += 1
@@ -71,7 +70,7 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
         formats[form] += 1
         same.setdefault(digest, []).append(index)
     repeated = [_copies(group, data) for group in same.values() if len(group) > 1]
-    copies = sum(map(len, same.values())) - len(same)
+    copies = len(indices) - len(broken) - len(same)
     sections = {
         "classes": _classes(data),
         "sizes": [_sizes(sizes)],
@@ -81,13 +80,11 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
         "repeated": [f"{copies:,} with the same pixels as one before", *_shown(repeated)],
     }
     opened = "all of them" if count == len(data) else f"{count:,} of them, spread over the set,"
-    address = data.name.rpartition(" ")[0]  # without the size
-    lines = [address, f"{len(data):,} images, {opened} opened", ""]
+    lines = [data.name.rpartition(" ")[0], f"{len(data):,} images, {opened} opened", ""]
     for title, body in sections.items():
-        shown = (line.replace(f"{address}/", "") for line in body)
+        shown = (line.replace(f"{lines[0]}/", "") for line in body)  # the address
         lines += [f"{title if n == 0 else '':<10}{line}" for n, line in enumerate(shown)]
-    half = WIDTH // 2
-    return [each if len(each) <= WIDTH else f"{each[:half]}...{each[3 - half :]}" for each in lines]
+    return [f"{each[:49]}...{each[-46:]}" if len(each) > 98 else each for each in lines]
 
 
 def _classes(data: ImageDataset) -> Iterable[str]:

@@ -154,8 +154,8 @@ def _limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
 def _readable(dataset: ImageDataset, progress: bool) -> ImageDataset:
     """Return the data set without the images that cannot be read, and name the first few."""
     kept, broken = readable(dataset, progress=progress)
-    for image in broken[:10]:
-        tqdm.write(f"skipped {image.name}: {image.reason}")
+    for error in broken[:10]:
+        tqdm.write(f"skipped {error.image}: {error.reason}")
     if broken:
         tqdm.write(f"{len(broken)} of {len(dataset)} images of {dataset.name!r} are skipped")
     return kept

@@ -1,13 +1,12 @@
 """Labelled images by one address, and the wrapper that normalises pixels."""
 
-from vonenet.data.dataset import BrokenImage, ImageArrays, ImageDataset, readable
+from vonenet.data.dataset import ImageArrays, ImageDataset, readable
 from vonenet.data.decoding import BrokenImageError
 from vonenet.data.embedded import load_embedded, photograph
 from vonenet.data.pixels import PixelModel, inner_model
 from vonenet.data.sources import open_dataset, open_stored_corruption
 
 __all__ = [
-    "BrokenImage",
     "BrokenImageError",
     "ImageArrays",
     "ImageDataset",

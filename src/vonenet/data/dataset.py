@@ -9,7 +9,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import torch
@@ -34,15 +33,6 @@ CACHE_BYTES = 2**30  # 7,000 images of 224 px
 HOLDOUT_SEED = 0  # of the choice of held-out images, which is the same in every run
 
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class BrokenImage:
-    """An image that cannot be decoded: its number in the set, what errors call it, and why."""
-
-    index: int
-    name: str
-    reason: str
 
 
 class Source(ABC):
@@ -283,32 +273,32 @@ def held_out(dataset: ImageDataset, share: float) -> tuple[ImageDataset, ImageDa
 
 def readable(
     dataset: ImageDataset, *, progress: bool = True
-) -> tuple[ImageDataset, list[BrokenImage]]:
-    """Decode every image once; return the set without those that cannot be, and those, in order.
+) -> tuple[ImageDataset, list[BrokenImageError]]:
+    """Decode every image once; return the set without those that cannot be, and their errors.
 
     Raises:
         InputError: If no image can be decoded.
     """
     looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
-    broken = [look for look in looks if isinstance(look, BrokenImage)]
+    errors = [look if isinstance(look, BrokenImageError) else None for look in looks]
+    broken = [error for error in errors if error is not None]
     if len(broken) == len(dataset):
         what = f"none of the {len(broken)} images of {dataset.name!r} can be read"
-        raise InputError(f"{what}; {broken[0].name}: {broken[0].reason}")
-    kept = torch.ones(len(dataset), dtype=torch.bool)
-    kept[[image.index for image in broken]] = False
-    return (dataset.select(kept.nonzero().flatten()) if broken else dataset), broken
+        raise InputError(f"{what}; {broken[0].image}: {broken[0].reason}")
+    kept = torch.tensor([index for index, error in enumerate(errors) if error is None])
+    return (dataset.select(kept) if broken else dataset), broken
 
 
 def look_at(
     look: Callable[[int], Found], indices: Sequence[int], *, progress: bool
-) -> Iterator[Found | BrokenImage]:
+) -> Iterator[Found | BrokenImageError]:
     """Yield what a function finds at each index, or how it broke, in order; on several threads."""
 
-    def safely(index: int) -> Found | BrokenImage:
+    def safely(index: int) -> Found | BrokenImageError:
         try:
             return look(index)
         except BrokenImageError as error:
-            return BrokenImage(index, error.image, error.reason)
+            return BrokenImageError(error.image, error.reason)  # without the traceback's images
 
     bar = tqdm(total=len(indices), desc="check images", unit="img", disable=not progress)
     with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:

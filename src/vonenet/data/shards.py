@@ -14,7 +14,7 @@ import re
 import tarfile
 import threading
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -47,9 +47,8 @@ TAR_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
 TAR_BLOCK = 512
 
 
-def choose_split(asked: str, there: Iterable[str], address: str) -> str:
+def choose_split(asked: str, there: Collection[str], address: str) -> str:
     """Return the split that is meant among those that are there."""
-    there = list(there)
     for name in (asked, *ALSO_CALLED.get(asked, ())):
         if name in there:
             return name
@@ -87,7 +86,8 @@ class ParquetSource(Source):
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self._paths = [str(path) for path in paths]
-        rows, labels, names = [], [], []
+        rows, labels = [], []
+        names: list[str] = []
         for path in tqdm(self._paths, desc="read labels", delay=2, leave=False):
             with _opened(path) as file:
                 columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}

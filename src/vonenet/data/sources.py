@@ -126,9 +126,8 @@ def open_stored_corruption(
     part = slice(each * (severity - 1), each * severity)
     levels = torch.from_numpy(np.array(images[part])).permute(0, 3, 1, 2)
     levels = functional.rgb_to_grayscale(levels) if in_chans == 1 else levels
-    classes = [str(label) for label in range(int(labels.max()) + 1)]
     name = f"{name} {size_text(*images.shape[1:3])}"
-    return ImageArrays(levels, torch.from_numpy(labels[part]), classes, name)
+    return ImageArrays(levels, torch.from_numpy(labels[part]), (), name)
 
 
 def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> Path:
