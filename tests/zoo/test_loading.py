@@ -55,7 +55,9 @@ def test_a_weights_file_brings_its_preprocessing(tmp_path):
         "voneresnet_small", image_size=32, num_classes=3, simple_channels=4, complex_channels=4
     )
     vonenet.save_checkpoint(model, tmp_path / "mine.safetensors")
+    before = torch.get_rng_state()
     loaded = load_model(str(tmp_path / "mine.safetensors"))
+    assert torch.equal(torch.get_rng_state(), before)
     assert (loaded.name, loaded.image_size) == ("mine", 32)
     pixels = torch.rand(2, 3, 32, 32)
     with vonenet.no_noise(loaded.model), vonenet.no_noise(model), torch.no_grad():

@@ -49,7 +49,7 @@ class LoadedModel:
 
 
 def load_model(address: str) -> LoadedModel:
-    """Load a trained model.
+    """Load a model by its address.
 
     Args:
         address: a registered name with published weights (`voneresnet50`); a weights file; the
@@ -58,32 +58,15 @@ def load_model(address: str) -> LoadedModel:
             registered name or `timm/NAME`, with fresh weights; or `module:function` or
             `file.py:function`, a function without arguments that returns a torch module. A module
             that is no `PixelModel` and has no `pretrained_cfg` with mean and std is taken to want
-            pixels in [0, 1]. Fresh weights, a function's too, are the same ones each time.
+            pixels in [0, 1]. Fresh weights, a function's too, are the same ones each time,
+            and torch's global generator is left as it was.
 
     Raises:
         InputError: nothing is there, or what is there is no model.
     """
-    path = Path(address)
-    if (path / RECIPE).is_file():
-        return _described(path.resolve().name, _of_file(_last_weights(path)))
-    if path.is_file():
-        return _described(path.stem, _of_file(path))
-    if address.startswith(TIMM):
-        name = address.removeprefix(TIMM)
-        return _described(name, _timm_model(name, pretrained=True))
-    if address.startswith(UNTRAINED):
-        return _described(address, _untrained(address.removeprefix(UNTRAINED)))
-    if ":" in address:
-        return _described(address.rsplit(":", 1)[1], _called(address))
-    if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
-        raise InputError(f"no weights file {address}")
-    if address not in list_models():
-        raise InputError(
-            f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
-            "the folder of a training, timm/NAME, untrained/NAME, module:function, "
-            "file.py:function"
-        )
-    return _described(address, create_model(address, pretrained=True))
+    with seeded(0, torch.device("cpu")):
+        name, module = _find(address)
+    return _described(name, module)
 
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
@@ -106,6 +89,29 @@ def v1_block_of(loaded: LoadedModel) -> str:
             f"are {', '.join(names[:LAYERS_SHOWN])}"
         )
     return V1_BLOCK
+
+
+def _find(address: str) -> tuple[str, nn.Module]:
+    if Path(address, RECIPE).is_file():
+        return Path(address).resolve().name, _of_file(_last_weights(Path(address)))
+    if Path(address).is_file():
+        return Path(address).stem, _of_file(Path(address))
+    if address.startswith(TIMM):
+        name = address.removeprefix(TIMM)
+        return name, _timm_model(name, pretrained=True)
+    if address.startswith(UNTRAINED):
+        return address, _untrained(address.removeprefix(UNTRAINED))
+    if ":" in address:
+        return address.rsplit(":", 1)[1], _called(address)
+    if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
+        raise InputError(f"no weights file {address}")
+    if address not in list_models():
+        raise InputError(
+            f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
+            "the folder of a training, timm/NAME, untrained/NAME, module:function, "
+            "file.py:function"
+        )
+    return address, create_model(address, pretrained=True)
 
 
 def _of_file(path: Path) -> nn.Module:
@@ -144,10 +150,9 @@ def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
 
 def _untrained(name: str) -> nn.Module:
     """Build a registered model, or one of timm's, with fresh weights: the same ones each time."""
-    with seeded(0, torch.device("cpu")):
-        if name.startswith(TIMM):
-            return _timm_model(name.removeprefix(TIMM), pretrained=False)
-        return create_model(name)
+    if name.startswith(TIMM):
+        return _timm_model(name.removeprefix(TIMM), pretrained=False)
+    return create_model(name)
 
 
 def _called(address: str) -> nn.Module:
@@ -156,8 +161,7 @@ def _called(address: str) -> nn.Module:
     function: Callable[[], Any] | None = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{source} has no function {name!r}")
-    with seeded(0, torch.device("cpu")):
-        result = function()
+    result = function()
     if not isinstance(result, nn.Module):
         raise InputError(f"{address} returns a {type(result).__name__}; needed: a torch module")
     return result
