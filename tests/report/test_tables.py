@@ -1,6 +1,7 @@
 """Rows -> models, means and differences: published examples, simulations, planted rows."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vonenet.results import wilson_interval
 from vonenet.robustness import attack_suite
 
 
+@cache  # scipy takes a millisecond for each
 def estimate(correct, n):
     return Estimate(correct / n, *wilson_interval(int(correct), n))
 
