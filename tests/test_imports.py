@@ -42,6 +42,7 @@ def imported_packages(path):
             assert node.level == 0, f"relative import in {path}"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
+            assert name != "vonenet", f"{path} imports the whole package"
             if name.startswith("vonenet."):
                 yield name.split(".")[1]
 

@@ -67,7 +67,7 @@ def test_unknown_names_list_the_nearest():
 def test_unknown_keywords_raise_with_the_nearest():
     with pytest.raises(TypeError, match="unknown setting 'kernelsize'.*'kernel_size'"):
         vonenet.create_model("voneresnet18", kernelsize=31)
-    with pytest.raises(TypeError, match="unknown setting 'features_only'"):
+    with pytest.raises(vonenet.InputError, match="unknown setting 'features_only'"):
         vonenet.create_model("voneresnet18", features_only=True)
 
 
