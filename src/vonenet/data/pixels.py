@@ -1,6 +1,7 @@
 """The one wrapper through which pixels in [0, 1] meet a model, and the device that it runs on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +66,15 @@ def chosen_device(name: str) -> torch.device:
     if name == "cuda" and not present:
         raise InputError("device cuda was asked for, but torch sees no GPU here; use cpu or auto")
     return torch.device("cuda" if present and name != "cpu" else "cpu")
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode inside the block; restore every module's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

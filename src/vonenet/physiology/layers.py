@@ -56,18 +56,6 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode inside the block; restore every module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
 def no_noise(model: nn.Module) -> Iterator[None]:
     """Let every `NoisyLayer` of a model give its mean response inside the block."""
     layers = [module for module in model.modules() if isinstance(module, NoisyLayer)]

@@ -19,9 +19,10 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import check_tensor, eval_mode, find_layer, no_noise, output_of
+from vonenet.physiology.layers import check_tensor, find_layer, no_noise, output_of
 from vonenet.physiology.neural_data import checked_responses
 from vonenet.physiology.recording import Array
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
 from vonenet.physiology.layers import (
     NoisyLayer,
     as_map,
-    eval_mode,
     find_layer,
     no_noise,
     output_of,

@@ -1,5 +1,6 @@
 """Attacks, corruptions, and their honest measurement, for any torch model that takes pixels."""
 
+from vonenet.data.pixels import eval_mode
 from vonenet.robustness.apgd import apgd
 from vonenet.robustness.attacks import fgsm, pgd
 from vonenet.robustness.audit import audit
@@ -7,7 +8,7 @@ from vonenet.robustness.autoattack import autoattack
 from vonenet.robustness.conditions import Clean, Condition, Corruption, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS, corrupt
 from vonenet.robustness.evaluate import evaluate, evaluate_stored, rank_and_size
-from vonenet.robustness.preparation import eval_mode, ready
+from vonenet.robustness.preparation import ready
 from vonenet.robustness.sampling import (
     MeanResponseModel,
     averaged_gradient,

@@ -23,11 +23,11 @@ from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.pixels import inner_model
+from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.results import AuditRow, Value, append_jsonl, model_hash, read_jsonl
 from vonenet.robustness.norms import Region
-from vonenet.robustness.preparation import check_model, eval_mode, ready
+from vonenet.robustness.preparation import check_model, ready
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
 from vonenet.robustness.suites import Attack, radius_scale
 

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset, check_pixels
-from vonenet.data.pixels import inner_model
+from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.data.sources import find_stored_corruption, open_stored_corruption
 from vonenet.errors import InputError
@@ -31,7 +31,6 @@ from vonenet.robustness.corruptions import CORRUPTIONS
 from vonenet.robustness.preparation import (
     check_counts,
     check_model,
-    eval_mode,
     ready,
 )
 from vonenet.robustness.sampling import averaged_probabilities

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.data.dataset import ImageDataset, check_pixels
+from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError, VOneNetWarning
 
@@ -82,18 +83,6 @@ def _check_logits(logits: object, images: int, dataset: ImageDataset) -> None:
             "taken to be the first ones"
         )
         warnings.warn(message, VOneNetWarning, stacklevel=3)
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every submodule's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -20,11 +20,11 @@ from torchvision.transforms import v2
 
 from vonenet.data.dataset import ImageDataset
 from vonenet.data.decoding import as_pixels
+from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness.attacks import pgd
 from vonenet.robustness.corruptions import corrupt
-from vonenet.robustness.preparation import eval_mode
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
 SEVERITIES = 5
