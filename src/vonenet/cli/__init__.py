@@ -71,14 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             train.main(arguments[1:])
             return
-        command: Command | None = tyro.extras.subcommand_cli_from_dict(
+        command: Command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="vonenet",
             description="Neural networks with a fixed model of primary visual cortex in front.",
             args=arguments,
         )
-        if command is not None:
-            command.run()
+        command.run()
     except Preempted as error:
         _fail(str(error), status=RUN_AGAIN)
     except VOneNetError as error:

@@ -67,7 +67,7 @@ def inline_svg(figure: Figure, label: str) -> Markup:
     with house_style():
         figure.savefig(written_out, format="svg", metadata={"Date": None, "Creator": None})
     svg = written_out.getvalue()
-    width, height = (round(value * 72) for value in figure.get_size_inches())
+    width, height = (round(value * plots.PIXELS_PER_INCH) for value in figure.get_size_inches())
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     body = re.sub(r"<(metadata|style).*?</\1>", "", body, flags=re.DOTALL)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLE_OF.get(found[0], found[0]), body)
