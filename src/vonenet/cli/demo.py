@@ -79,7 +79,7 @@ class Demo:
     What an earlier demonstration left in the folder is replaced.
 
     Attributes:
-        quick: fewer images, epochs and conditions: about a minute.
+        quick: fewer images, epochs and conditions: two to three minutes.
         out: folder for report.html, results.jsonl and the folders of both trainings.
         seed: seed of weights, order, noise and corruptions.
     """
