@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.attacks import KINDS, LIBRARIES, Budget, attacks, installed
 from benchmarks.intervals import noisy_accuracy_interval
 from vonenet.cli.demo import BASE, QUICK, VONE, Demo
-from vonenet.cli.training import build_model
+from vonenet.cli.train import build_model
 from vonenet.data import load_embedded
 from vonenet.data.seeding import seeded
 from vonenet.files import write_whole

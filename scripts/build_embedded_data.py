@@ -24,40 +24,7 @@ STEMS = {"train": "train", "test": "t10k"}
 # name -> side of the centre crop in pixels, at most the photograph's shorter side (300 and 400)
 PHOTOGRAPHS = {"chelsea": 300, "coffee": 400}
 MAX_BYTES = 6_000_000
-
-README = """\
-# Embedded images
-
-Built by `scripts/build_embedded_data.py`; do not edit by hand.
-
-## fashion_mnist_12k.npz
-
-A class-balanced part of Fashion-MNIST: 10,000 training images (1,000 of each of the 10 classes) and
-2,000 test images (200 of each), 28 x 28 grey levels in uint8, unchanged. Arrays: `train_images`,
-`train_labels`, `test_images`, `test_labels`. Within each class the images were drawn without
-replacement from the official training and test sets by `numpy.random.default_rng({seed})`; they
-stand in the official order.
-
-- Origin: <https://github.com/zalandoresearch/fashion-mnist>, through the Debian package
-  `dataset-fashion-mnist` 0.0~git20200523.55506a9-1
-- Licence: MIT, copyright 2017 Zalando SE (`LICENSE`)
-- Citation: H. Xiao, K. Rasul, R. Vollgraf (2017). Fashion-MNIST: a novel image dataset for
-  benchmarking machine learning algorithms. arXiv:1708.07747
-
-Accuracies on this part are not accuracies on Fashion-MNIST: say "Fashion-MNIST, 12,000-image part".
-
-## chelsea.jpg, coffee.jpg
-
-Two photographs for figures from `skimage/data` of scikit-image 0.18.3, centre-cropped to squares
-(300 and 400 px) and saved as JPEG of quality 90.
-
-- `chelsea.jpg`: Chelsea the cat, by Stefan van der Walt, CC0
-- `coffee.jpg`: a coffee cup, courtesy of Pikolo Espresso Bar, by Rachel Michetti, CC0
-
-## sha256
-
-{digests}
-"""
+DIGESTS = "## sha256\n\n"
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -100,11 +67,10 @@ def photograph(wheel: Path, name: str, side: int) -> bytes:
 
 
 def main() -> None:
-    """Write the three data files and the README with their digests."""
+    """Write the three data files, and their digests into README.md beside them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fashion-mnist", type=Path, default=FASHION_MNIST)
     parser.add_argument("--scikit-image", type=Path, required=True, help="the wheel of 0.18.3")
-    parser.add_argument("--out", type=Path, default=FILES)
     arguments = parser.parse_args()
 
     built = {"fashion_mnist_12k.npz": fashion_mnist(arguments.fashion_mnist)}
@@ -114,11 +80,12 @@ def main() -> None:
     for name, content in built.items():
         if len(content) > MAX_BYTES:
             raise SystemExit(f"{name} has {len(content)} bytes; at most {MAX_BYTES} are allowed")
-        (arguments.out / name).write_bytes(content)
+        (FILES / name).write_bytes(content)
         lines.append(f"    {hashlib.sha256(content).hexdigest()}  {name}")
         print(f"{len(content):>9,} bytes  {name}")
-    readme = README.format(seed=SEED, digests="\n".join(lines))
-    (arguments.out / "README.md").write_text(readme, encoding="utf-8")
+    readme = FILES / "README.md"
+    before = readme.read_text(encoding="utf-8").partition(DIGESTS)[0]
+    readme.write_text(before + DIGESTS + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

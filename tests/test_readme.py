@@ -15,7 +15,7 @@ import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
 from vonenet import cli
-from vonenet.cli import evaluation, physiology, training
+from vonenet.cli import evaluation, physiology, train
 from vonenet.physiology.scores import recording_rows
 from vonenet.results import RESULTS, Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
@@ -104,7 +104,7 @@ def neurons(user_folder):
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(cli.Demo, "run", lambda demo: print(demo))
     monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
-    monkeypatch.setattr(training, "run_training", short_log)
+    monkeypatch.setattr(train, "run_training", short_log)
     monkeypatch.setattr(physiology, "record_models", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")

@@ -12,7 +12,7 @@ from vonenet.cli import main
 from vonenet.cli.demo import FULL, Demo
 from vonenet.cli.predict import Predict
 from vonenet.cli.prediction import predict_images
-from vonenet.cli.training import build_model, exporter, open_parts, run_training
+from vonenet.cli.train import build_model, open_parts, run_training, write_model
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError
 from vonenet.training import TrainingRecipe, train
@@ -133,7 +133,7 @@ def test_every_shipped_recipe_is_built_and_runs_two_steps(path, tmp_path):
         assert len(log.epochs) == 1
         pairs = zip(before, model.parameters(), strict=True)
         assert any(not torch.equal(old, new) for old, new in pairs)
-        exporter(each, dataset.classes)(model, tmp_path / "model.safetensors")
+        write_model(each, dataset.classes, model, tmp_path / "model.safetensors")
         load_model(str(tmp_path / "model.safetensors"))
 
 

@@ -77,7 +77,7 @@ def test_the_command_is_a_real_one(
         asked.extend([recipe.data.workers, *others])
         raise StopError
 
-    monkeypatch.setattr("vonenet.cli.training.run_training", run_training)
+    monkeypatch.setattr("vonenet.cli.train.run_training", run_training)
     with pytest.raises(StopError):
         cli.main(told[3]["words"])
     assert asked == [workers, "my data", Path("runs/mine")]

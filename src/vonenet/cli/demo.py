@@ -92,7 +92,7 @@ class Demo:
         """Train, measure, write the page and print its tables."""
         from vonenet.cli.evaluate import Evaluate
         from vonenet.cli.evaluation import run_evaluation
-        from vonenet.cli.training import run_training
+        from vonenet.cli.train import run_training
         from vonenet.report.evaluation import write_evaluation_report
         from vonenet.training import TrainingRecipe
         from vonenet.v1.memory import keep_freed_memory

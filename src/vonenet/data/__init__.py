@@ -2,9 +2,13 @@
 
 from vonenet.data.dataset import ImageArrays, ImageDataset, readable
 from vonenet.data.decoding import BrokenImageError
-from vonenet.data.embedded import load_embedded, photograph
 from vonenet.data.pixels import PixelModel, inner_model
-from vonenet.data.sources import open_dataset, open_stored_corruption
+from vonenet.data.sources import (
+    load_embedded,
+    open_dataset,
+    open_stored_corruption,
+    photograph,
+)
 
 __all__ = [
     "BrokenImageError",

@@ -38,9 +38,7 @@ Found = TypeVar("Found")
 class Source(ABC):
     """Labelled images as they are stored. It can be pickled, and any process reads it alike.
 
-    Args:
-        labels: (N,) class indices.
-        classes: Class names; the indices themselves where there are none.
+    Without class names the indices themselves are the names.
     """
 
     def __init__(self, labels: Tensor, classes: Sequence[str] = ()) -> None:
@@ -117,9 +115,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         levels = self._kept.get(index)
         if levels is None:
             image = self.whole(index)
-            if self.crop:
-                image = centre_crop(image, self.size[0])
-            levels = as_levels(image)
+            levels = as_levels(centre_crop(image, self.size[0]) if self.crop else image)
             if levels.shape[1:] != self.size:
                 raise InputError(
                     f"image {self.describe(index)} is {size_text(*levels.shape[1:])}; stored "
@@ -164,13 +160,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 class ImageArrays(ImageDataset):
-    """Images held in memory.
-
-    Args:
-        images: (N, C, H, W), uint8 or floating point in [0, 1].
-        labels: (N,) class indices.
-        classes: Class names.
-        name: What result rows call the set.
+    """Images held in memory, (N, C, H, W), uint8 or floating point in [0, 1].
 
     Raises:
         InputError: If shapes, labels or pixel values are impossible.
@@ -182,8 +172,8 @@ class ImageArrays(ImageDataset):
                 f"images of {name!r} have shape {tuple(images.shape)}; "
                 f"allowed: (N, C, H, W) with one image for each of {len(labels)} labels"
             )
-        source = ArraySource(images, labels, classes, name)
         _, channels, height, width = images.shape
+        source = ArraySource(images, labels, classes, name)
         super().__init__(source, name, in_chans=channels, size=(height, width))
         if images.dtype != torch.uint8:
             check_pixels(images)
@@ -204,8 +194,7 @@ class ArraySource(Source):
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str], name: str) -> None:
         super().__init__(labels, classes)
-        self.images = images
-        self.name = name
+        self.images, self.name = images, name
 
     def read(self, index: int) -> Image.Image:
         """Return one image."""
@@ -240,12 +229,10 @@ def share_of(split: str) -> float | None:
     Raises:
         InputError: If it is not above 0 and below 100 %.
     """
-    if not re.fullmatch(r"\s*[0-9.]+\s*%\s*", split):
+    number = re.fullmatch(r"\s*(\d*\.?\d+)\s*%\s*", split)
+    if number is None:
         return None
-    try:
-        share = float(split.strip(" %\t\n")) / 100
-    except ValueError:
-        share = 0.0
+    share = float(number[1]) / 100
     if not 0 < share < 1:
         raise InputError(f"split {split!r} is no share; allowed: above 0 %, below 100 %")
     return share
@@ -280,13 +267,13 @@ def readable(
         InputError: If no image can be decoded.
     """
     looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
-    errors = [look if isinstance(look, BrokenImageError) else None for look in looks]
-    broken = [error for error in errors if error is not None]
-    if len(broken) == len(dataset):
-        what = f"none of the {len(broken)} images of {dataset.name!r} can be read"
-        raise InputError(f"{what}; {broken[0].image}: {broken[0].reason}")
-    kept = torch.tensor([index for index, error in enumerate(errors) if error is None])
-    return (dataset.select(kept) if broken else dataset), broken
+    broken = {i: look for i, look in enumerate(looks) if isinstance(look, BrokenImageError)}
+    errors = list(broken.values())
+    if len(errors) == len(dataset):
+        what = f"none of the {len(errors)} images of {dataset.name!r} can be read"
+        raise InputError(f"{what}; {errors[0].image}: {errors[0].reason}")
+    kept = torch.tensor([index for index in range(len(dataset)) if index not in broken])
+    return (dataset.select(kept) if broken else dataset), errors
 
 
 def look_at(

@@ -17,8 +17,8 @@ class PixelModel(nn.Module):
 
     Args:
         model: Takes normalised images (B, C, H, W).
-        mean: Per-channel mean of the normalisation, or one for all channels.
-        std: Per-channel standard deviation, or one for all channels; above 0.
+        mean: Mean of the normalisation, for each channel or one for all.
+        std: Standard deviation, the same way; above 0.
 
     Raises:
         InputError: If a standard deviation is not above 0.

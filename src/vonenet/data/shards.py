@@ -1,9 +1,8 @@
 """Images inside larger files: parquet files, WebDataset tar shards, the cache of the hub.
 
-Local files are read where they lie. Hugging Face `datasets` (5.2) would copy every split as a whole
-into its cache before the first image (another 150 GB for ImageNet); its reader of tar shards takes
-a shard cut off between two files for a whole one, and drops images whose suffix is not in the
-first few samples. Sets of the hub have to be copied in any case, so those it reads.
+Local files are read where they lie: Hugging Face `datasets` (5.2) would copy every split into its
+cache first (another 150 GB for ImageNet), and takes a tar shard that is cut off for a whole one.
+Sets of the hub have to be copied in any case, so those it reads.
 """
 
 import glob
@@ -124,10 +123,10 @@ class ParquetSource(Source):
     def _images(self, group: int) -> Any:
         with self._lock:
             images = self._kept.pop(group, None)
-            self._kept[group] = self._read_group(group) if images is None else images
+            self._kept[group] = images = self._read_group(group) if images is None else images
             while len(self._kept) > 1 and self._kept_bytes() > CACHE_BYTES:
                 self._kept.pop(next(iter(self._kept)))
-            return self._kept[group]
+            return images
 
     def _read_group(self, group: int) -> Any:
         file, number = self._groups[group]
@@ -195,7 +194,7 @@ class TarSource(Source):
     def read(self, index: int) -> bytes:
         """Return one image file."""
         shard, offset, size = self._places[index].tolist()
-        with open(self._paths[shard], "rb") as file:  # noqa: PTH123
+        with Path(self._paths[shard]).open("rb") as file:
             file.seek(offset)
             encoded = file.read(size)
         if len(encoded) < size:
@@ -221,7 +220,7 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
                     files[suffix] = member
     except tarfile.TarError as error:
         raise InputError(f"shard {path} is damaged, unfinished or packed: {error}") from error
-    with open(path, "rb") as file:  # noqa: PTH123
+    with Path(path).open("rb") as file:
         file.seek(tar.offset)
         if file.read(TAR_BLOCK) != bytes(TAR_BLOCK):  # `tarfile` takes any damage for the end
             raise InputError(f"shard {path} is damaged or unfinished from byte {tar.offset} on")

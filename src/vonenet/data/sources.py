@@ -1,4 +1,4 @@
-"""Opens data sets by their address: folders, shards, sets of torchvision or the hub, embedded ones.
+"""Sets of images by address: folders, shards, parquet files, torchvision's, the hub's, embedded.
 
 Folders are listed by torchvision's ImageFolder, sets by name are torchvision's own; `shards` says
 why parquet files and tar shards have readers of their own.
@@ -6,6 +6,7 @@ why parquet files and tar shards have readers of their own.
 
 import os
 from contextlib import nullcontext
+from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 import torchvision
 from filelock import FileLock
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
 from torchvision.transforms import functional
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageArrays, ImageDataset, Source, size_text
-from vonenet.data.decoding import one_line
-from vonenet.data.embedded import check_channels, load_embedded
+from vonenet.data.decoding import as_pixels, decode, one_line
 from vonenet.data.shards import (
     ALSO_CALLED,
     SPLITS,
@@ -40,6 +42,15 @@ TORCHVISION = (
     "PCAM", "Places365", "QMNIST", "RenderedSST2", "STL10", "SVHN", "StanfordCars", "USPS",
 )  # fmt: skip
 SEVERITIES = 5
+# The images that come with the package; README.md there says where they are from
+FILES = files("vonenet.data") / "files"
+PHOTOGRAPHS = ("chelsea", "coffee")
+FASHION_SIZE = 28
+# In label order: https://github.com/zalandoresearch/fashion-mnist, section "Labels"
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)  # fmt: skip
 
 
 def open_dataset(
@@ -86,6 +97,48 @@ def open_dataset(
     name = f"{address}/{part}" if part else address
     size = (image_size, image_size)
     return ImageDataset(source, f"{name} {image_size}px", in_chans=in_chans, size=size)
+
+
+def load_embedded(split: str, *, image_size: int = 32, in_chans: int = 3) -> ImageArrays:
+    """Load the embedded part of Fashion-MNIST, padded with zeros to the size asked for.
+
+    Args:
+        split: "train" (10,000 images) or "test" (2,000), balanced over 10 classes.
+        image_size: Height and width in pixels, at least 28.
+        in_chans: 1, or 3 for the grey level repeated in each colour.
+
+    Raises:
+        InputError: On an unknown split, a size below 28, or other channels.
+    """
+    if split not in ("train", "test"):
+        raise InputError(f"split={split!r} is not in the embedded data; allowed: 'train', 'test'")
+    if image_size < FASHION_SIZE:
+        raise InputError(f"image_size={image_size} would cut embedded images; at least 28")
+    check_channels(in_chans)
+    with (FILES / "fashion_mnist_12k.npz").open("rb") as file, np.load(file) as arrays:
+        images = torch.from_numpy(arrays[f"{split}_images"])[:, None]
+        labels = torch.from_numpy(arrays[f"{split}_labels"])
+    before = (image_size - FASHION_SIZE) // 2
+    after = image_size - FASHION_SIZE - before
+    images = pad(images, (before, after, before, after)).repeat(1, in_chans, 1, 1)
+    return ImageArrays(images, labels, FASHION_CLASSES, f"embedded/{split} {image_size}px")
+
+
+def photograph(name: str) -> Tensor:
+    """Load a CC0 photograph, (3, H, W) float32: "chelsea" (300 px square) or "coffee" (400 px).
+
+    Raises:
+        InputError: On another name.
+    """
+    if name not in PHOTOGRAPHS:
+        raise InputError(f"no photograph is called {name!r}; allowed: {', '.join(PHOTOGRAPHS)}")
+    return as_pixels(decode((FILES / f"{name}.jpg").read_bytes(), name))
+
+
+def check_channels(in_chans: int) -> None:
+    """Refuse any number of channels but 1 (grey) and 3 (RGB)."""
+    if in_chans not in (1, 3):
+        raise InputError(f"in_chans={in_chans} is not possible; allowed: 1 (grey), 3 (RGB)")
 
 
 def open_stored_corruption(
@@ -159,8 +212,7 @@ class FolderSource(Source):
 
     def read(self, index: int) -> bytes:
         """Return one image file."""
-        with open(self._paths[index], "rb") as file:  # noqa: PTH123
-            return file.read()
+        return Path(self.describe(index)).read_bytes()
 
     def describe(self, index: int) -> str:
         """Return the path of one image."""
@@ -194,8 +246,7 @@ class TorchvisionSource(Source):
     """The images of a torchvision data set, which errors call `name`, as it decodes them."""
 
     def __init__(self, dataset: Any, name: str) -> None:
-        self._dataset = dataset
-        self._name = name
+        self._dataset, self._name = dataset, name
         kept = (getattr(dataset, each, None) for each in ("targets", "labels", "_labels"))
         labels = next((each for each in kept if each is not None), None)
         if labels is None and hasattr(dataset, "_samples"):
@@ -204,11 +255,11 @@ class TorchvisionSource(Source):
             shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
             labels = [dataset[index][1] for index in shown]
         array = np.asarray(labels)
-        if array.shape != (len(dataset),) or array.dtype.kind not in "iu":
-            raise InputError(f"{name} does not have one class number for each image")
+        if array.dtype.kind not in "iu":
+            raise InputError(f"{name} does not have a class number for each image")
+        numbers = torch.from_numpy(array.astype(np.int64))
         classes = getattr(dataset, "classes", ())
         known = [each[0] if isinstance(each, tuple) else each for each in classes]  # ImageNet's
-        numbers = torch.from_numpy(array.astype(np.int64))
         super().__init__(numbers, known if len(known) > int(numbers.max()) else ())
 
     def read(self, index: int) -> Image.Image:
@@ -218,11 +269,6 @@ class TorchvisionSource(Source):
     def describe(self, index: int) -> str:
         """Return the number of one image."""
         return f"number {index} of {self._name}"
-
-
-def data_root() -> Path:
-    """Return where downloaded data lie: VONENET_DATA, or ~/.cache/vonenet/data."""
-    return Path(os.environ.get("VONENET_DATA") or "~/.cache/vonenet/data").expanduser()
 
 
 def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
@@ -249,7 +295,7 @@ def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
 
 def _build(build: Any, address: str, **part: Any) -> Any:
     """Build a torchvision set, after a download if it is not there, by one process at a time."""
-    root = data_root()
+    root = Path(os.environ.get("VONENET_DATA") or "~/.cache/vonenet/data").expanduser()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

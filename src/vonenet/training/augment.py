@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, cast
 
@@ -37,9 +36,8 @@ POLICY = re.compile(r"\w+(-(t(weights|3aw?)|[a-z]+-?\d+(\.\d+)?))*")
 class TrainingImages(Dataset[tuple[Tensor, int]]):
     """A data set, opened at `image_size` pixels, whose items are augmented anew in every epoch.
 
-    Crop, RandAugment, mirror, colour jitter, corruption, Gaussian noise, random erasing: in this
-    order, and only those that the recipe asks for. What is drawn depends on seed, epoch and index,
-    not on the process or the order in which images are asked for.
+    What is drawn depends on seed, epoch and index, not on the process or the order in which images
+    are asked for.
 
     Raises:
         InputError: timm knows no such `rand_augment`, a shift is too long, or the corruptions are
@@ -54,30 +52,15 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
                 f"augmentation.shift_px={recipe.shift_px} is impossible; "
                 f"allowed: below image_size={image_size}"
             )
-        self.dataset = dataset
-        self.recipe = recipe
-        self.seed = seed
-        self.part = v2.RandomResizedCrop(image_size, scale=(recipe.smallest_area, 1.0))
-        self.steps: list[Callable[[Tensor], Tensor]] = []
-        if recipe.rand_augment is not None:
-            policies = {
-                channels: _timm_policy(recipe.rand_augment, channels) for channels in (1, 3)
-            }
-            self.steps.append(partial(_after_policy, policies=policies))
-        if recipe.horizontal_flip:
-            self.steps.append(v2.RandomHorizontalFlip())
-        if recipe.color_jitter:
-            self.steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
         if recipe.corruptions or recipe.corruption_share:
             _check_corruptions(recipe, image_size)
-            self.steps.append(
-                partial(_corrupted, names=recipe.corruptions, share=recipe.corruption_share)
-            )
-        if recipe.gaussian_noise:
-            self.steps.append(partial(_with_noise, largest_std=recipe.gaussian_noise))
-        if recipe.random_erasing:
-            erase = RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")  # type: ignore[no-untyped-call]
-            self.steps.append(partial(_erased, erase=erase))
+        self.dataset, self.recipe, self.seed = dataset, recipe, seed
+        self.part = v2.RandomResizedCrop(image_size, scale=(recipe.smallest_area, 1.0))
+        if recipe.rand_augment is not None:
+            self.policy = _timm_policy(recipe.rand_augment, dataset.in_chans)
+        self.mirror = v2.RandomHorizontalFlip()
+        self.jitter = v2.ColorJitter(*[recipe.color_jitter] * 3)
+        self.erase: Any = RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -85,10 +68,28 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         """Return one image, (C, H, W) float32 in [0, 1], and its label, for (epoch, index)."""
         epoch, index = key
+        recipe = self.recipe
         with item_seeded(self.seed, epoch, index):
             pixels = self._cropped(index)
-            for step in self.steps:
-                pixels = step(pixels)
+            if recipe.rand_augment is not None:
+                levels = (pixels * 255).round().byte()
+                pixels = as_pixels(self.policy(v2.functional.to_pil_image(levels)))
+            if recipe.horizontal_flip:
+                pixels = self.mirror(pixels)
+            if recipe.color_jitter:
+                pixels = self.jitter(pixels)
+            if recipe.corruptions and torch.rand(()).item() < recipe.corruption_share:
+                name = recipe.corruptions[int(torch.randint(len(recipe.corruptions), ()))]
+                severity = 1 + int(torch.randint(SEVERITIES, ()))
+                draw = int(torch.randint(2**62, ()))
+                pixels = corrupt(pixels[None], name, severity, seed=draw)[0]
+            if recipe.gaussian_noise:
+                std = recipe.gaussian_noise * torch.rand(())
+                pixels = (pixels + std * torch.randn(pixels.shape)).clamp_(0, 1)
+            if recipe.random_erasing:
+                # timm's noise is for normalised images: drawn on an empty one, brought to pixels
+                noise = self.erase(torch.full_like(pixels, torch.nan))
+                pixels = torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))
         return pixels, int(self.dataset.labels[index])
 
     def _cropped(self, index: int) -> Tensor:
@@ -100,12 +101,6 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         reach = self.recipe.shift_px
         down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
         return pad(pixels, (right, -right, down, -down))
-
-
-def _after_policy(pixels: Tensor, *, policies: Mapping[int, Callable[[Any], Any]]) -> Tensor:
-    """Return the image (C, H, W) after timm's policy for its channels, in 256 levels."""
-    image = v2.functional.to_pil_image((pixels * 255).round().byte())
-    return as_pixels(policies[len(pixels)](image))
 
 
 def _timm_policy(description: str, channels: int) -> Callable[[Any], Any]:
@@ -151,28 +146,6 @@ def _check_corruptions(recipe: AugmentationRecipe, image_size: int) -> None:
         raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
 
 
-def _corrupted(pixels: Tensor, *, names: tuple[str, ...], share: float) -> Tensor:
-    """Return an image (C, H, W) with a random corruption, or, of most images, the image."""
-    if torch.rand(()).item() >= share:
-        return pixels
-    name = names[int(torch.randint(len(names), ()))]
-    severity = 1 + int(torch.randint(SEVERITIES, ()))
-    return corrupt(pixels[None], name, severity, seed=int(torch.randint(2**62, ())))[0]
-
-
-def _with_noise(pixels: Tensor, *, largest_std: float) -> Tensor:
-    """Return an image with Gaussian noise, of a standard deviation uniform on [0, largest]."""
-    std = largest_std * torch.rand(())
-    return (pixels + std * torch.randn(pixels.shape)).clamp_(0, 1)
-
-
-def _erased(pixels: Tensor, *, erase: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return an image, perhaps with a rectangle of noise."""
-    # timm's noise is for normalised images: drawn on an empty one, brought to pixels, cut off
-    noise = erase(torch.full_like(pixels, torch.nan))
-    return torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))
-
-
 def mixed(
     pixels: Tensor,
     labels: Tensor,
@@ -185,18 +158,10 @@ def mixed(
 
     With both on, each batch gets mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al.
     2019, arXiv:1905.04899), one as often as the other. In a batch of odd size one image stays as
-    it is.
-
-    Args:
-        pixels: (B, C, H, W) in [0, 1]; left as they are.
-        labels: (B,) class indices.
-        recipe: Its `mixup` and `cutmix`; without either nothing is done.
-        num_classes: K.
-        label_smoothing: Of mixed targets; the loss smooths labels that are not mixed.
-        seed: Seed of the batch.
+    it is. The loss smooths labels that are not mixed.
 
     Returns:
-        Pixels (B, C, H, W) in [0, 1]; and the labels, or, if anything is on, targets (B, K).
+        Pixels (B, C, H, W) in [0, 1]; and the labels (B,), or, if anything is on, targets (B, K).
     """
     if not (recipe.mixup or recipe.cutmix):
         return pixels, labels
@@ -215,13 +180,8 @@ def attacked(model: nn.Module, pixels: Tensor, labels: Tensor, recipe: Adversari
     """Attack images with PGD against the network as it is now, in eval mode.
 
     Adversarial training after Madry et al. 2018 (arXiv:1706.06083). Only the images get a gradient.
-    Random starts and noise come from torch's global generators, those of the images' device.
-
-    Args:
-        model: Takes pixels in [0, 1], not wrapped for distribution.
-        pixels: (B, C, H, W) in [0, 1].
-        labels: (B,) class indices; or (B, K) targets, whose largest is attacked.
-        recipe: How; with an epsilon of 0 the images are returned.
+    Random starts and noise come from torch's global generators, those of the images' device. Of
+    targets (B, K) instead of labels (B,) the largest is attacked.
     """
     if recipe.epsilon == 0:
         return pixels

@@ -10,7 +10,6 @@ one that can be read; should `last` be damaged all the same, `previous` takes it
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import shutil
@@ -26,7 +25,6 @@ import torch
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import sync, write_whole, written
 from vonenet.results import EpochRecord
-from vonenet.training.distributed import ProcessGroup
 
 FORMAT = "vonenet-training-2"
 LAST, PREVIOUS, NEXT = "last", "previous", ".new-last"
@@ -54,12 +52,6 @@ class TrainingState:
     rate: float = 0.0
     records: list[EpochRecord] = field(default_factory=list)
 
-    @property
-    def best(self) -> float:
-        """The best validation accuracy so far; -1 without any."""
-        found = (record.validation_accuracy for record in self.records)
-        return max((each for each in found if each is not None), default=-1.0)
-
     def finish_epoch(self, validation_accuracy: float | None) -> EpochRecord:
         """Count an epoch and return its record."""
         record = EpochRecord(
@@ -76,59 +68,6 @@ class TrainingState:
         self.step = self.hits = self.seen = 0
         self.loss = self.seconds = self.rate = 0.0
         return record
-
-
-@dataclass(frozen=True)
-class CheckpointManager:
-    """Saves a run and takes it up again. Without a folder it does nothing.
-
-    Attributes:
-        parts: What has a `state_dict`, by name: network, average, optimizer, gradient scaler.
-        images: Number of images of the data set, which must not change.
-    """
-
-    run: Path | None
-    group: ProcessGroup
-    parts: Mapping[str, Any]
-    images: int
-
-    def save(self, state: TrainingState) -> None:
-        """Make the present state the last checkpoint; raises as `write_checkpoint` does."""
-        run = self.run
-        if run is not None:
-            facts = {"images": self.images, "state": dataclasses.asdict(state)}
-            parts = {name: part.state_dict() for name, part in self.parts.items()}
-            self.group.main_process_first(lambda: write_checkpoint(run, parts, facts))
-
-    def resume(self) -> TrainingState:
-        """Take up the last checkpoint; without one, return the state of a run at its start.
-
-        Raises:
-            CheckpointError: It is damaged, or of another network.
-            InputError: It is of other data.
-        """
-        run = self.run
-        if run is None:
-            return TrainingState()
-        # the main process removes a damaged one before the others look
-        self.group.main_process_first(lambda: read_checkpoint(run))
-        checkpoint = read_checkpoint(run)
-        if checkpoint is None:
-            return TrainingState()
-        tensors, facts = checkpoint
-        if facts["images"] != self.images:
-            raise InputError(
-                f"{run} holds a run on {facts['images']} images, not {self.images}; "
-                "allowed: the same data, or another folder"
-            )
-        try:
-            for name, part in self.parts.items():
-                part.load_state_dict(tensors[name])
-        except (KeyError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"the checkpoint is of another network: {reason}") from error
-        records = [EpochRecord(**record) for record in facts["state"].pop("records")]
-        return TrainingState(**facts["state"], records=records)
 
 
 def write_checkpoint(run: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -187,9 +126,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         facts = json.loads((folder / FACTS).read_bytes())
         content = (folder / TENSORS).read_bytes()
-        intact = facts.pop("format") == FORMAT and facts.pop("checksum") == zlib.crc32(content)
+        if facts.pop("format") != FORMAT or facts.pop("checksum") != zlib.crc32(content):
+            raise ValueError("its checksum is wrong")
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
-    if not intact:
-        raise CheckpointError(f"checkpoint {folder} is damaged: its checksum is wrong")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), facts

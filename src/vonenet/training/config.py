@@ -228,16 +228,12 @@ class TrainingRecipe:
         except ValidationError as error:
             raise InputError(_one_line(error)) from None
 
-    def tables(self, *, unset: bool = False) -> dict[str, dict[str, Any]]:
-        """Return every field that is set, table by table; also those that are None if `unset`."""
-        return {
-            name: {key: value for key, value in table.items() if unset or value is not None}
-            for name, table in dataclasses.asdict(self).items()
-        }
-
     def as_toml(self) -> str:
         """Return every field that is set as TOML."""
-        return tomli_w.dumps(self.tables())
+        tables = dataclasses.asdict(self)
+        for name, table in tables.items():
+            tables[name] = {key: value for key, value in table.items() if value is not None}
+        return tomli_w.dumps(tables)
 
     def write(self, path: Path | str) -> None:
         """Write every field that is set as TOML."""
@@ -252,7 +248,7 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"{name}.{first['ctx']['error']}"
     if first["type"] == "unexpected_keyword_argument":
-        tables = TrainingRecipe().tables(unset=True)
+        tables = dataclasses.asdict(TrainingRecipe())
         if len(place) == 1:
             return f"no table [{name}]; allowed: {', '.join(tables)}"
         fields = ", ".join(tables[str(place[0])])

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -35,8 +35,6 @@ from vonenet.training.config import TrainingRecipe
 
 TRACKERS = ("tensorboard", "wandb")
 PACKAGES = ("torchvision", "timm", "numpy")
-# What may change when a run goes on: its numbers do not depend on it.
-CHANGEABLE = frozenset({("data", "workers")})
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class TrainingLog:
     """A finished training: its recipe and one record per epoch."""
 
     recipe: TrainingRecipe
-    epochs: list[EpochRecord] = field(default_factory=list)
+    epochs: list[EpochRecord]
 
 
 class RunFolder:
@@ -64,6 +62,8 @@ class RunFolder:
         self, path: Path | None, recipe: TrainingRecipe, trackers: Sequence[str] = ()
     ) -> None:
         self.path, self.recipe, self.trackers = path, recipe, trackers
+        # Only where the run is started, which is in the main process
+        self._log: Path | None = None
         self._tensorboard: Any = None
         self._wandb: Any = None
         if trackers and path is None:
@@ -90,10 +90,10 @@ class RunFolder:
         if not (started and (self.path / RECIPE).exists()):
             write_whole(self.path / RECIPE, self.recipe.as_toml().encode())
             return
-        there = TrainingRecipe.read(self.path / RECIPE).tables(unset=True)
-        for table, fields in self.recipe.tables(unset=True).items():
+        there = asdict(TrainingRecipe.read(self.path / RECIPE))
+        for table, fields in asdict(self.recipe).items():
             for name, value in fields.items():
-                if there[table][name] != value and (table, name) not in CHANGEABLE:
+                if there[table][name] != value and name != "workers":  # no number depends on those
                     raise InputError(
                         f"{self.path} holds a run with {table}.{name}={there[table][name]!r}, not "
                         f"{value!r}; allowed: the same recipe, or another folder"
@@ -107,11 +107,26 @@ class RunFolder:
         """
         if self.path is None:
             return
-        about = json.loads((self.path / RUN).read_bytes()) if (self.path / RUN).exists() else {}
+        about = _read_json(self.path / RUN)
         about.setdefault("identity", uuid.uuid4().hex)
-        about.setdefault("starts", []).append(_start(device, processes))
+        start = {
+            "started": _now(),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "folder": str(Path.cwd()),
+            "processes": processes,
+            "machine": {
+                "system": f"{platform.system()} {platform.release()}",
+                "processor": platform.processor() or platform.machine(),
+                "cores": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            },
+            "versions": current_versions() | {name: version(name) for name in PACKAGES},
+            "git": _git_state(),
+        }
+        about.setdefault("starts", []).append(start)
         _write_json(self.path / RUN, {**about, "finished": None})
-        log = self.path / LOG
+        self._log = log = self.path / LOG
         if log.exists():
             done = {"step": steps, "epoch": epochs}
             entries = [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]]
@@ -130,15 +145,15 @@ class RunFolder:
                 id=about["identity"],
                 dir=str(self.path),
                 resume="allow",
-                config=self.recipe.tables(),
+                config=asdict(self.recipe),
             )
 
     def log(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Log the numbers that are not None, of a kind, "step" or "epoch", after so many steps."""
+        if self._log is None:
+            return
         present = {name: value for name, value in values.items() if value is not None}
-        if self.path is not None:
-            line = json.dumps({"kind": kind, "step": step, **present})
-            append_lines(self.path / LOG, f"{line}\n")
+        append_lines(self._log, json.dumps({"kind": kind, "step": step, **present}) + "\n")
         named = {f"{kind}/{name}": value for name, value in present.items()}
         if self._tensorboard is not None:
             for name, value in named.items():
@@ -150,7 +165,7 @@ class RunFolder:
     def finish(self) -> None:
         """Note in run.json when the run was finished."""
         if self.path is not None:
-            about = json.loads((self.path / RUN).read_bytes())
+            about = _read_json(self.path / RUN)
             _write_json(self.path / RUN, {**about, "finished": _now()})
 
     def close(self) -> None:
@@ -159,24 +174,6 @@ class RunFolder:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
-
-
-def _start(device: torch.device, processes: int) -> dict[str, Any]:
-    return {
-        "started": _now(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "folder": str(Path.cwd()),
-        "processes": processes,
-        "machine": {
-            "system": f"{platform.system()} {platform.release()}",
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        },
-        "versions": current_versions() | {name: version(name) for name in PACKAGES},
-        "git": _git_state(),
-    }
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -193,7 +190,11 @@ def _git_state() -> dict[str, Any] | None:
     return None
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 

@@ -31,12 +31,12 @@ from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
 from vonenet.data.seeding import seed_at, seed_torch, seeded
-from vonenet.errors import InputError, Preempted, VOneNetError
+from vonenet.errors import CheckpointError, InputError, Preempted, VOneNetError
 from vonenet.files import replace_whole
-from vonenet.results import BEST, MODEL
+from vonenet.results import BEST, MODEL, EpochRecord
 from vonenet.robustness.sampling import averaged_probabilities
 from vonenet.training.augment import TrainingImages, attacked, mixed
-from vonenet.training.checkpoint import CheckpointManager, TrainingState
+from vonenet.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from vonenet.training.config import TrainingRecipe
 from vonenet.training.distributed import (
     BatchStatistics,
@@ -111,7 +111,8 @@ def train(
     ):
         trainer = Trainer(model, dataset, recipe, group, signals, folder, validation, export)
         group.main_process_first(folder.open)
-        state = trainer.state = trainer.checkpoints.resume()
+        trainer.resume()
+        state = trainer.state
         if state.epoch < recipe.optimization.epochs:
             place = group.device, group.size, state.epoch, trainer.steps_taken
             group.main_process_first(lambda: folder.start(*place))
@@ -128,9 +129,6 @@ class Trainer:
     """The parts of a training, made by the recipe, and the loop.
 
     Its arguments are those of `train`, the processes, and what `noted_signals` gives.
-
-    Raises:
-        InputError: Recipe, model, data and processes do not fit each other.
     """
 
     def __init__(
@@ -151,22 +149,18 @@ class Trainer:
                 "'bfloat16'"
             )
         self.recipe, self.group, self.signals, self.folder = recipe, group, signals, folder
-        self.write_weights = export
-        self.num_classes = len(dataset.classes)
+        self.write_weights, self.dataset, self.validation = export, dataset, validation
         self.sampler = micro_batch_sampler(len(dataset), settings, group)
         self.images = TrainingImages(
             dataset, recipe.augmentation, recipe.data.image_size, settings.seed
         )
-        self.validation = validation
         if validation is not None:
             size = min(settings.micro_batch_size or settings.batch_size, MOST_VALIDATED)
             self.validation_batches = torch.split(torch.arange(len(validation)), size)
             own = self.validation_batches[group.rank :: group.size]
             self.validation_loader = self.loader(validation, [batch.tolist() for batch in own])
-        self.format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(device)
-        if settings.channels_last:
-            model.to(memory_format=torch.channels_last)
+        self.format = torch.channels_last if settings.channels_last else torch.preserve_format
+        self.model = model.to(device).to(memory_format=self.format)
         self.optimizer = build_optimizer(model, settings)
         self.trained = [each for part in self.optimizer.param_groups for each in part["params"]]
         self.parallel = group.parallel(model)
@@ -174,21 +168,16 @@ class Trainer:
         mixed_precision = precision != torch.float32
         self.autocast = partial(torch.autocast, device.type, precision, enabled=mixed_precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        self.state, self.average = TrainingState(), None
+        # What a checkpoint holds
         parts = {"model": model, "optimizer": self.optimizer, "scaler": self.scaler}
-        self.average = None
+        self.parts: dict[str, Any] = parts
         if settings.ema_decay is not None:
             self.average = ModelEmaV3(model, settings.ema_decay, stochastic_rounding=False)
-            parts["average"] = self.average.module
-        self.checkpoints = CheckpointManager(folder.path, group, parts, len(dataset))
-        self.state = TrainingState()
+            self.parts["average"] = self.average.module
 
     def fit(self, checkpoint_seconds: float = math.inf, label: str | None = None) -> None:
-        """Train from the present state to the end, with a progress bar if it has a label.
-
-        Raises:
-            KeyboardInterrupt, Preempted: The run was asked to stop, and is saved.
-            VOneNetError: The loss stops being finite.
-        """
+        """Train from the present state to the end, with a progress bar if it has a label."""
         state, sampler, epochs = self.state, self.sampler, self.recipe.optimization.epochs
         rest = dataclasses.replace(sampler, start=(state.epoch, state.step))
         batches = iter(self.loader(self.images, rest))
@@ -205,9 +194,12 @@ class Trainer:
                 self.train_epoch(batches, bar, checkpoint_seconds)
                 model = self.model if self.average is None else self.average.module
                 accuracy = self.validate(model.eval())
-                if accuracy is not None and accuracy > state.best:
+                earlier = [each.validation_accuracy for each in state.records]
+                best = max((each for each in earlier if each is not None), default=-1.0)
+                if accuracy is not None and accuracy > best:
                     self.export(model, BEST)
-                self.log("epoch", vars(state.finish_epoch(accuracy)))
+                record = state.finish_epoch(accuracy)
+                self.folder.log("epoch", self.steps_taken, vars(record))
                 self.save()
 
     def train_epoch(self, batches: Iterator[Any], bar: tqdm[Any], save_every: float) -> None:
@@ -259,7 +251,7 @@ class Trainer:
                     "images_per_second": state.seen / state.seconds,
                     "gradient_norm": None if norm is None else float(norm),
                 }
-                self.log("step", entry)
+                self.folder.log("step", self.steps_taken, entry)
             self.stop_if(preempted, interrupted)
             if checkpoint_due:
                 self.save()
@@ -279,9 +271,9 @@ class Trainer:
             seed_torch(seed, device)
             pixels = pixels.to(device, non_blocking=True, memory_format=self.format)
             labels = labels.to(device, non_blocking=True)
-            pixels, targets = mixed(
-                pixels, labels, self.recipe.augmentation, self.num_classes, smoothing, seed
-            )
+            classes = len(self.dataset.classes)
+            mixing = self.recipe.augmentation
+            pixels, targets = mixed(pixels, labels, mixing, classes, smoothing, seed)
             with self.autocast():
                 pixels = attacked(self.model, pixels, targets, self.recipe.adversarial)
             if isinstance(self.parallel, DistributedDataParallel):  # send gradients once a step
@@ -294,8 +286,8 @@ class Trainer:
             rest = smoothing if targets.ndim == 1 else 0.0
             loss = cross_entropy(logits, targets, label_smoothing=rest)
             self.scaler.scale(loss / len(own)).backward()  # type: ignore[no-untyped-call]
-            classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
-            hits = (logits.detach().argmax(dim=1) == classes).sum()
+            right = targets if targets.ndim == 1 else targets.argmax(dim=1)
+            hits = (logits.detach().argmax(dim=1) == right).sum()
             found.append(torch.stack([loss.detach(), hits.to(loss.dtype)]))
         losses, hits = torch.stack(found).unbind(dim=1)
         return torch.stack([losses.mean(), hits.sum()])
@@ -338,11 +330,6 @@ class Trainer:
             generator=torch.Generator(),  # else it would draw from the global one
         )
 
-    def log(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Log numbers of an epoch or a step."""
-        if self.group.rank == 0:
-            self.folder.log(kind, self.steps_taken, values)
-
     def export(self, model: nn.Module, name: str) -> None:
         """Write a model's weights into the folder of the run, if there is one."""
         folder = self.folder.path
@@ -352,14 +339,48 @@ class Trainer:
             )
 
     def save(self) -> None:
-        """Make a checkpoint."""
-        self.checkpoints.save(self.state)
+        """Make a checkpoint, if there is a folder; raises as `write_checkpoint` does."""
+        run = self.folder.path
+        if run is not None:
+            facts = {"images": len(self.dataset), "state": dataclasses.asdict(self.state)}
+            parts = {name: part.state_dict() for name, part in self.parts.items()}
+            self.group.main_process_first(lambda: write_checkpoint(run, parts, facts))
         self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Take up the last checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: It is damaged, or of another network.
+            InputError: It is of other data.
+        """
+        run = self.folder.path
+        if run is None:
+            return
+        # the main process removes a damaged one before the others look
+        self.group.main_process_first(lambda: read_checkpoint(run))
+        checkpoint = read_checkpoint(run)
+        if checkpoint is None:
+            return
+        tensors, facts = checkpoint
+        if facts["images"] != len(self.dataset):
+            raise InputError(
+                f"{run} holds a run on {facts['images']} images, not {len(self.dataset)}; "
+                "allowed: the same data, or another folder"
+            )
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(tensors[name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"the checkpoint is of another network: {reason}") from error
+        records = [EpochRecord(**record) for record in facts["state"].pop("records")]
+        self.state = TrainingState(**facts["state"], records=records)
 
     def stop_if(self, preempted: float, interrupted: float) -> None:
         """Save and raise, if any process was asked to stop."""
         if preempted or interrupted:
-            self.checkpoints.save(self.state)
+            self.save()
             self.group.wait()
         if interrupted:
             raise KeyboardInterrupt
