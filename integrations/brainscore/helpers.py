@@ -1,5 +1,6 @@
 """For the tests: small networks, stimuli in files, and recordings of them through Brain-Score."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,30 @@ from PIL import Image
 
 from vonenet import create_model
 from vonenet.physiology import Canvas, render
-from vonenet.physiology.stimuli import SparseNoise
+from vonenet.physiology.stimuli import Stimulus
 
 CANVAS = Canvas(degrees=8, pixels=224)
 SMALL = Canvas(degrees=2, pixels=64)
 # Luminances that a file of 8 bits holds exactly: 1, 128 and 255 of 255
 EXACT = {"mean_luminance": 128 / 255, "contrast": 127 / 128}
-SQUARES = [SparseNoise(square_deg=0.25, density=0.5, seed=seed, **EXACT) for seed in range(3)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares(Stimulus):
+    """Black, grey and white squares of 8 pixels, at random."""
+
+    seed: int
+    mean_luminance: float = EXACT["mean_luminance"]
+
+    @staticmethod
+    def draw(stimuli, canvas, window):
+        side = canvas.pixels // 8
+        levels = [np.random.default_rng(s.seed).integers(-1, 2, (side, side)) for s in stimuli]
+        whole = torch.tensor(np.kron(levels, np.ones((8, 8)))) * EXACT["contrast"]
+        return whole[:, window.top :, window.left :][:, : window.height, : window.width]
+
+
+SQUARES = [Squares(seed=seed) for seed in range(3)]
 
 
 def small(name="voneresnet18", **settings):

@@ -22,7 +22,7 @@ from scipy.stats import norm
 
 from vonenet.data import PixelModel
 from vonenet.physiology import Canvas, Subject
-from vonenet.physiology.stimuli import Grating, Spot
+from vonenet.physiology.stimuli import Grating
 
 
 def test_v1_of_voneresnet50_is_our_own_recording(tmp_path):
@@ -75,7 +75,8 @@ def test_a_stimulus_keeps_its_degrees(tmp_path):
     network = small(noise=None, image_size=224)
     brain = brain_of(network)
     assert brain.visual_degrees() == 8
-    spot = Spot(diameter_deg=2.0, **EXACT)
+    # A uniform disc: a grating of no frequency to speak of
+    spot = Grating(orientation_deg=90, frequency_cpd=1e-9, diameter_deg=2.0, **EXACT)
     of_4_degrees = shown([spot], tmp_path, Canvas(degrees=4, pixels=112))
     on_screen = place_on_screen(
         of_4_degrees, target_visual_degrees=brain.visual_degrees(), source_visual_degrees=4

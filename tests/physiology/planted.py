@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 
-from vonenet.physiology.render import Canvas
-from vonenet.physiology.stimuli import Blank, Grating, Plaid
+from vonenet.physiology.stimuli import Blank, Canvas, Grating, Plaid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ import numpy as np
 from tests.physiology.planted import PlantedSubject, Unit
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.recording import GroundTruth, Recording
+from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH
 
 SETTINGS = {
     "degrees": 8.0,

@@ -15,8 +15,8 @@ from vonenet.physiology.experiments.tolhurst1983 import (
     noise_correlation,
 )
 from vonenet.physiology.preparation import RateMap, fit_rate_map, prepare
-from vonenet.physiology.published import PUBLISHED
-from vonenet.physiology.render import Canvas
+from vonenet.physiology.scores import PUBLISHED
+from vonenet.physiology.stimuli import Canvas
 
 ORIENTATIONS = (0.0, 15.0, 37.0, 90.0, 152.0, 171.0)
 UNITS = [

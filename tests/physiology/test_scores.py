@@ -1,15 +1,21 @@
-"""Similarity with published V1: its definition, published ceilings; the rows of a recording."""
+"""Published histograms, similarity with them by its definition, and the rows of a recording."""
 
 import dataclasses
+import tomllib
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.physiology.recorded import SETTINGS, UNITS, drawn_of, recorded
 from vonenet.errors import InputError
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
-from vonenet.physiology.recording import PublishedHistogram
+from vonenet.physiology.recording import Curve, PublishedHistogram
 from vonenet.physiology.scores import (
+    PUBLISHED,
+    SF_BANDWIDTH,
+    axial_correlation,
     ceiling,
     ks_similarity,
     mean_score,
@@ -17,13 +23,81 @@ from vonenet.physiology.scores import (
     scores_of,
 )
 from vonenet.results import append_jsonl, read_jsonl
+from vonenet.v1.parameters import FREQUENCY_CPD
 
 EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
+# Cells counted, and recorded, as the papers say
+CELLS = {
+    "preferred_orientation": (385, 385),
+    "peak_spatial_frequency": (363, 363),
+    "sf_selective": (87, 87),
+    "sf_bandwidth_simple": (30, 30),
+    "sf_bandwidth_complex": (43, 43),
+    "surround_suppression_index": (190, 190),
+    "strongly_suppressed": (190, 190),
+    "grating_summation_field": (148, 190),
+    "surround_diameter": (148, 190),
+    "surround_to_summation_field": (148, 190),
+}
 SUPPRESSION = PUBLISHED["surround_suppression_index"]
 # Many cells, so that a draw is the model itself
 MANY = PublishedHistogram(
     "many", "", "", (0, 1, 2, 3, 4), (10_000, 20_000, 30_000, 40_000), 100_000
 )
+SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise
+
+each_published = pytest.mark.parametrize("published", EVERY, ids=lambda each: each.name)
+
+
+def test_cells_of_the_papers_add_up_and_agree():
+    assert {name: (each.n, each.recorded) for name, each in PUBLISHED.items()} == CELLS
+    # The cells with a bandwidth are those that are selective; those with a surround are suppressed
+    assert SF_BANDWIDTH.n == PUBLISHED["sf_selective"].counts[1]
+    assert PUBLISHED["surround_diameter"].n == PUBLISHED["strongly_suppressed"].counts[1]
+    # A tenth lies in the middle of the index's first bin
+    assert PUBLISHED["strongly_suppressed"].counts[0] <= SUPPRESSION.counts[0]
+
+
+def test_simple_foveal_cells_are_those_that_the_filters_are_drawn_from():
+    tables = tomllib.loads(files("vonenet.physiology").joinpath("published.toml").read_text())
+    table = tables["peak_spatial_frequency"]
+    assert tuple(table["counts"]["simple_foveal"][1:]) == FREQUENCY_CPD.counts
+    assert tuple(table["edges"][1:]) == FREQUENCY_CPD.edges
+
+
+@each_published
+def test_every_histogram_is_well_formed(published):
+    assert len(published.edges) == len(published.counts) + 1
+    assert np.all(np.diff(published.edges) > 0)
+    assert published.recorded >= published.n
+    if published.log:  # De Valois's edges are rounded half octaves
+        assert np.ptp(np.diff(np.log2(published.edges))) < 0.05
+    if published.period:
+        assert published.edges[-1] - published.edges[0] == published.period
+
+
+@each_published
+@given(place=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_bins_are_numpys(published, place):
+    edges = np.array(published.edges)
+    values = np.concatenate([edges[0] + np.array(place) * (edges[-1] - edges[0]), edges])
+    if published.period:  # its upper end is its lower one
+        values = values[values < edges[-1]]
+    counts = np.bincount(published.bins_of(values), minlength=len(published.counts))
+    assert counts.tolist() == np.histogram(values, edges)[0].tolist()
+
+
+def test_values_beyond_the_edges_are_in_the_end_bins_and_nan_in_none():
+    size = PUBLISHED["grating_summation_field"]
+    assert size.bins_of([-1, 0.01, 100.0, np.nan]).tolist() == [0, 0, 7, -1]
+    assert PUBLISHED["sf_selective"].bins_of([0, 1, np.nan, True]).tolist() == [0, 1, -1, 1]
+
+
+@given(angle=st.floats(-22.4, 157.4), turns=st.integers(-3, 3))
+def test_orientation_is_circular(angle, turns):
+    orientation = PUBLISHED["preferred_orientation"]
+    if np.abs(np.array(orientation.edges) - angle).min() > 1e-6:
+        assert orientation.bins_of([angle + 180 * turns]) == orientation.bins_of([angle])
 
 
 def cells(published, seed=0):
@@ -35,22 +109,15 @@ def cells(published, seed=0):
     return np.concatenate([rng.uniform(low, high), undefined])
 
 
-@pytest.mark.parametrize(
-    "published", [each for each in EVERY if each.ceiling], ids=lambda each: each.name
-)
-def test_ceilings_are_the_published_ones(published):
-    assert ceiling(published) == pytest.approx(published.ceiling, abs=0.0015)
-
-
-@pytest.mark.parametrize("published", EVERY, ids=lambda each: each.name)
-def test_the_published_cells_reach_the_ceiling(published):
+@each_published
+def test_the_published_cells_reach_the_published_ceiling(published):
+    if published.ceiling:
+        assert ceiling(published) == pytest.approx(published.ceiling, abs=0.0015)
     score = ks_similarity(cells(published), published)
     assert score.ceiled == pytest.approx(1, abs=0.01)
     assert score.ci_low < score.value < score.ci_high <= 1
-    assert (score.n_units, score.n_undefined) == (
-        published.recorded,
-        published.recorded - published.n,
-    )
+    assert score.n_units == published.recorded
+    assert score.n_undefined == published.recorded - published.n
 
 
 def marques(values, published, resamples, rng):
@@ -100,14 +167,6 @@ def test_similarity_of_whole_populations(shares, expected):
     assert ks_similarity(values, MANY, resamples=20).value == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("published", EVERY, ids=lambda each: each.name)
-def test_the_worst_model_scores_zero(published):
-    middle = (np.array(published.edges[:-1]) + np.array(published.edges[1:])) / 2
-    ends = [ks_similarity(np.full(50, middle[bin_]), published).value for bin_ in (0, -1)]
-    assert min(ends) == pytest.approx(0, abs=1e-9)
-    assert max(ends) >= 0
-
-
 def test_undefined_units_widen_the_interval_and_leave_the_score():
     values = cells(SUPPRESSION)
     full = ks_similarity(values, SUPPRESSION)
@@ -127,25 +186,22 @@ def test_a_property_that_hardly_any_unit_has_scores_zero():
     assert ks_similarity(values, SUPPRESSION).value == 0
 
 
-def test_a_seed_says_which_units_are_drawn():
-    values = np.random.default_rng(0).random(100)
-    one, same, other = (ks_similarity(values, SUPPRESSION, seed=n).draws for n in (4, 4, 5))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
-
-
 def test_properties_of_the_same_units_are_drawn_together():
-    """So that the mean of two that go together is as uncertain as either."""
-    fewer = PublishedHistogram("fewer", "", "", MANY.edges, (10, 20, 30, 40), 100)
-    same = PublishedHistogram("same", "", "", MANY.edges, (10, 20, 30, 40), 100)
+    """So that the mean of two that go together is as uncertain as either; a seed says which."""
+    one, two = (
+        PublishedHistogram(name, "", "", MANY.edges, (10, 20, 30, 40), 100) for name in "ab"
+    )
     values = np.random.default_rng(0).uniform(0, 4, 300)
-    one, two = (ks_similarity(values, each) for each in (fewer, same))
-    assert np.array_equal(one.draws, two.draws)
-    value, low, high = mean_score([one, two])
-    assert value == pytest.approx(one.ceiled)
-    assert (low, high) == pytest.approx((one.ci_low / one.ceiling, one.ci_high / one.ceiling))
-    alone = ks_similarity(np.random.default_rng(1).permutation(values), same)
-    _, unpaired_low, unpaired_high = mean_score([one, alone])
+    first, second = (ks_similarity(values, each) for each in (one, two))
+    assert np.array_equal(first.draws, second.draws)
+    other = ks_similarity(values, two, seed=1)
+    assert not np.array_equal(first.draws, other.draws)
+    value, low, high = mean_score([first, second])
+    assert value == pytest.approx(first.ceiled)
+    ends = first.ci_low / first.ceiling, first.ci_high / first.ceiling
+    assert (low, high) == pytest.approx(ends)
+    alone = ks_similarity(np.random.default_rng(1).permutation(values), two)
+    _, unpaired_low, unpaired_high = mean_score([first, alone])
     assert unpaired_high - unpaired_low < 0.85 * (high - low)
 
 
@@ -173,23 +229,10 @@ def test_the_interval_covers_new_samples_of_the_same_size():
     assert inside / 400 == pytest.approx(0.95, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ks_similarity(3.0, SUPPRESSION), "allowed"),
-        (lambda: ks_similarity(np.zeros((2, 2)), SUPPRESSION), "allowed"),
-        (lambda: ks_similarity([1.0, np.inf], SUPPRESSION), "allowed"),
-        (lambda: ks_similarity([1.0], SUPPRESSION, resamples=0), "resamples=0"),
-        (lambda: mean_score([]), "draws"),
-        (
-            lambda: mean_score([ks_similarity([1.0], SUPPRESSION, resamples=n) for n in (5, 6)]),
-            r"\[5, 6\]",
-        ),
-    ],
-)
-def test_bad_values_and_numbers_are_refused(make, message):
-    with pytest.raises(InputError, match=message):
-        make()
+@pytest.mark.parametrize("values", [3.0, np.zeros((2, 2)), [1.0, np.inf]])
+def test_bad_values_are_refused(values):
+    with pytest.raises(InputError, match="allowed"):
+        ks_similarity(values, SUPPRESSION)
 
 
 @pytest.fixture(scope="module")
@@ -197,28 +240,26 @@ def recording():
     return recorded()
 
 
-@pytest.fixture(scope="module")
-def rows(recording):
-    return recording_rows(recording)
+def rows_of(recording):
+    """By property and metric."""
+    rows = recording_rows(recording)
+    named = {(row.condition["property"], row.metric): row for row in rows}
+    assert len(named) == len(rows)  # no two say the same
+    return named
 
 
 @pytest.fixture(scope="module")
-def by_name(rows):
-    return {(row.condition["property"], row.metric): row for row in rows}
+def by_name(recording):
+    return rows_of(recording)
 
 
-def test_the_same_recording_gives_the_same_rows_also_from_disk(recording, rows, by_name, tmp_path):
+def test_rows_say_what_was_recorded_and_how_also_from_disk(recording, by_name, tmp_path):
+    rows = list(by_name.values())
     append_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_jsonl(tmp_path / "rows.jsonl") == recording_rows(recording) == rows
-    assert len(by_name) == len(rows)  # no two say the same
-
-
-def test_rows_say_what_was_recorded_and_how(rows):
-    how = {name: value for name, value in SETTINGS.items() if name != "seed"}
+    how = {"layer": "v1"} | {k: value for k, value in SETTINGS.items() if k != "seed"}
     for row in rows:
-        condition = dict(row.condition)
-        condition.pop("property")
-        assert condition == {"layer": "v1"} | how
+        assert row.condition == {"property": row.condition["property"]} | how
         assert (row.experiment, row.model, row.seed) == ("physiology", "planted", 0)
         assert row.flags["stochastic"] is False
     assert sum(row.seconds for row in rows) == pytest.approx(47)
@@ -258,26 +299,6 @@ def test_medians_and_shares_are_of_the_units_that_have_the_property(recording, b
     assert shares == {"orientation_selective", "sf_selective", "strongly_suppressed"}
 
 
-def test_what_was_built_in_is_measured_back(by_name):
-    orientation = by_name["preferred_orientation", "correlation"]
-    frequency = by_name["peak_spatial_frequency", "correlation"]
-    assert orientation.value > 0.999
-    assert frequency.value > 0.99
-    assert by_name["modulation_ratio", "share"].value == 1
-    assert all(row.flags["holds"] for row in (orientation, frequency))
-    assert (orientation.n, orientation.data_size) == (len(UNITS), len(UNITS))
-
-
-def test_units_that_were_built_otherwise_are_told(recording):
-    angles = np.array([unit.orientation_deg for unit in UNITS])
-    wrong = drawn_of(UNITS, orientation_deg=np.roll(angles, 3), is_complex=np.ones(8, bool))
-    rows = recording_rows(dataclasses.replace(recording, ground_truth=wrong))
-    found = {(row.condition["property"], row.metric): row for row in rows}
-    assert not found["preferred_orientation", "correlation"].flags["holds"]
-    assert found["modulation_ratio", "share"].value == 0.5
-    assert found["peak_spatial_frequency", "correlation"].flags["holds"]
-
-
 def test_what_is_not_known_has_no_rows(recording):
     """No ground truth, nothing to compare; no published property, no score and no mean."""
     rows = recording_rows(dataclasses.replace(recording, ground_truth=None))
@@ -285,3 +306,106 @@ def test_what_is_not_known_has_no_rows(recording):
     few = {"phase": recording.populations["phase"]}
     rows = recording_rows(dataclasses.replace(recording, populations=few))
     assert [row.metric for row in rows] == ["median"]
+
+
+ORIENTATION = "preferred_orientation", "correlation"
+FREQUENCY = "peak_spatial_frequency", "correlation"
+KIND = "modulation_ratio", "share"
+ANGLES = np.array([unit.orientation_deg for unit in UNITS])
+FREQUENCIES = np.array([unit.frequency_cpd for unit in UNITS])
+
+
+def built(recording, **changes):
+    """Rows of the recording, were its units built otherwise."""
+    return rows_of(dataclasses.replace(recording, ground_truth=drawn_of(UNITS, **changes)))
+
+
+def test_what_was_built_in_is_measured_back(by_name):
+    orientation, frequency = by_name[ORIENTATION], by_name[FREQUENCY]
+    assert orientation.value > 0.999
+    assert frequency.value > 0.99
+    assert by_name[KIND].value == 1
+    assert all(by_name[name].flags["holds"] for name in (ORIENTATION, FREQUENCY, KIND))
+    assert (orientation.n, orientation.data_size) == (len(UNITS), len(UNITS))
+    assert ("variance", "ratio") not in by_name  # which is deterministic
+
+
+def test_units_that_were_built_otherwise_are_told(recording):
+    found = built(recording, orientation_deg=np.roll(ANGLES, 3), is_complex=np.ones(8, bool))
+    assert not found[ORIENTATION].flags["holds"]
+    assert found[KIND].value == 0.5
+    assert found[FREQUENCY].flags["holds"]
+
+
+def test_a_difference_that_all_units_share_is_seen(recording):
+    changes = {"orientation_deg": (ANGLES + 30) % 180, "frequency_cpd": 2 * FREQUENCIES}
+    found = built(recording, **changes)
+    assert found[ORIENTATION].value > 0.99
+    assert found[ORIENTATION].flags["offset"] == pytest.approx(-30, abs=1)
+    assert found[FREQUENCY].flags["offset"] == pytest.approx(-1, abs=0.1)
+    assert not found[ORIENTATION].flags["holds"]
+    assert not found[FREQUENCY].flags["holds"]
+
+
+def test_an_orientation_just_below_180_is_near_0(recording):
+    off = np.where(np.arange(8) % 2, 3.0, -3.0)  # the first, 0 degrees, is measured as 177
+    drawn = drawn_of(UNITS, orientation_deg=(ANGLES + off) % 180)
+    assert built(recording, orientation_deg=drawn.orientation_deg)[ORIENTATION].value > 0.99
+    np.testing.assert_allclose(drawn.unwrap_orientation(ANGLES % 180), drawn.orientation_deg - off)
+
+
+def test_cut_kernels_are_excluded_and_counted(recording):
+    whole = np.arange(8) != 5
+    found = built(recording, whole=whole, orientation_deg=np.where(whole, ANGLES, 0.0))
+    assert (found[ORIENTATION].n, found[ORIENTATION].data_size) == (7, 8)
+    assert found[ORIENTATION].value > 0.999
+    few = built(recording, whole=np.arange(8) < 2)  # too few to compare
+    assert KIND in few
+    assert ORIENTATION not in few
+
+
+def test_the_noise_is_compared_with_its_model(recording):
+    """4,000 trials of the noise model, its variance times a factor."""
+
+    def ratio(factor):
+        rng = np.random.default_rng(0)
+        means = rng.uniform(0, 30, (len(UNITS), 12))
+        means[:, 0] = 0
+        deviation = np.sqrt(factor * (SLOPE * means + OFFSET))
+        trials = np.maximum(means + deviation * rng.standard_normal((4000, *means.shape)), 0)
+        curve = Curve("before noise", means, trials.var(axis=0, ddof=1))
+        curves = {"variance_before_noise": curve}
+        noise = dataclasses.replace(recording.populations["noise"], curves=curves)
+        populations = {**recording.populations, "noise": noise}
+        noisy = dataclasses.replace(recording, is_stochastic=True, populations=populations)
+        return built(noisy, noise_slope=SLOPE, noise_offset=OFFSET)["variance", "ratio"]
+
+    sound, doubled = ratio(1.0), ratio(2.0)
+    assert sound.value == pytest.approx(1, abs=0.02)
+    assert sound.ci_low <= sound.value <= sound.ci_high
+    assert sound.flags["holds"]
+    assert doubled.value > 1.8
+    assert not doubled.flags["holds"]
+
+
+def test_the_rectified_noise_by_simulation():
+    x = np.array([0.0, 0.3, 2.0, 40.0])
+    rng = np.random.default_rng(1)
+    draws = x + np.sqrt(SLOPE * x + OFFSET) * rng.standard_normal((400_000, 4))
+    rectified = np.maximum(draws, 0)
+    mean, variance = drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET).rectified_moments(x)
+    np.testing.assert_allclose(mean, rectified.mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(variance, rectified.var(axis=0), rtol=0.01)
+
+
+def test_the_correlation_of_orientations():
+    """1 for equal ones, -1 for mirrored ones, none for unrelated ones, on a circle of 180."""
+    rng = np.random.default_rng(2)
+    angles = np.abs(rng.normal(30, 20, 2000)) % 180
+    assert axial_correlation(angles, angles) == pytest.approx(1)
+    assert axial_correlation(angles, (angles + 90) % 180) == pytest.approx(1)
+    assert axial_correlation(angles, 180 - angles) == pytest.approx(-1)
+    assert abs(axial_correlation(angles, rng.permutation(angles))) < 0.1
+    noisy = (angles + rng.normal(0, 5, 2000)) % 180
+    shifted = axial_correlation((angles + 77) % 180, (noisy + 77) % 180)
+    assert axial_correlation(angles, noisy) == pytest.approx(shifted)

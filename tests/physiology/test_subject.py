@@ -8,8 +8,7 @@ from torch import nn
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
 from vonenet.physiology.layers import find_layer
-from vonenet.physiology.render import Canvas, Window, render
-from vonenet.physiology.stimuli import Blank, Grating, Spot
+from vonenet.physiology.stimuli import Blank, Canvas, Grating, Window, render
 from vonenet.physiology.subject import Subject
 from vonenet.v1.block import VOneBlock
 
@@ -17,7 +16,7 @@ CANVAS = Canvas(degrees=2, pixels=64)
 STIMULI = [
     Blank(),
     *(Grating(orientation_deg=a, frequency_cpd=3, phase_deg=a) for a in range(0, 180, 20)),
-    Spot(diameter_deg=0.5, contrast=-1),
+    Grating(orientation_deg=0, frequency_cpd=0.1, diameter_deg=0.5),
 ]
 
 
@@ -269,7 +268,7 @@ def test_the_seed_sets_the_noise(layer):
 
 def test_stimuli_do_not_share_their_noise():
     subject = Subject(staged_network(), "0", CANVAS, trials=2)
-    unseen = Spot(diameter_deg=0.1, x_deg=0.9, y_deg=0.9)
+    unseen = Grating(orientation_deg=0, frequency_cpd=1, diameter_deg=0.1, x_deg=0.9, y_deg=0.9)
     shown = [[Blank()] * 8, [unseen] * 8]
     np.testing.assert_array_equal(*(subject.mean_response(s, before_noise=True) for s in shown))
     first, second = (subject.respond(stimuli) for stimuli in shown)

@@ -8,8 +8,7 @@ from scipy.stats import norm
 from vonenet.data import PixelModel
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
-from vonenet.physiology.render import Canvas, render
-from vonenet.physiology.stimuli import Blank, Grating
+from vonenet.physiology.stimuli import Blank, Canvas, Grating, render
 from vonenet.physiology.subject import Subject
 from vonenet.zoo.registry import create_model
 

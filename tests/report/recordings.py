@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.recording import Curve, GroundTruth, Population, ReceptiveFields, Recording
-from vonenet.physiology.scores import recording_rows
+from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH, recording_rows
 from vonenet.report.physiology import read_layers
 from vonenet.results import append_jsonl
 

@@ -11,8 +11,8 @@ scores_of(recording)                                 # beside published V1
 from vonenet.physiology.experiments import EXPERIMENTS, record
 from vonenet.physiology.preparation import Preparation, prepare
 from vonenet.physiology.recording import Curve, Population, Recording
-from vonenet.physiology.render import Canvas, render
 from vonenet.physiology.scores import scores_of
+from vonenet.physiology.stimuli import Canvas, render
 from vonenet.physiology.subject import Subject
 
 __all__ = [

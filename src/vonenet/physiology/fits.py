@@ -57,11 +57,6 @@ class ContrastFit:
     baseline: Array
     r2: Array
 
-    @property
-    def good(self) -> Mask:
-        """Whether the fit explains at least `GOOD_R2` of the variance."""
-        return self.r2 >= GOOD_R2
-
     def curve(self, contrasts: npt.ArrayLike) -> Array:
         """Return the fitted responses, (units, contrasts)."""
         shape = _saturation(np.asarray(contrasts, np.float64), self.c50, self.exponent)
@@ -98,34 +93,11 @@ class SizeFit:
     suppression_index: Array
     r2: Array
 
-    @property
-    def good(self) -> Mask:
-        """Whether the fit explains at least `GOOD_R2` of the variance."""
-        return self.r2 >= GOOD_R2
-
-    @property
-    def strongly_suppressed(self) -> Array:
-        """1 where the suppression index is at least 0.1, 0 where less, NaN where undefined."""
-        index = self.suppression_index
-        return np.where(np.isnan(index), np.nan, (index >= STRONG_SUPPRESSION).astype(np.float64))
-
-    @property
-    def suppressed_summation_field_deg(self) -> Array:
-        """The summation field of strongly suppressed units, as in the published histogram."""
-        return np.where(self.strongly_suppressed == 1, self.summation_field_deg, np.nan)
-
-    @property
-    def surround_to_summation_field(self) -> Array:
-        """Surround diameter over summation field."""
-        return self.surround_diameter_deg / self.summation_field_deg
-
     def curve(self, diameters_deg: npt.ArrayLike) -> Array:
         """Return the fitted responses, (units, diameters)."""
-        diameters = np.asarray(diameters_deg, np.float64)
+        shape = partial(_ratio_of_gaussians, np.asarray(diameters_deg, np.float64))
         ratio = self.surround_deg / self.center_deg
-        return self.gain[:, None] * _ratio_of_gaussians(
-            diameters, self.center_deg, ratio, self.surround_gain
-        )
+        return self.gain[:, None] * shape(self.center_deg, ratio, self.surround_gain)
 
 
 def naka_rushton_fit(
@@ -150,22 +122,16 @@ def naka_rushton_fit(
     (c50, exponent), r2 = _fit(
         shape_of, _gain_and_baseline, (low, high), [start], curves, usable, progress
     )
-    r_max, baseline = _gain_and_baseline(_saturation(x, c50, exponent), curves)
+    r_max, baseline = _gain_and_baseline(shape_of(c50, exponent), curves)
     return ContrastFit(r_max, c50, exponent, baseline, r2)
 
 
 def size_tuning_fit(
     diameters_deg: npt.ArrayLike, rates: npt.ArrayLike, *, progress: str | None = None
 ) -> SizeFit:
-    """Fit the size tuning of every unit.
+    """Fit the size tuning of every unit, as `naka_rushton_fit` does.
 
-    Args:
-        diameters_deg: (n,) at least 5, ascending, above 0.
-        rates: (units, n), above the response to the blank (the function has no baseline).
-        progress: A bar's description; None shows no bar.
-
-    Raises:
-        InputError: The shapes or diameters are not as above.
+    The diameters are above 0, the rates above the response to the blank: there is no baseline.
     """
     x, curves, usable = _checked("diameters_deg", diameters_deg, rates)
     if x[0] == 0:
@@ -186,7 +152,7 @@ def size_tuning_fit(
         np.where(alike, known, found)
         for known, found in ((smallest, center), (1.0, ratio), (0.0, strength))
     )
-    gain, _ = _gain_alone(_ratio_of_gaussians(x, center, ratio, strength), curves)
+    gain, _ = _gain_alone(shape_of(center, ratio, strength), curves)
     diameters = np.geomspace(x[0], x[-1], SIZE_STEPS)
     curve = _ratio_of_gaussians(diameters, center, ratio, strength)
     peak, plateau = curve.max(axis=1), curve[:, -1]

@@ -33,28 +33,6 @@ class NoisyLayer(Protocol):
         """Add fresh noise to every element of a mean response of any size."""
 
 
-def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """Find a layer by its dotted name.
-
-    Args:
-        model: A torch module. The names of a `PixelModel` are those of the model inside; they may
-            also begin with its own `model.`.
-        name: Such as `vone_block`, `layer1.0`, `features.3`.
-
-    Raises:
-        InputError: No such layer, with near names.
-    """
-    inner = inner_model(model)
-    layers = dict(model.named_modules()) | dict(inner.named_modules())
-    layers.pop("", None)
-    if name not in layers:
-        known = [layer for layer, _ in inner.named_modules() if layer]
-        near = difflib.get_close_matches(name, known, NEAR_NAMES, cutoff=0.3) or known[:NEAR_NAMES]
-        raise InputError(f"the model has no layer {name!r}; near names: {', '.join(near)}")
-    layer: nn.Module = layers[name]
-    return layer
-
-
 @contextmanager
 def no_noise(model: nn.Module) -> Iterator[None]:
     """Let every `NoisyLayer` of a model give its mean response inside the block."""
@@ -71,15 +49,36 @@ def no_noise(model: nn.Module) -> Iterator[None]:
                 vars(layer)["forward"] = forward
 
 
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """Find a layer by its dotted name.
+
+    Args:
+        model: A torch module. The names of a `PixelModel` are those of the model inside; they may
+            also begin with its own `model.`.
+        name: Such as `vone_block`, `layer1.0`, `features.3`.
+
+    Raises:
+        InputError: No such layer, with near names.
+    """
+    inner = dict(inner_model(model).named_modules())
+    layers: dict[str, nn.Module] = dict(model.named_modules()) | inner
+    if not name or name not in layers:
+        known = [layer for layer in inner if layer]
+        near = difflib.get_close_matches(name, known, NEAR_NAMES, cutoff=0.3) or known[:NEAR_NAMES]
+        raise InputError(f"the model has no layer {name!r}; near names: {', '.join(near)}")
+    return layers[name]
+
+
 class _Stop(Exception):  # noqa: N818  # not an error
     """Ends a forward pass at the layer of interest; the rest need not be computed."""
 
 
-def output_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Any:
+def output_of(model: nn.Module, name: str, images: Tensor) -> Tensor:
     """Return a layer's output the first time that the model's forward pass calls it.
 
     Raises:
-        InputError: The model does not take the images, or never calls the layer.
+        InputError: No such layer, one that returns no tensor or that the model never calls, or a
+            model that does not take the images.
     """
     outputs = []
 
@@ -87,33 +86,26 @@ def output_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Any:
         outputs.append(output)
         raise _Stop
 
-    hook = layer.register_forward_hook(stop)
+    hook = find_layer(model, name).register_forward_hook(stop)
     try:
         model(images)
     except _Stop:
-        return outputs[0]
+        pass
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         size = "x".join(map(str, images.shape[1:]))
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the model does not take images of {size}: {reason[0]}") from error
     finally:
         hook.remove()
-    raise InputError("the layer is never called in the model's forward pass")
+    if not outputs:
+        raise InputError(f"layer {name!r} is never called in the model's forward pass")
+    if not isinstance(outputs[0], Tensor):
+        kind = type(outputs[0]).__name__
+        raise InputError(f"layer {name!r} returns a {kind}; record one that returns a tensor")
+    return outputs[0]
 
 
-def check_tensor(output: object, layer_name: str) -> Tensor:
-    """Return a layer's output if it is a tensor.
-
-    Raises:
-        InputError: It is a tuple, a dict, ...
-    """
-    if not isinstance(output, Tensor):
-        kind = type(output).__name__
-        raise InputError(f"layer {layer_name!r} returns a {kind}; record one that returns a tensor")
-    return output
-
-
-def as_map(output: object, layer_name: str) -> Tensor:
+def as_map(output: Tensor, name: str) -> Tensor:
     """Return a layer's output as a map (B, C, H, W).
 
     Channels may come last where the map is square. The tokens of a transformer (B, N, C) are put in
@@ -122,26 +114,21 @@ def as_map(output: object, layer_name: str) -> Tensor:
     Raises:
         InputError: The output is no map.
     """
-    output = check_tensor(output, layer_name)
     if output.ndim == 3:
-        output = _square_of_tokens(output, layer_name)
-    elif output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]:
+        batch, n, channels = output.shape
+        for extra in EXTRA_TOKENS:
+            side = math.isqrt(max(n - extra, 0))
+            if side > 1 and side**2 == n - extra:
+                return output[:, extra:].transpose(1, 2).reshape(batch, channels, side, side)
+        raise InputError(
+            f"layer {name!r} returns {n} tokens, which are no square, with or without "
+            f"{', '.join(map(str, EXTRA_TOKENS[1:]))} beside it"
+        )
+    if output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]:
         output = output.permute(0, 3, 1, 2)
     if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
         raise InputError(
-            f"layer {layer_name!r} has no spatial extent: its output is {tuple(output.shape)}; "
+            f"layer {name!r} has no spatial extent: its output is {tuple(output.shape)}; "
             "needed: (batch, channels, height, width) or the tokens of a square"
         )
     return output
-
-
-def _square_of_tokens(tokens: Tensor, layer_name: str) -> Tensor:
-    batch, n, channels = tokens.shape
-    for extra in EXTRA_TOKENS:
-        side = math.isqrt(max(n - extra, 0))
-        if side > 1 and side**2 == n - extra:
-            return tokens[:, extra:].transpose(1, 2).reshape(batch, channels, side, side)
-    raise InputError(
-        f"layer {layer_name!r} returns {n} tokens, which are no square, with or without "
-        f"{', '.join(map(str, EXTRA_TOKENS[1:]))} beside it"
-    )

@@ -17,7 +17,7 @@ from torchvision.transforms import functional
 from vonenet.data.decoding import as_channels, as_pixels, decode
 from vonenet.errors import InputError
 from vonenet.physiology.recording import Array
-from vonenet.physiology.render import Canvas
+from vonenet.physiology.stimuli import Canvas
 
 NAME = "responses"  # of the array in a file that holds several
 NAMES = "stimuli"  # of the array of the stimuli's names
@@ -37,9 +37,9 @@ def read_responses(path: Path | str) -> tuple[Array, list[str] | None]:
     """Read recorded responses, and the names of their stimuli if the file holds them.
 
     Args:
-        path: Of a .npy or .npz file, or of a .nc file (netCDF) as xarray writes it, whose
-            dimensions may stand in any order but must bear names as in `arrange`. Names are a .npz
-            file's array "stimuli", or a .nc file's coordinate "stimulus_id" or "image_id".
+        path: Of a .npy or .npz file, or of a .nc file (netCDF) as xarray writes it, with dimensions
+            as in `arrange`. Names are a .npz file's array "stimuli", or a .nc file's coordinate
+            "stimulus_id" or "image_id".
 
     Returns:
         (stimuli, units) or (repetitions, stimuli, units), and the stimuli's names or None.
@@ -49,13 +49,12 @@ def read_responses(path: Path | str) -> tuple[Array, list[str] | None]:
             or `checked_responses` refuses what it holds.
     """
     path = Path(path)
-    readers = {".npy": _read_numpy, ".npz": _read_numpy, ".nc": _read_netcdf}
-    if path.suffix not in readers:
+    if path.suffix not in (".npy", ".npz", ".nc"):
         raise InputError(f"responses {path} are of an unknown kind; {ALLOWED}")
     if not path.is_file():
         raise InputError(f"responses {path} do not exist; {ALLOWED}")
     try:
-        responses, names = readers[path.suffix](path)
+        responses, names = _read_netcdf(path) if path.suffix == ".nc" else _read_numpy(path)
     except InputError:
         raise
     except UNREADABLE as error:
@@ -152,11 +151,7 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
 
 
 def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterable[Tensor]:
-    """Read image files and put each `on_canvas`, one after the other.
-
-    Raises:
-        BrokenImageError: An image cannot be decoded.
-    """
+    """Read image files and put each `on_canvas`, one after the other."""
     for path in paths:
         yield on_canvas(decode(path.read_bytes(), str(path)), canvas, degrees)
 
@@ -175,9 +170,8 @@ def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
     square = functional.center_crop(as_channels(image, canvas.in_chans), [min(image.size)] * 2)
     scaled = functional.resize(square, [side, side], antialias=True)
     around = max(0, canvas.pixels - side)
-    before = around // 2
-    padding = [before, before, around - before, around - before]
-    padded = functional.pad(scaled, padding, fill=GREY)
+    before, after = around // 2, around - around // 2
+    padded = functional.pad(scaled, [before, before, after, after], fill=GREY)
     return as_pixels(functional.center_crop(padded, [canvas.pixels] * 2))
 
 

@@ -17,12 +17,11 @@ import numpy.typing as npt
 import torch
 from scipy.linalg import eigh
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import check_tensor, find_layer, no_noise, output_of
+from vonenet.physiology.layers import no_noise, output_of
 from vonenet.physiology.neural_data import checked_responses
 from vonenet.physiology.recording import Array
 
@@ -46,10 +45,8 @@ class Predictivity:
             does not vary, or whose prediction does not. Such units are left out below.
         median: Over units.
         interval: 95 % interval of the median over resampled units.
-        ceiling_per_unit: (units,) internal consistency; NaN where a half of the repetitions does
-            not vary; None without repetitions.
-        ceiled: Median of r over median ceiling; None without repetitions. Brain-Score lists its
-            square.
+        ceiling: Median of the units' internal consistency; None without repetitions.
+        ceiled: Median over ceiling; None without repetitions. Brain-Score lists its square.
         ceiled_interval: Its interval over resampled units.
         n_undefined: Units without r.
     """
@@ -57,28 +54,10 @@ class Predictivity:
     per_unit: Array = field(repr=False)
     median: float
     interval: tuple[float, float]
-    ceiling_per_unit: Array | None = field(repr=False)
+    ceiling: float | None
     ceiled: float | None
     ceiled_interval: tuple[float, float] | None
     n_undefined: int
-
-    @property
-    def ceiling(self) -> float | None:
-        """Median internal consistency."""
-        each = self.ceiling_per_unit
-        return None if each is None else float(np.nanmedian(each[np.isfinite(self.per_unit)]))
-
-    @property
-    def noise_corrected(self) -> float | None:
-        """Median over units of r over the root of the consistency.
-
-        The root is what errorless predictions reach on averaged responses: 1 is perfect. `ceiled`,
-        which divides by the consistency itself, is above 1 then.
-        """
-        each = self.ceiling_per_unit
-        if each is None:
-            return None
-        return float(np.nanmedian(self.per_unit / np.sqrt(np.where(each > 0, each, np.nan))))
 
 
 def layer_features(
@@ -105,18 +84,15 @@ def layer_features(
     """
     if trials is not None and trials < 1:
         raise InputError(f"trials must be 1 or more, got {trials}")
-    module, device = find_layer(model, layer), device_of(model)
+    device = device_of(model)
     features: list[Tensor] = []
     remaining = iter(images)
     without_noise = no_noise(model) if trials is None else nullcontext()
     with eval_mode(model), torch.no_grad(), seeded(seed, device), without_noise:
         while batch := list(itertools.islice(remaining, batch_size)):
             pixels = torch.stack(batch).to(device)
-            passes = []
-            for _ in range(trials or 1):
-                output = check_tensor(output_of(model, module, pixels), layer)
-                passes.append(output.flatten(start_dim=1).float())
-            features.append(torch.stack(passes).mean(dim=0).cpu())
+            passes = [output_of(model, layer, pixels).float() for _ in range(trials or 1)]
+            features.append(torch.stack(passes).mean(dim=0).flatten(start_dim=1).cpu())
     return torch.cat(features).numpy()
 
 
@@ -126,9 +102,7 @@ def predictivity(
     *,
     components: int = COMPONENTS,
     folds: int = FOLDS,
-    strata: npt.ArrayLike | None = None,
     seed: int = 0,
-    progress: bool = False,
 ) -> Predictivity:
     """Predict recorded responses from a model's features.
 
@@ -138,9 +112,7 @@ def predictivity(
             predicted.
         components: Of the regression; fewer where the features of a fold do not carry as many.
         folds: Parts of the stimuli, each held out once.
-        strata: (stimuli,) labels that every fold shall hold in the same proportion.
         seed: Of the folds, the halves of the repetitions and the resampled units.
-        progress: Whether to show a bar over the folds.
 
     Raises:
         InputError: The numbers of stimuli differ, there are too few for the folds, a value is not
@@ -151,9 +123,9 @@ def predictivity(
     x = principal_axes(_checked_features(features, len(y)))
     if components < 1:
         raise InputError(f"components={components}; allowed: 1 or more")
-    fold_of = folds_of(len(y), folds, strata, seed)
+    fold_of = folds_of(len(y), folds, seed)
     by_fold = []
-    for fold in tqdm(range(folds), desc="predict", unit="fold", disable=not progress):
+    for fold in range(folds):
         train, test = fold_of != fold, fold_of == fold
         predicted = pls_predictions(x[train], y[train], x[test], components)
         by_fold.append(correlation(predicted, y[test]))
@@ -163,18 +135,24 @@ def predictivity(
         raise InputError("no unit varies over held-out stimuli, or no feature does: no r to report")
     resampled = np.random.default_rng(seed).choice(units, (RESAMPLES, len(units)))
     median, medians = float(np.median(per_unit[units])), np.median(per_unit[resampled], axis=1)
-    consistency, ceiled, ceiled_interval = None, None, None
+    ceiling, ceiled, ceiled_interval = None, None, None
     if recorded.ndim == 3:
         consistency = internal_consistency(recorded, seed=seed)
-        ceiling = _median_ceiling(consistency[units])
+        known = consistency[np.isfinite(per_unit) & np.isfinite(consistency)]
+        ceiling = float(np.median(known)) if len(known) else 0.0
+        if ceiling <= 0:
+            raise InputError(
+                f"the median consistency of units between repetitions is {ceiling:.3g}; allowed: "
+                "above 0 (or responses averaged over repetitions, which are not divided by it)"
+            )
         ceiled = median / ceiling
-        known = np.where(np.isfinite(consistency), consistency, ceiling)
-        ceiled_interval = _interval(medians / np.median(known[resampled], axis=1))
+        of_units = np.where(np.isfinite(consistency), consistency, ceiling)
+        ceiled_interval = _interval(medians / np.median(of_units[resampled], axis=1))
     return Predictivity(
         per_unit=per_unit,
         median=median,
         interval=_interval(medians),
-        ceiling_per_unit=consistency,
+        ceiling=ceiling,
         ceiled=ceiled,
         ceiled_interval=ceiled_interval,
         n_undefined=len(per_unit) - len(units),
@@ -250,60 +228,54 @@ def correlation(a: Array, b: Array) -> Array:
     return r
 
 
-def internal_consistency(responses: npt.ArrayLike, *, splits: int = SPLITS, seed: int = 0) -> Array:
+def internal_consistency(responses: Array, *, seed: int = 0) -> Array:
     """Estimate how far the mean over repetitions would agree with that over as many others.
 
     Pearson's r between the means of two random halves, averaged over splits, and brought from a
     half's repetitions to all of them by Spearman and Brown's formula.
 
     Args:
-        responses: (repetitions, stimuli, units), at least 2 repetitions.
-        splits: Random halves.
+        responses: (repetitions, stimuli, units).
         seed: Of the halves.
 
     Returns:
         (units,), 1 at most; NaN where a half never varies.
+
+    Raises:
+        InputError: Fewer than 2 repetitions.
     """
-    recorded = checked_responses(responses)
-    if recorded.ndim != 3 or len(recorded) < 2:
+    repetitions = len(responses)
+    if repetitions < 2:
         raise InputError(
-            f"responses have shape {recorded.shape}; allowed: at least 2 repetitions, "
+            f"responses have shape {responses.shape}; allowed: at least 2 repetitions, "
             "(repetitions, stimuli, units)"
         )
     generator = np.random.default_rng(seed)
-    half = len(recorded) // 2
+    half = repetitions // 2
     agreement = []
-    for _ in range(splits):
-        order = generator.permutation(len(recorded))
-        one, other = recorded[order[:half]], recorded[order[half : 2 * half]]
+    for _ in range(SPLITS):
+        order = generator.permutation(repetitions)
+        one, other = responses[order[:half]], responses[order[half : 2 * half]]
         agreement.append(correlation(one.mean(axis=0), other.mean(axis=0)))
     r = _mean_of_defined(np.stack(agreement))
-    longer = len(recorded) / half
+    longer = repetitions / half
     consistency: Array = longer * r / (1 + (longer - 1) * r)
     return consistency
 
 
-def folds_of(
-    stimuli: int, folds: int, strata: npt.ArrayLike | None, seed: int
-) -> npt.NDArray[np.int64]:
+def folds_of(stimuli: int, folds: int, seed: int) -> npt.NDArray[np.int64]:
     """Assign every stimulus to a fold, (stimuli,), at random, in sizes as equal as can be.
 
     Raises:
-        InputError: A fold would hold fewer than 3 stimuli, or strata have another length.
+        InputError: A fold would hold fewer than 3 stimuli.
     """
     if folds < 2 or stimuli // folds < LEAST_HELD_OUT:
         raise InputError(
             f"{stimuli} stimuli in {folds} folds; allowed: at least 2 folds, with at least "
             f"{LEAST_HELD_OUT} stimuli in each"
         )
-    labels = np.zeros(stimuli) if strata is None else np.asarray(strata)
-    if labels.shape != (stimuli,):
-        raise InputError(f"strata have shape {labels.shape}; allowed: ({stimuli},), one a stimulus")
-    order = np.random.default_rng(seed).permutation(stimuli)
-    # Dealt out like cards, one stratum after the other
-    dealt = order[np.argsort(labels[order], kind="stable")]
     fold_of = np.empty(stimuli, dtype=np.int64)
-    fold_of[dealt] = np.arange(stimuli) % folds
+    fold_of[np.random.default_rng(seed).permutation(stimuli)] = np.arange(stimuli) % folds
     return fold_of
 
 
@@ -321,23 +293,10 @@ def _checked_features(features: npt.ArrayLike, stimuli: int) -> npt.NDArray[np.g
     return flat
 
 
-def _median_ceiling(consistency: Array) -> float:
-    known = consistency[np.isfinite(consistency)]
-    median = float(np.median(known)) if len(known) else 0.0
-    if median <= 0:
-        raise InputError(
-            f"the median consistency of units between repetitions is {median:.3g}; allowed: above "
-            "0 (or responses averaged over repetitions, which are not divided by a ceiling)"
-        )
-    return median
-
-
 def _mean_of_defined(values: Array) -> Array:
     """Average what is not NaN over the first axis; NaN where nothing else is there."""
-    defined = np.isfinite(values)
-    number = defined.sum(axis=0)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    mean: Array = np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
+    return mean
 
 
 def _interval(values: Array) -> tuple[float, float]:

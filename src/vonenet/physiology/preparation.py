@@ -11,7 +11,7 @@ bioRxiv 2021.03.01.433495, protocol for model units:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.physiology.fits import ContrastFit, SizeFit
+from vonenet.physiology.fits import GOOD_R2
 from vonenet.physiology.recording import Array, Curve, Mask, Population, ReceptiveFields
-from vonenet.physiology.render import Canvas
 from vonenet.physiology.stimuli import Blank, Design, Grating, crossed, evenly_spaced
 from vonenet.physiology.subject import Subject
 from vonenet.physiology.tuning import f0, largest
@@ -137,9 +136,9 @@ class Preparation:
         x, y = self.center_deg
         return partial(Grating, x_deg=x, y_deg=y)
 
-    def frequencies(self, candidates_cpd: npt.ArrayLike = FREQUENCIES_CPD) -> tuple[float, ...]:
+    def frequencies(self, candidates_cpd: Iterable[float] = FREQUENCIES_CPD) -> tuple[float, ...]:
         """Return those spatial frequencies that the canvas's pixels carry, cycles per degree."""
-        return _frequencies_below_nyquist(self.subject.canvas, candidates_cpd)
+        return self.subject.canvas.below_nyquist(candidates_cpd)
 
     def responsive(self, rates: Array) -> Mask:
         """Say which units in the field have any of `rates` (units, *axes) well above silence."""
@@ -153,7 +152,7 @@ class Preparation:
         responsive: Mask,
         properties: Mapping[str, npt.NDArray[np.generic]],
         *,
-        fit: ContrastFit | SizeFit | None = None,
+        r2: Array | None = None,
         among: Mapping[str, Mask] | None = None,
         curves: Mapping[str, Curve] | None = None,
     ) -> Population:
@@ -164,7 +163,7 @@ class Preparation:
             source: The paper that it follows.
             responsive: (units,).
             properties: By name, (units,).
-            fit: That the properties are read off, if they are.
+            r2: (units,) of the fits that the properties are read off, if they are.
             among: Which units a property is defined for, where it is not all.
             curves: By name.
         """
@@ -174,9 +173,9 @@ class Preparation:
             "responsive": int(responsive.sum()),
         }
         quality: dict[str, Array] = {}
-        if fit is not None:
-            counts["poor_fits"] = int((responsive & ~fit.good).sum())
-            quality = dict.fromkeys(properties, np.where(responsive, fit.r2, np.nan))
+        if r2 is not None:
+            counts["poor_fits"] = int((responsive & ~(r2 >= GOOD_R2)).sum())
+            quality = dict.fromkeys(properties, np.where(responsive, r2, np.nan))
         return Population(
             experiment=experiment,
             source=source,
@@ -199,7 +198,7 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
         InputError: No unit responds to anything.
     """
     spontaneous = _blank_response(subject, subject.uses_mean_response)
-    fields = map_receptive_fields(subject, progress="receptive fields" if progress else None)
+    fields = map_receptive_fields(subject, "receptive fields" if progress else None)
     known = np.isfinite(fields.diameters_deg)
     if not known.any():
         raise InputError(
@@ -214,9 +213,20 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
             f"no unit of layer {subject.layer_name!r} has its receptive field within "
             f"{LARGEST_OFFSET_DEG} degrees of the others' median"
         )
-    gratings = oriented_gratings(subject.canvas, (x, y))
-    bar = "orientations" if progress else None
-    shown = subject.mean_response(gratings.stimuli, progress=bar)
+
+    def grating(cycles: float, frequency_cpd: float, **angles: float) -> Grating:
+        diameter_deg = cycles / frequency_cpd
+        place = {"x_deg": x, "y_deg": y, "diameter_deg": diameter_deg}
+        return Grating(frequency_cpd=frequency_cpd, **place, **angles)
+
+    gratings = crossed(
+        grating,
+        cycles=DIAMETERS_CYCLES,
+        frequency_cpd=subject.canvas.below_nyquist(FREQUENCIES_CPD),
+        orientation_deg=ORIENTATIONS_DEG,
+        phase_deg=PHASES_DEG,
+    )
+    shown = subject.mean_response(gratings.stimuli, progress="orientations" if progress else None)
     responses = np.maximum(gratings.by_unit(shown), 0)
     rate_map = fit_rate_map(largest(f0(responses))[in_field], spontaneous[in_field])
     return Preparation(
@@ -232,42 +242,22 @@ def prepare(subject: Subject, *, progress: bool = False) -> Preparation:
     )
 
 
-def oriented_gratings(canvas: Canvas, center_deg: tuple[float, float]) -> Design:
-    """Make the drifting gratings that orientation tuning and the rate map are measured with."""
-    x, y = center_deg
+def map_receptive_fields(subject: Subject, progress: str | None) -> ReceptiveFields:
+    """Map receptive fields by patches of grating on a grid over the middle of the canvas.
 
-    def grating(cycles: float, frequency_cpd: float, **angles: float) -> Grating:
-        diameter_deg = cycles / frequency_cpd
-        return Grating(
-            x_deg=x, y_deg=y, frequency_cpd=frequency_cpd, diameter_deg=diameter_deg, **angles
-        )
-
-    return crossed(
-        grating,
-        cycles=DIAMETERS_CYCLES,
-        frequency_cpd=_frequencies_below_nyquist(canvas, FREQUENCIES_CPD),
-        orientation_deg=ORIENTATIONS_DEG,
-        phase_deg=PHASES_DEG,
-    )
-
-
-def grating_patches(canvas: Canvas) -> Design:
-    """Make patches of grating on a grid over the middle of a canvas."""
+    Responses are those before noise where it can be left out.
+    """
+    canvas = subject.canvas
     reach = min(PATCH_REACH_DEG, canvas.degrees / 2)
     positions = np.linspace(-reach, reach, PATCH_POSITIONS)
     frequency_cpd = min(PATCH_FREQUENCY_CPD, canvas.nyquist_cpd / 2)
-    return crossed(
+    design = crossed(
         partial(Grating, frequency_cpd=frequency_cpd, diameter_deg=PATCH_DIAMETER_DEG),
         y_deg=positions,
         x_deg=positions,
         orientation_deg=PATCH_ORIENTATIONS_DEG,
         phase_deg=PATCH_PHASES_DEG,
     )
-
-
-def map_receptive_fields(subject: Subject, *, progress: str | None = None) -> ReceptiveFields:
-    """Map the receptive fields of a subject's units, before noise where it can be left out."""
-    design = grating_patches(subject.canvas)
     shown = subject.mean_response(design.stimuli, before_noise=True, progress=progress)
     blank = _blank_response(subject, before_noise=True)
     responses = np.maximum(design.by_unit(shown), 0)
@@ -279,8 +269,14 @@ def map_receptive_fields(subject: Subject, *, progress: str | None = None) -> Re
     threshold = np.maximum(FIELD_THRESHOLD * maps.max(axis=(1, 2)), noise)
     maps = np.maximum(maps, 0)
     weights = np.where(maps > threshold[:, None, None], maps, 0.0)
-    x, y = design.axis("x_deg"), design.axis("y_deg")
-    return ReceptiveFields(x, y, maps, *_centroids(weights, x, y))
+    total = weights.sum(axis=(1, 2))
+    shares = weights / np.where(total > 0, total, np.nan)[:, None, None]
+    by_x, by_y = shares.sum(axis=1), shares.sum(axis=2)
+    centers = np.stack([by_x @ positions, by_y @ positions], axis=1)
+    squares = np.stack([by_x @ positions**2, by_y @ positions**2], axis=1)
+    # Rounding may leave a field of one position with a variance below 0
+    diameters = 4 * np.sqrt(np.maximum((squares - centers**2).mean(axis=1), 0))
+    return ReceptiveFields(positions, positions, maps, centers, diameters)
 
 
 def receptive_field(prepared: Preparation) -> Population:
@@ -298,20 +294,3 @@ def _blank_response(subject: Subject, before_noise: bool) -> Array:
     blanks = subject.mean_response([Blank()] * BLANKS, before_noise=before_noise)
     average: Array = np.maximum(blanks.astype(np.float64).mean(axis=0), 0)
     return average
-
-
-def _centroids(weights: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return centres (units, 2) and diameters (units,) of weights (units, y, x)."""
-    total = weights.sum(axis=(1, 2))
-    shares = weights / np.where(total > 0, total, np.nan)[:, None, None]
-    by_x, by_y = shares.sum(axis=1), shares.sum(axis=2)
-    centers = np.stack([by_x @ x, by_y @ y], axis=1)
-    variances = [by_x @ x**2 - centers[:, 0] ** 2, by_y @ y**2 - centers[:, 1] ** 2]
-    # Rounding may leave a field of one position with a variance below 0
-    diameters = 4 * np.sqrt(np.maximum(np.mean(variances, axis=0), 0))
-    return centers, diameters
-
-
-def _frequencies_below_nyquist(canvas: Canvas, candidates_cpd: npt.ArrayLike) -> tuple[float, ...]:
-    values = np.asarray(candidates_cpd, np.float64)
-    return tuple(values[values < canvas.nyquist_cpd].tolist())

@@ -8,6 +8,7 @@ recording.populations["size"].curves["size"].rates              # (units, diamet
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, TypeAdapter
 from scipy.special import ndtr
 
 from vonenet.errors import InputError
-from vonenet.files import replace_whole, written
+from vonenet.files import write_whole, written
 from vonenet.results import Value
 
 Array = npt.NDArray[np.float64]
@@ -224,7 +226,7 @@ class Recording:
     model: str
     model_hash: str
     layer: str
-    settings: Mapping[str, Value]
+    settings: Mapping[str, bool | Value]
     units: npt.NDArray[np.int64]
     map_shape: tuple[int, int, int]
     is_stochastic: bool
@@ -237,6 +239,7 @@ class Recording:
     ground_truth: GroundTruth | None
     versions: Mapping[str, str]
     seconds: float
+    __pydantic_config__: ClassVar = ConfigDict(arbitrary_types_allowed=True)  # numpy's arrays
 
     @property
     def label(self) -> str:
@@ -253,6 +256,11 @@ class Recording:
         if population is None:
             raise KeyError(name)
         return population.values(name)
+
+    def of_all_units(self, name: str) -> Array:
+        """Return a property of all units, (units,), NaN where it was not measured."""
+        population = self.experiment_of(name)
+        return population.properties[name] if population else np.full(len(self.units), np.nan)
 
     def experiment_of(self, name: str) -> Population | None:
         """Return the experiment that measured a property; None where none did."""
@@ -276,7 +284,10 @@ def save_recording(recording: Recording, path: Path) -> None:
             arrays[name] = array.astype(np.float32)
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    replace_whole(path, partial(_write, arrays | {ABOUT: np.array(json.dumps(about))}))
+    arrays[ABOUT] = np.array(json.dumps(about))
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_whole(path, content.getvalue())
 
 
 def read_recording(path: Path | str) -> Recording:
@@ -287,25 +298,21 @@ def read_recording(path: Path | str) -> Recording:
     """
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        about = json.loads(str(arrays.pop(ABOUT)))
+            arrays = dict(stored)
+        about = json.loads(str(arrays.pop(ABOUT)), object_hook=partial(_with_arrays, arrays))
         if about["format"] != FORMAT:
             raise InputError(
                 f"{path} is a recording of format {about['format']}; allowed: {FORMAT} "
                 "(delete the file to record again)"
             )
-        return _build_recording(_unpack(about, arrays))
+        return TypeAdapter(Recording).validate_python(about)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no recording: {type(error).__name__}: {error}") from error
-
-
-def _write(arrays: dict[str, npt.NDArray[Any]], path: Path) -> None:
-    with path.open("wb") as file:  # given a name, numpy would add a suffix
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is no recording: {type(error).__name__}: {reason}") from error
 
 
 def _pack(value: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
@@ -323,34 +330,9 @@ def _pack(value: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
     return value
 
 
-def _unpack(value: Any, arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    """Turn JSON back into a value, the arrays in their places."""
-    if isinstance(value, list):
-        return [_unpack(each, arrays) for each in value]
-    if not isinstance(value, dict):
-        return value
+def _with_arrays(arrays: Mapping[str, npt.NDArray[Any]], value: dict[str, Any]) -> Any:
+    """Put an array in the place of what stands for it."""
     if set(value) != {ARRAY}:
-        return {key: _unpack(each, arrays) for key, each in value.items()}
+        return value
     array = arrays[value[ARRAY]]
     return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _build_recording(columns: dict[str, Any]) -> Recording:
-    del columns["format"]
-    truth = columns["ground_truth"]
-    populations = {}
-    for name, each in columns["populations"].items():
-        each["curves"] = {key: Curve(**curve) for key, curve in each["curves"].items()}
-        populations[name] = Population(**each)
-    published = []
-    for each in columns["published"]:
-        each["edges"], each["counts"] = tuple(each["edges"]), tuple(each["counts"])
-        published.append(PublishedHistogram(**each))
-    built = {
-        "map_shape": tuple(columns["map_shape"]),
-        "fields": ReceptiveFields(**columns["fields"]),
-        "ground_truth": truth and GroundTruth(**truth),
-        "populations": populations,
-        "published": published,
-    }
-    return Recording(**columns | built)

@@ -8,7 +8,7 @@ the pixels of a V1 block. Whether it does is measured on noise images, not deriv
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,15 +20,8 @@ from tqdm import tqdm
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import (
-    NoisyLayer,
-    as_map,
-    find_layer,
-    no_noise,
-    output_of,
-)
-from vonenet.physiology.render import Canvas, Window, render
-from vonenet.physiology.stimuli import Stimulus
+from vonenet.physiology.layers import NoisyLayer, as_map, find_layer, no_noise, output_of
+from vonenet.physiology.stimuli import Canvas, Stimulus, Window, render
 
 Units = npt.NDArray[np.int64]  # (n, 3): channel, row, column
 Responses = npt.NDArray[np.float32]
@@ -52,8 +45,9 @@ class Subject:
         model: Takes pixels in [0, 1], (B, in_chans, pixels, pixels).
         layer: Its name (`vone_block`, `layer1.0`, ...), with or without a `PixelModel`'s `model.`.
         canvas: The model's field of view and image size.
-        units: (n, 3), channel, row and column in the layer's map; None: every channel at the
-            centre (`central_units`).
+        units: (n, 3), channel, row and column in the layer's map; None: every channel at row
+            height // 2 and column width // 2. On an even map a padded convolution puts that
+            position's receptive field half a pixel right of and below the canvas's centre.
         trials: Noise draws per stimulus; a deterministic layer is recorded once.
         mean_response: Measure tuning before noise, where all of the model's noise can be left out
             (`layers.NoisyLayer`), instead of on the average of the trials.
@@ -92,18 +86,17 @@ class Subject:
         self.model, self.layer_name, self.canvas, self.seed = model, layer, canvas, seed
         self.layer = find_layer(model, layer)
         self.device = device_of(model)
-        self.window = canvas.whole
+        probes = _probe_images(canvas).to(self.device)
+        one, before_noise = probes[:1], self._map_before_noise
         with self._recording(0):
-            image = probe_images(canvas, 1).to(self.device)
-            self.map_shape = tuple(self._map(image).shape[1:])
-            self.units = self._units = self._checked(units)
-            before_noise = self._map_before_noise
-            self.is_stochastic = not torch.equal(self._map(image), self._map(image))
-            self.has_mean_response = torch.equal(before_noise(image), before_noise(image))
+            channels, height, width = self._map(one).shape[1:]
+            self.map_shape = (channels, height, width)
+            self.units = self._checked(units)
+            self.is_stochastic = not torch.equal(self._map(one), self._map(one))
+            self.has_mean_response = torch.equal(before_noise(one), before_noise(one))
+            self.window, self._units = canvas.whole, self.units
             if self.has_mean_response:
-                self.window, self._units = find_window(
-                    before_noise, canvas, self.units, self.device
-                )
+                self.window, self._units = self._find_window(probes)
         self.uses_mean_response = mean_response and self.has_mean_response
         self.trials = trials if self.is_stochastic else 1
         crops = canvas.pixels**2 // (self.window.height * self.window.width)
@@ -151,7 +144,7 @@ class Subject:
         before_noise &= self.has_mean_response
         with self._recording(_seed_of(self.seed, stimuli)):
             batches = [
-                pick(self._map_before_noise(images), self._units)
+                _pick(self._map_before_noise(images), self._units)
                 if before_noise
                 else self._trials(images, self.trials).mean(dim=0)
                 for images in self._batches(stimuli, progress)
@@ -161,13 +154,13 @@ class Subject:
     def _trials(self, images: Tensor, trials: int) -> Tensor:
         """Record (trials, images, units)."""
         if isinstance(self.layer, NoisyLayer) and self.has_mean_response:
-            mean = pick(self._map_before_noise(images), self._units)[:, :, None, None]
+            mean = _pick(self._map_before_noise(images), self._units)[:, :, None, None]
             return torch.stack([self.layer.respond(mean)[:, :, 0, 0] for _ in range(trials)])
-        return torch.stack([pick(self._map(images), self._units) for _ in range(trials)])
+        return torch.stack([_pick(self._map(images), self._units) for _ in range(trials)])
 
     def _map(self, images: Tensor) -> Tensor:
         """Return the layer's map (B, C, H, W), with the model's noise."""
-        return as_map(output_of(self.model, self.layer, images), self.layer_name).float()
+        return as_map(output_of(self.model, self.layer_name, images), self.layer_name).float()
 
     def _map_before_noise(self, images: Tensor) -> Tensor:
         with no_noise(self.model):
@@ -188,8 +181,9 @@ class Subject:
             yield
 
     def _checked(self, units: Units | None) -> Units:
+        channels, height, width = self.map_shape
         if units is None:
-            return central_units(self.map_shape)
+            return np.array([(channel, height // 2, width // 2) for channel in range(channels)])
         units = np.asarray(units, dtype=np.int64)
         if units.ndim != 2 or units.shape[1] != 3 or len(units) == 0:
             raise InputError(
@@ -202,72 +196,53 @@ class Subject:
             )
         return units
 
+    def _find_window(self, images: Tensor) -> tuple[Window, Units]:
+        """Find the smallest crop to which the units respond as to the whole canvas.
 
-def central_units(map_shape: Sequence[int]) -> Units:
-    """Return every channel at the middle of a map: row height // 2, column width // 2.
+        Returns the window, and the units on its map: the whole canvas and the same units where the
+        units see everything, or the model takes images of one size only.
+        """
+        units, whole = self.units, self.canvas.whole
+        responses = self._map_before_noise(images)
+        expected = _pick(responses, units)
+        side = responses.shape[2]
+        stride = self.canvas.pixels // side
+        if stride * side != self.canvas.pixels or side != responses.shape[3]:
+            return whole, units
+        for margin in MARGINS:
+            first = units[:, 1:].min(axis=0) - margin
+            last = units[:, 1:].max(axis=0) + margin
+            if first.min() < 0 or last.max() > side:
+                break
+            top, left = (first * stride).tolist()
+            height, width = ((last - first) * stride).tolist()
+            moved = units - np.array([0, *first])
+            try:
+                crop = images[:, :, top : top + height, left : left + width]
+                found = self._map_before_noise(crop)
+            except InputError:  # the model wants larger images, or those of its own size
+                continue
+            if (moved[:, 1:].max(axis=0) >= found.shape[2:]).any():
+                continue
+            difference = (_pick(found, moved) - expected).abs().max()
+            if difference <= SAME * expected.abs().max():
+                return Window(top, left, height, width), moved
+        return whole, units
 
-    On an odd map that is its centre. On an even one it is the position whose receptive field is
-    centred half a pixel right of and below the canvas's centre, where a padded convolution of any
-    stride puts it.
-    """
-    channels, height, width = map_shape
-    return np.array([(channel, height // 2, width // 2) for channel in range(channels)])
 
-
-def pick(maps: Tensor, units: Units) -> Tensor:
+def _pick(maps: Tensor, units: Units) -> Tensor:
     """Return the responses of units, (B, n), in a map (B, C, H, W)."""
     channel, row, column = torch.from_numpy(units).to(maps.device).T
     return maps[:, channel, row, column]
 
 
-def find_window(
-    to_map: Callable[[Tensor], Tensor], canvas: Canvas, units: Units, device: torch.device
-) -> tuple[Window, Units]:
-    """Find the smallest crop to which units respond as to the whole canvas.
-
-    `to_map` turns images (B, C, H, W) into the layer's deterministic map (B, channels, H', W').
-    Returns the window, and the units on its map: the whole canvas and the same units where the
-    units see everything, or the model takes images of one size only.
-    """
-    images = probe_images(canvas).to(device)
-    whole = to_map(images)
-    expected = pick(whole, units)
-    stride = canvas.pixels // whole.shape[2]
-    if stride * whole.shape[2] != canvas.pixels or whole.shape[2] != whole.shape[3]:
-        return canvas.whole, units
-    for margin in MARGINS:
-        first = units[:, 1:].min(axis=0) - margin
-        last = units[:, 1:].max(axis=0) + margin
-        if first.min() < 0 or last.max() > whole.shape[2]:
-            break
-        top, left = (first * stride).tolist()
-        height, width = ((last - first) * stride).tolist()
-        moved = units - np.array([0, *first])
-        crop = images[:, :, top : top + height, left : left + width]
-        if _responds_alike(to_map, crop, moved, expected):
-            return Window(top, left, height, width), moved
-    return canvas.whole, units
-
-
-def probe_images(canvas: Canvas, n: int = PROBES) -> Tensor:
+def _probe_images(canvas: Canvas) -> Tensor:
     """Draw noise at all frequencies, (n, in_chans, pixels, pixels) in [0, 1], always the same."""
     generator = torch.Generator().manual_seed(0)
-    shape = (n, canvas.in_chans, canvas.pixels, canvas.pixels)
+    shape = (PROBES, canvas.in_chans, canvas.pixels, canvas.pixels)
     fine = torch.rand(shape, generator=generator)
     coarse = torch.rand((*shape[:2], 8, 8), generator=generator)
     return (fine + torch.nn.functional.interpolate(coarse, size=shape[2:])) / 2
-
-
-def _responds_alike(
-    to_map: Callable[[Tensor], Tensor], crop: Tensor, units: Units, expected: Tensor
-) -> bool:
-    try:
-        found = to_map(crop)
-    except InputError:  # the model wants its own size
-        return False
-    if units[:, 1].max() >= found.shape[2] or units[:, 2].max() >= found.shape[3]:
-        return False
-    return bool((pick(found, units) - expected).abs().max() <= SAME * expected.abs().max())
 
 
 def _seed_of(seed: int, stimuli: Sequence[Stimulus]) -> int:

@@ -4,8 +4,8 @@ Rates have the shape (..., stimuli): one curve along the last axis, any number o
 Every property has the shape of the units, and is NaN where it is undefined: for a unit that is
 silent, has a NaN among its rates, or never does what the definition asks for.
 
-Angles (n,) are orientations or directions, degrees, evenly spaced over 180 or 360, ascending, the
-last one not shown again. Functions raise InputError for other angles, or rates of another shape.
+Orientations (n,) are evenly spaced over 180 degrees, ascending, the last one not shown again.
+Functions raise InputError for other angles, or rates of another shape.
 
 The first five functions reduce responses (units, *axes) of a design to such curves. Of a drifting
 grating, phase is the last axis: the mean over phases is F0, the amplitude at the grating's
@@ -107,7 +107,7 @@ def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     It is 0 for one orientation only, 1 where all are alike. Rates include the spontaneous activity,
     as published.
     """
-    angles, _, curves, usable = _angular_curves(angles_deg, rates)
+    angles, curves, usable = _orientation_curves(angles_deg, rates)
     vector, total = _vector_sum(angles, curves)
     return _where(usable, 1 - np.abs(vector) / total)
 
@@ -117,7 +117,7 @@ def preferred_orientation(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Ar
 
     Degrees in [0, 180). The sum uses all the curve, so it falls between the angles shown.
     """
-    angles, _, curves, usable = _angular_curves(angles_deg, rates)
+    angles, curves, usable = _orientation_curves(angles_deg, rates)
     vector, total = _vector_sum(angles, curves)
     angle = np.rad2deg(np.angle(vector)) / 2 % 180
     # -1e-15 % 180 is 180
@@ -127,71 +127,62 @@ def preferred_orientation(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Ar
 def orthogonal_preferred_ratio(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     """Return the response 90 degrees off the angle of the largest response, over that response.
 
-    Directions have two orthogonals, which are averaged; an orthogonal that was not shown is
-    interpolated.
+    An orthogonal that was not shown is between the two angles about it.
     """
-    angles, period, curves, usable = _angular_curves(angles_deg, rates)
+    angles, curves, usable = _orientation_curves(angles_deg, rates)
     from_peak = _rolled_to_peak(curves)
-    steps = np.array([90.0, period - 90.0]) * len(angles) / period
-    below, share = np.floor(steps).astype(int), steps % 1
-    neighbours = from_peak[..., below], from_peak[..., (below + 1) % len(angles)]
-    orthogonal = ((1 - share) * neighbours[0] + share * neighbours[1]).mean(axis=-1)
+    n = len(angles)
+    orthogonal = (from_peak[..., n // 2] + from_peak[..., (n + 1) // 2]) / 2
     return _where(usable, orthogonal / _or_one(from_peak[..., 0]))
 
 
-def half_bandwidth(
-    angles_deg: npt.ArrayLike, rates: npt.ArrayLike, level: float = HALF_POWER
-) -> Array:
-    """Return half the width of the curve at `level` of its maximum (Ringach et al. 2002).
+def half_bandwidth(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
+    """Return half the width of the curve at 0.707 of its maximum (Ringach et al. 2002), degrees.
 
-    The curve is interpolated by a periodic cubic spline and smoothed by a Hanning window of 13.5
-    degrees' half width at half height; its ends are the nearest crossings on either side.
-
-    Args:
-        angles_deg: (n,).
-        rates: (..., n), spontaneous activity included, as published.
-        level: Share of the maximum, in (0, 1).
-
-    Returns:
-        Degrees; NaN where the curve never falls to the level.
+    The curve, which includes the spontaneous activity as published, is interpolated by a periodic
+    cubic spline and smoothed by a Hanning window of 13.5 degrees' half width at half height; its
+    ends are the nearest crossings on either side. NaN where it never falls so low.
     """
-    _check_level(level)
-    angles, period, curves, usable = _angular_curves(angles_deg, rates)
-    from_peak = _rolled_to_peak(_smoothed(angles, period, curves))
-    threshold = level * from_peak[..., :1]
+    angles, curves, usable = _orientation_curves(angles_deg, rates)
+    closed = np.concatenate([curves, curves[..., :1]], axis=-1)
+    spline = CubicSpline(np.append(angles, angles[0] + 180), closed, axis=-1, bc_type="periodic")
+    step = np.arange(ANGLE_STEPS) * 180 / ANGLE_STEPS
+    distance = np.minimum(step, 180 - step)
+    window = 1 + np.cos(np.pi * np.minimum(distance / HANNING_REACH_DEG, 1))
+    spectrum = np.fft.rfft(spline(angles[0] + step)) * np.fft.rfft(window / window.sum())
+    from_peak = _rolled_to_peak(np.fft.irfft(spectrum, n=ANGLE_STEPS))
+    threshold = HALF_POWER * from_peak[..., :1]
     right = _first_crossing(from_peak, threshold)
     left = _first_crossing(np.roll(from_peak[..., ::-1], 1, axis=-1), threshold)
-    return _where(usable, (left + right) / 2 * period / ANGLE_STEPS)
+    return _where(usable, (left + right) / 2 * 180 / ANGLE_STEPS)
 
 
-def sf_peak_and_bandwidth(
-    frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike, level: float = HALF_POWER
-) -> FrequencyTuning:
-    """Find peak and cuts of a spatial-frequency curve by a cubic spline over log frequency.
+def sf_peak_and_bandwidth(frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike) -> FrequencyTuning:
+    """Find peak and cuts at 0.707 of a curve by a cubic spline over log frequency.
 
     Args:
         frequencies_cpd: (n,) at least 4, ascending, above 0.
         rates: (..., n); responses above the spontaneous rate if the cuts shall refer to these.
-        level: Share of the maximum at which the curve is cut, in (0, 1).
 
     Returns:
         All NaN for a flat curve.
     """
-    _check_level(level)
-    frequencies = _ascending("frequencies_cpd", frequencies_cpd, at_least=4)
-    if frequencies[0] <= 0:
-        raise InputError(f"frequencies_cpd begins with {frequencies[0]}; allowed: above 0")
+    frequencies = np.asarray(frequencies_cpd, dtype=np.float64)
+    if len(frequencies) < 4 or frequencies[0] <= 0 or not np.all(np.diff(frequencies) > 0):
+        raise InputError(
+            f"frequencies_cpd={frequencies.tolist()}; allowed: at least 4 above 0, ascending"
+        )
     curves, usable = _curves(frequencies, rates)
     octaves = np.log2(frequencies)
     steps = 1 + int(np.ceil((octaves[-1] - octaves[0]) * STEPS_PER_OCTAVE))
     grid = np.linspace(octaves[0], octaves[-1], steps)
     fine = CubicSpline(octaves, curves, axis=-1)(grid)
-    peak, largest = fine.argmax(axis=-1), fine.max(axis=-1, keepdims=True)
+    peak, top = fine.argmax(axis=-1), fine.max(axis=-1, keepdims=True)
     side = np.arange(steps) - np.expand_dims(peak, -1)
     # Each side of the peak by itself: the other is lifted above the level
-    high = _first_crossing(np.where(side >= 0, fine, largest), level * largest)
-    below = np.where(side <= 0, fine, largest)[..., ::-1]
-    low = steps - 1 - _first_crossing(below, level * largest)
+    high = _first_crossing(np.where(side >= 0, fine, top), HALF_POWER * top)
+    below = np.where(side <= 0, fine, top)[..., ::-1]
+    low = steps - 1 - _first_crossing(below, HALF_POWER * top)
     flat = np.ptp(curves, axis=-1) <= FLAT * np.abs(curves).max(axis=-1)
     width = (octaves[-1] - octaves[0]) / (steps - 1)
     return FrequencyTuning(
@@ -199,18 +190,14 @@ def sf_peak_and_bandwidth(
     )
 
 
-def modulation_ratio(phases_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
-    """Return F1/F0: the response at the grating's temporal frequency over the mean response.
+def modulation_ratio(rates: Array) -> Array:
+    """Return F1/F0 of curves over phase, which cover 360 degrees.
 
     Above 1 for simple cells and below for complex ones (Skottun et al. 1991); a half-wave rectified
-    linear unit has pi / 2, a response that does not depend on phase 0. Phases cover 360 degrees.
+    linear unit has pi / 2, a response that does not depend on phase 0.
     """
-    phases, period, curves, usable = _angular_curves(phases_deg, rates)
-    if period != 360:
-        raise InputError(f"phases_deg covers {period:g} degrees; allowed: 360")
-    f0 = curves.mean(axis=-1)
-    f1 = 2 * np.abs((curves * np.exp(-1j * np.deg2rad(phases))).mean(axis=-1))
-    return _where(usable & (f0 > 0), f1 / _or_one(f0))
+    mean = f0(rates)
+    return _where(mean > 0, f1(rates) / _or_one(mean))
 
 
 def _curves(stimuli: Array, rates: npt.ArrayLike) -> tuple[Array, Mask]:
@@ -225,52 +212,22 @@ def _curves(stimuli: Array, rates: npt.ArrayLike) -> tuple[Array, Mask]:
     return curves, finite & (curves.max(axis=-1) > 0)
 
 
-def _angular_curves(
+def _orientation_curves(
     angles_deg: npt.ArrayLike, rates: npt.ArrayLike
-) -> tuple[Array, float, Array, Mask]:
-    """Return angles, the period that they cover, curves, and which of these are usable."""
-    angles = _ascending("angles_deg", angles_deg, at_least=3)
-    steps = np.diff(angles)
-    period = float(steps.mean() * len(angles))
-    if not np.allclose(steps, steps.mean(), rtol=1e-4) or round(period, 2) not in (180, 360):
+) -> tuple[Array, Array, Mask]:
+    """Return angles, curves, and which of these are usable."""
+    angles = np.asarray(angles_deg, dtype=np.float64)
+    if len(angles) < 3 or not np.allclose(np.diff(angles), 180 / len(angles), rtol=1e-4):
         raise InputError(
-            f"{len(angles)} angles from {angles[0]:g} to {angles[-1]:g} degrees do not divide a "
-            "circle evenly; allowed: evenly spaced over 180 or 360 degrees, the last not shown"
+            f"angles_deg={angles.tolist()}; allowed: at least 3, evenly spaced over 180 degrees, "
+            "ascending, the last not shown"
         )
-    return angles, float(round(period)), *_curves(angles, rates)
-
-
-def _ascending(name: str, values: npt.ArrayLike, *, at_least: int) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < at_least or not np.all(np.diff(array) > 0):
-        raise InputError(
-            f"{name} has shape {array.shape}; allowed: at least {at_least} numbers, ascending"
-        )
-    return array
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"level={level} is not a share of the maximum; allowed: between 0 and 1")
+    return angles, *_curves(angles, rates)
 
 
 def _vector_sum(angles: Array, curves: Array) -> tuple[npt.NDArray[np.complex128], Array]:
     vector = np.asarray(curves @ np.exp(2j * np.deg2rad(angles)), dtype=np.complex128)
     return vector, _or_one(np.abs(curves).sum(axis=-1))
-
-
-def _smoothed(angles: Array, period: float, curves: Array) -> Array:
-    """Smooth the curve by Ringach's Hanning window, on a fine grid from the first angle on."""
-    around = np.append(angles, angles[0] + period)
-    closed = np.concatenate([curves, curves[..., :1]], axis=-1)
-    step = np.arange(ANGLE_STEPS) * period / ANGLE_STEPS
-    fine = CubicSpline(around, closed, axis=-1, bc_type="periodic")(angles[0] + step)
-    distance = np.minimum(step, period - step)
-    window = np.where(
-        distance < HANNING_REACH_DEG, 1 + np.cos(np.pi * distance / HANNING_REACH_DEG), 0
-    )
-    spectrum = np.fft.rfft(fine) * np.fft.rfft(window / window.sum())
-    return np.fft.irfft(spectrum, n=ANGLE_STEPS)
 
 
 def _rolled_to_peak(curves: Array) -> Array:

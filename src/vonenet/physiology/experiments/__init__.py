@@ -14,8 +14,8 @@ from vonenet.physiology.experiments.ringach2002 import orientation
 from vonenet.physiology.experiments.skottun1991 import modulation, phase
 from vonenet.physiology.experiments.tolhurst1983 import noise
 from vonenet.physiology.preparation import Preparation, prepare, receptive_field
-from vonenet.physiology.published import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.recording import GroundTruth, Population, Recording
+from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH
 from vonenet.physiology.subject import Subject
 from vonenet.results import Value, current_versions, model_hash
 
@@ -56,14 +56,13 @@ def record(
     start = time.perf_counter()
     prepared = prepare(subject, progress=progress)
     populations = {each: EXPERIMENTS[each](prepared) for each in experiments}
-    channels, height, width = subject.map_shape
     return Recording(
         model=name,
         model_hash=model_hash(inner_model(subject.model)),
         layer=subject.layer_name,
         settings=settings_of(subject),
         units=subject.units,
-        map_shape=(channels, height, width),
+        map_shape=subject.map_shape,
         is_stochastic=subject.is_stochastic,
         rate_slope=prepared.rate_map.slope,
         rate_offset=prepared.rate_map.offset,

@@ -43,6 +43,6 @@ def contrast(prepared: Preparation) -> Population:
         SOURCE,
         responsive,
         {"c50": fit.c50, "naka_rushton_exponent": fit.exponent},
-        fit=fit,
+        r2=fit.r2,
         curves={"contrast": Curve("contrast", contrasts, curves, fit.curve(contrasts))},
     )

@@ -5,7 +5,7 @@ Sizes, frequencies and orientations are those of Marques et al. 2021.
 
 import numpy as np
 
-from vonenet.physiology.fits import size_tuning_fit
+from vonenet.physiology.fits import STRONG_SUPPRESSION, size_tuning_fit
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
 from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.stimuli import crossed, evenly_spaced
@@ -41,19 +41,21 @@ def size(prepared: Preparation) -> Population:
         np.where(responsive[:, None], curves, np.nan),
         progress=prepared.bar("fits of size"),
     )
+    index, field = fit.suppression_index, fit.summation_field_deg
+    strong = index >= STRONG_SUPPRESSION
     properties = {
-        "surround_suppression_index": fit.suppression_index,
-        "strongly_suppressed": fit.strongly_suppressed,
-        "grating_summation_field": fit.suppressed_summation_field_deg,
+        "surround_suppression_index": index,
+        "strongly_suppressed": np.where(np.isnan(index), np.nan, strong),
+        "grating_summation_field": np.where(strong, field, np.nan),
         "surround_diameter": fit.surround_diameter_deg,
-        "surround_to_summation_field": fit.surround_to_summation_field,
-        "summation_field": fit.summation_field_deg,
+        "surround_to_summation_field": fit.surround_diameter_deg / field,
+        "summation_field": field,
     }
     return prepared.population(
         "size",
         SOURCE,
         responsive,
         properties,
-        fit=fit,
+        r2=fit.r2,
         curves={"size": Curve("diameter (degrees)", diameters, curves, fit.curve(diameters))},
     )

@@ -25,7 +25,7 @@ def modulation(prepared: Preparation) -> Population:
         "modulation",
         MODULATION_SOURCE,
         prepared.responsive(means),
-        {"modulation_ratio": modulation_ratio(phases, curves), "max_dc": largest(means)},
+        {"modulation_ratio": modulation_ratio(curves), "max_dc": largest(means)},
         curves={"phase": Curve("phase (degrees)", phases, curves)},
     )
 
@@ -50,7 +50,7 @@ def phase(prepared: Preparation) -> Population:
 
 def is_simple(prepared: Preparation) -> Mask:
     """Say whether F1/F0 at the best grating is above 1, (units,)."""
-    simple: Mask = modulation_ratio(*best_phase_curves(prepared)) > 1
+    simple: Mask = modulation_ratio(best_phase_curves(prepared)[1]) > 1
     return simple
 
 

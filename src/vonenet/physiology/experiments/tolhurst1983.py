@@ -67,8 +67,8 @@ def mean_and_variance(trials: npt.ArrayLike) -> tuple[Array, Array]:
 
 def fano_factor(counts: npt.ArrayLike) -> Array:
     """Return variance over mean, each summed over stimuli, of counts (trials, stimuli, units)."""
-    means, variances = (of_stimuli.sum(axis=0) for of_stimuli in mean_and_variance(counts))
-    fano: Array = variances / np.where(means > 0, means, np.nan)
+    mean, variance = np.sum(mean_and_variance(counts), axis=1)
+    fano: Array = variance / np.where(mean > 0, mean, np.nan)
     return fano
 
 
@@ -82,8 +82,8 @@ def noise_correlation(trials: npt.ArrayLike) -> Array:
     scores = (values - means) / np.sqrt(np.where(variances > 0, variances, np.nan))
     by_unit = np.nan_to_num(scores).reshape(-1, values.shape[2])
     lengths = np.linalg.norm(by_unit, axis=0)
-    by_unit /= np.where(lengths > 0, lengths, 1)
     varies = lengths > 0
+    by_unit /= np.where(varies, lengths, 1)
     others = varies.sum() - 1
     total = by_unit.T @ by_unit.sum(axis=1)
     return np.where(varies & (others > 0), (total - 1) / max(others, 1), np.nan)
