@@ -28,19 +28,14 @@ from vonenet.report.tables import (
     CLEAN,
     EXTRA,
     IMAGENET_C_TYPES,
-    LEADING,
-    MEASURES,
-    METRIC,
     NORMS,
     Estimate,
     Model,
     Setting,
-    check_row,
     models_of,
     radius_text,
 )
-from vonenet.report.training import training_section, training_table
-from vonenet.report.training_runs import read_runs
+from vonenet.report.training import read_runs, training_section, training_table
 from vonenet.results import (
     AUDIT,
     EXAMPLES,
@@ -56,7 +51,16 @@ from vonenet.results import (
 )
 
 ALLOWED = "give folders that vonenet evaluate or vonenet train wrote"
+METRIC = "accuracy"
 COLUMN_WIDTH = 19  # characters of the terminal's table
+MEASURES = {
+    "clean": "clean",
+    "corruption": "corruptions",
+    "white_box": "white box",
+    "perturbation": "perturbation mean",
+    "overall": "overall mean",
+}
+LEADING = tuple(reversed(MEASURES))  # the most telling mean first
 CONTRASTS = {
     "clean": "clean",
     "corruption": "corruptions",
@@ -107,25 +111,22 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
         audit = read_audits(evaluations)
         styles = {model.label: style for style, model in enumerate(drawn(models))}
         contents |= robustness(models, audit)
-        contents |= {
-            "left_out": len(rows) - sum(len(r) for m in models for r in m.rows.values()),
-            "examples": pictures(evaluations, EXAMPLES),
-            "v1_filters": pictures(evaluations, V1_FILTERS),
-            "v1_responses": pictures(evaluations, V1_RESPONSES),
-        }
+        contents["left_out"] = len(rows) - sum(len(r) for m in models for r in m.rows.values())
+        contents["examples"] = pictures(evaluations, EXAMPLES)
+        contents["v1_filters"] = pictures(evaluations, V1_FILTERS)
+        contents["v1_responses"] = pictures(evaluations, V1_RESPONSES)
         tables.append(text_table(models, audit))
-        images = list(dict.fromkeys(model.data for model in models))
-        on = images[0] if len(images) == 1 else f"{len(images)} sets of images"
+        images = {model.data for model in models}
+        on = models[0].data if len(images) == 1 else f"{len(images)} sets of images"
         subjects.append(f"Robustness of {count(len(models), 'model')} on {on}")
         verdicts.append(verdict(models))
         sources += [RESULTS, AUDIT] if audit else [RESULTS]
     if runs:
         found = read_runs(runs)
-        training = training_section(found, styles)
-        contents["training"] = training
+        contents["training"] = training = training_section(found, styles)
         tables.append(training_table(found))
         subjects.append(f"Training of {count(len(found), 'run')}")
-        verdicts.append(f"{training.finding}.")
+        verdicts.append(f"{training['finding']}.")
         sources += [LOG, RECIPE, RUN]
     write_html(
         "evaluation.html",
@@ -167,11 +168,10 @@ def read_rows(path: Path) -> list[Result]:
     rows = [row for row in read_jsonl(path) if row.metric == METRIC]
     if not rows:
         raise InputError(f"{path} holds no row of {METRIC}; {ALLOWED}")
-    for row in rows:
-        try:
-            check_row(row)
-        except InputError as error:
-            raise InputError(f"{path} holds {error}") from None
+    try:
+        models_of(rows)
+    except InputError as error:
+        raise InputError(f"{path} holds {error}") from None
     return rows
 
 
@@ -182,7 +182,7 @@ def read_audits(folders: Iterable[Path]) -> list[AuditRow]:
 
 
 def pictures(folders: Iterable[Path], name: str) -> list[tuple[str, str]]:
-    """Return name and data address of the pictures of a name, which must be PNG."""
+    """Return folder and data address of the pictures of a name, which must be PNG."""
     found = []
     for folder in folders:
         path = folder / name
@@ -229,18 +229,18 @@ def verdict(models: Sequence[Model]) -> str:
     """Return one line: the best of the others against the base, by the most telling mean."""
     base, *others = models
     for measure in LEADING:
-        gains = {model.label: gain for model in others if (gain := model.gain(base, measure))}
+        gains = [(gain, model) for model in others if (gain := model.gain(base, measure))]
         if gains:
-            leader = max(gains, key=lambda label: gains[label].value)
-            own, gain = base.scores[measure].estimate.value, gains[leader]
+            gain, leader = max(gains, key=lambda pair: pair[0].value)
+            accuracy = percent(base.scores[measure].estimate.value + gain.value)
             return (
-                f"{leader}: {percent(own + gain.value)}% accuracy ({MEASURES[measure]}), "
+                f"{leader.label}: {accuracy}% accuracy ({MEASURES[measure]}), "
                 f"{points(gain.value)} points [{points(gain.low)}, {points(gain.high)}] against "
                 f"{base.label}"
             )
     means = [
-        f"{MEASURES[measure]} {percent(base.scores[measure].estimate.value)}%"
-        for measure in MEASURES
+        f"{name} {percent(base.scores[measure].estimate.value)}%"
+        for measure, name in MEASURES.items()
         if measure in base.scores
     ]
     return f"{base.label}, accuracy: {', '.join(means) or 'no mean'}"
@@ -251,8 +251,7 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
     base = models[0]
     names = first_column(["accuracy, %", *(model.label for model in models)])
     lines = [names[0] + "".join(f"{name:>{COLUMN_WIDTH}}" for name in MEASURES.values())]
-    for name, model in zip(names[1:], models, strict=True):
-        line = name
+    for line, model in zip(names[1:], models, strict=True):
         for measure in MEASURES:
             score, gain = model.scores.get(measure), model.gain(base, measure)
             cell = percent(score.estimate.value) if score else DASH
@@ -274,7 +273,7 @@ def failures(model: Model, audit: Sequence[AuditRow]) -> int:
 
 
 def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, object]:
-    """Return what the templates of robustness show, of models with the base first."""
+    """Return what the page shows of robustness, of models with the base first."""
     base, shown = models[0], drawn(models)
     settings = list(dict.fromkeys(setting for model in shown for setting in model.accuracies))
     corrupted = [setting for setting in settings if setting.kind == "corruption"]
@@ -312,11 +311,10 @@ def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
     for norm, name in NORMS.items():
         curves: dict[str, dict[float, Estimate]] = {}
         for model in models:
-            clean = {0.0: model.accuracies[CLEAN]} if CLEAN in model.accuracies else {}
-            curves[model.label] = clean | {
-                setting.strength: estimate
+            curves[model.label] = {
+                setting.strength: estimate  # of clean images, 0
                 for setting, estimate in model.accuracies.items()
-                if setting.is_plain_pgd and setting.group == norm
+                if setting == CLEAN or (setting.is_plain_pgd and setting.group == norm)
             }
         if any(any(curve) for curve in curves.values()):
             label = f"accuracy against the {name} radius of the attack"
@@ -348,14 +346,14 @@ def contrast_ticks(gains: Sequence[Estimate]) -> list[float]:
 
 def provenance(models: Sequence[Model]) -> dict[str, dict[str, list[str]]]:
     """Return where the numbers come from: term -> what holds -> of which models, [] of all."""
-    facts = {model.label: facts_of(model) for model in models}
     found: dict[str, dict[str, list[str]]] = {}
-    for term in facts[models[0].label]:
-        for label in facts:
-            if value := facts[label][term]:
-                found.setdefault(term, {}).setdefault(str(value), []).append(label)
+    for model in models:
+        for term, value in facts_of(model).items():
+            values = found.setdefault(term, {})
+            if value:
+                values.setdefault(str(value), []).append(model.label)
     rows = [row for model in models for rows in model.rows.values() for row in rows]
-    return found | {
+    return {term: values for term, values in found.items() if values} | {
         "Rows": {f"{len(rows):,}": []},
         "Machine time": {duration(sum(row.seconds for row in rows)): []},
     }
@@ -373,7 +371,7 @@ def facts_of(model: Model) -> dict[str, object]:
         if any(setting.group == norm for setting in attacks)
     ]
     pgd = [model.rows[setting][0] for setting in attacks]
-    noisy = rows if model.stochastic else []
+    stochastic = any(row.flags.get("stochastic") for row in rows)
     sizes = joined(sorted({row.n for row in rows}))
     over = f"{len({s.name for s in types})} of {IMAGENET_C_TYPES} types, severities "
     return {
@@ -382,8 +380,8 @@ def facts_of(model: Model) -> dict[str, object]:
         "Mean over white box": attacks and f"PGD at {'; '.join(radii)}",
         "Steps of PGD": column("steps", pgd),
         "Step rule of PGD": column("step_rule", pgd),
-        "Noise draws per gradient": model.stochastic and column("gradient_samples", pgd),
-        "Noise draws per decision": column("decision_samples", noisy),
+        "Noise draws per gradient": stochastic and column("gradient_samples", pgd),
+        "Noise draws per decision": stochastic and column("decision_samples", rows),
         "Corruptions made for images of": column("constants_px", rows, " px"),
         "Textures of frost": column("textures", rows),
         "Corrupted images": column("source", rows),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
@@ -17,15 +17,13 @@ from matplotlib.figure import Figure
 
 from vonenet.files import write_whole, written
 from vonenet.report import plots
-from vonenet.report.plots import COLORS, house_style
 
-DASH = "\N{EM DASH}"
+DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
 NAME_WIDTH = 24  # characters of a terminal's first column, at least
-VARIABLE_OF = {color: f"var(--{name})" for name, color in COLORS.items()}
+VARIABLE_OF = {color: f"var(--{name})" for name, color in plots.COLORS.items()}
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A figure with heading and caption."""
 
     name: str
@@ -37,7 +35,7 @@ def write_html(template: str, path: Path, **contents: object) -> None:
     """Render a template of this package, every text escaped, and put it at `path`.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     environment = Environment(
         loader=PackageLoader("vonenet.report"),
@@ -45,40 +43,46 @@ def write_html(template: str, path: Path, **contents: object) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points}
-    environment.globals["swatch"] = swatch
+    environment.filters |= {each.__name__: each for each in (percent, points, number, breakable)}
+    environment.globals |= {"swatch": swatch, "count": count, "duration": duration}
     html = environment.get_template(template).render(**contents)
+    pictures = itertools.count()
+    html = re.sub(r"<svg .*?</svg>", lambda svg: _with_own_names(svg[0], next(pictures)), html)
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, html.encode())
 
 
+def _with_own_names(svg: str, number: int) -> str:
+    """Return a picture of a page with parts whose names no other picture of the page has."""
+
+    def renamed(tag: re.Match[str]) -> str:
+        return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{number}-", tag[0])
+
+    return re.sub(r"<[^>]*>", renamed, svg)
+
+
 def inline_svg(figure: Figure, label: str) -> Markup:
     """Return a figure as an SVG element to stand in a page.
 
-    Colours of `plots.COLORS` become the page's variables, text has the page's font, and names of
-    parts are the figure's own, so that many figures fit on one page.
+    Colours of `plots.COLORS` become the page's variables, and text has the page's font.
 
     Args:
-        figure: A figure made with `plots.new_figure`, one unit of length for one pixel.
+        figure: One unit of length for one pixel, as `plots.new_figure` makes it.
         label: What it shows, for those who do not see it; "" if the text beside it says so.
     """
     written_out = StringIO()
-    with house_style():
+    with plots.house_style():
         figure.savefig(written_out, format="svg", metadata={"Date": None, "Creator": None})
     svg = written_out.getvalue()
     width, height = (round(value * plots.PIXELS_PER_INCH) for value in figure.get_size_inches())
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
-    body = re.sub(r"<(metadata|style).*?</\1>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLE_OF.get(found[0], found[0]), body)
     body = re.sub(r"font: (\S+?px)[^;\"]*", r"font-size: \1", body)
-    body = re.sub(r" font-family: [^;\"]*;?", "", body)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL).replace("xlink:href", "href")
-    prefix = hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = re.sub(r" font-family: [^;\"]*;?", "", body).replace("xlink:href", "href")
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
-    for name in used:
-        body = re.sub(rf'(id="|#){re.escape(name)}(?=["\)])', rf"\g<1>{prefix}-{name}", body)
-    body = re.sub(rf' id="(?!{prefix}-)[^"]*"', "", body)
+    body = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
     body = re.sub(r"<[^>]*>", _with_short_numbers, body)
     body = re.sub(r"\s+", " ", body)
@@ -95,9 +99,14 @@ def _with_short_numbers(tag: re.Match[str]) -> str:
 
 
 @cache
-def swatch(number: int) -> Markup:
-    """Return the sign of a series for legends: a piece of its line with its marker."""
-    return inline_svg(plots.swatch(number), "")
+def swatch(number: int, line: bool = True) -> Markup:
+    """Return the sign of a series for legends: its marker, on a piece of its line or alone."""
+    return inline_svg(plots.swatch(number, line=line), "")
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in a new line after `_` and `/`."""
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(name))))  # noqa: S704 - escaped
 
 
 def percent(share: float) -> str:
@@ -108,7 +117,7 @@ def percent(share: float) -> str:
 def points(share: float) -> str:
     """Return a difference of shares in percentage points with its sign, such as `+3.2`."""
     rounded = round(100 * share, 1)
-    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
+    return f"{rounded:+.1f}".replace("-", MINUS) if rounded else "0.0"
 
 
 def number(value: float) -> str:

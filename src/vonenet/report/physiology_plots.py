@@ -3,13 +3,15 @@
 recording = read_recording("physiology/voneresnet50_vone_block.npz")
 orientation = recording.populations["orientation"].curves["orientation"]
 orientation_figure(orientation, unit=3).savefig("tuning.pdf")
+
+In all: `style` is the number of a layer's colour and marker, `log` whether the axis is logarithmic,
+and `ticks` are the numbers along it, or places with their labels; None: round ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from vonenet.physiology.recording import Array, Curve, GroundTruth, Mask, ReceptiveFields
-from vonenet.report.plots import COLORS, PIXELS_PER_INCH, house_style, logarithmic, series_style
+from vonenet.report.plots import COLORS, empty_figure, house_style, logarithmic, series_style
 
 WIDTH = 350  # a phone's page, less its margins
 PLOT_LEFT, PLOT_PX = 22, 222  # of distributions; their numbers stand right of them
@@ -33,10 +35,11 @@ DOTS_PER_DECADE = 25  # as many places are told apart
 # Of the largest response, so many decades below: less is a rounding error of silence
 DECADES = 6
 Style = dict[str, Any]  # keywords of matplotlib
+DASHED: Style = {"color": COLORS["soft"], "lw": 1, "ls": (0, (3, 3))}
+Ticks = Sequence[float] | Mapping[float, str] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Distribution:
+class Distribution(NamedTuple):
     """A layer's row in a figure of distributions.
 
     Attributes:
@@ -63,7 +66,7 @@ def distribution_figure(
     *,
     rule: float | None = None,
     log: bool = False,
-    ticks: Sequence[float] | Mapping[float, str] | None = None,
+    ticks: Ticks = None,
 ) -> Figure:
     """Draw histograms of layers one beneath the other, each before V1's where that is known.
 
@@ -73,20 +76,19 @@ def distribution_figure(
         rows: Layers, from the top.
         published: (bins,) shares of V1 cells.
         rule: Number that a dashed line marks.
-        log: Whether the axis is logarithmic.
-        ticks: Numbers on the axis, or their labels; None: round ones.
+        log: See above.
+        ticks: See above.
     """
     edges = np.asarray(edges, np.float64)
     height = ROW_PX * len(rows) + 46
-    figure = _figure(WIDTH, height)
+    figure = empty_figure(WIDTH, height)
     place = (PLOT_LEFT / WIDTH, 38 / height, PLOT_PX / WIDTH, ROW_PX * len(rows) / height)
     axis = figure.add_axes(place, xlim=(edges[0], edges[-1]), ylim=(1 - len(rows), 1), xlabel=name)
     axis.grid(False)
     axis.set_yticks([])
     if rule is not None:
-        axis.axvline(rule, color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
-    drawn = [row.shares for row in rows if row.shares is not None]
-    drawn += [published] if published is not None else []
+        axis.axvline(rule, **DASHED)
+    drawn = [shares for shares in (published, *(row.shares for row in rows)) if shares is not None]
     scale = ROW_FILL / (max((float(shares.max()) for shares in drawn), default=0.0) or 1.0)
     at_side = blended_transform_factory(figure.transFigure, axis.transData)
     right: Style = {"xycoords": ("figure fraction", "data"), "ha": "right", "va": "center"}
@@ -110,7 +112,7 @@ def distribution_figure(
         axis.annotate(row.number, (1, base + 0.54), fontweight="bold", **right)
         below = (1, base + (0.26 if row.number else 0.4))
         axis.annotate(row.units, below, color=COLORS["soft"], fontsize=11, **right)
-    _ticks(axis, log, ticks)
+    _set_ticks(axis, log, ticks)
     return figure
 
 
@@ -123,8 +125,7 @@ def field_figure(fields: ReceptiveFields, unit: int, reach_deg: float) -> Figure
         unit: Which of them.
         reach_deg: From the centre of the image to the figure's edge, at most that of the map.
     """
-    figure, axis = _axes(*UNIT_SIZE, left=34, height=102)
-    axis.tick_params(labelsize=11)
+    figure, axis = _unit_axes("receptive field", "degrees")
     columns, rows = (np.abs(of) <= reach_deg + 1e-6 for of in (fields.x_deg, fields.y_deg))
     x_deg = fields.x_deg[columns]
     end = x_deg[-1] + (x_deg[-1] - x_deg[0]) / max(len(x_deg) - 1, 1) / 2
@@ -142,11 +143,9 @@ def field_figure(fields: ReceptiveFields, unit: int, reach_deg: float) -> Figure
     center, diameter = fields.centers_deg[unit], fields.diameters_deg[unit]
     if np.isfinite([*center, diameter]).all():
         axis.add_patch(Circle(center, diameter / 2, fill=False, ec=WHITE, lw=1.25, ls=(0, (3, 2))))
-    axis.set_xlabel("degrees")
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_locator(MaxNLocator(4, steps=ROUND))
         each.set_major_formatter("{x:g}")
-    _top(figure, "receptive field")
     return figure
 
 
@@ -160,11 +159,12 @@ def orientation_figure(
     first half.
     """
     angles, rates = np.deg2rad(_x(curve, unit)), curve.rates[unit]
-    figure = _figure(*UNIT_SIZE)
+    figure = empty_figure(*UNIT_SIZE)
     axis = figure.add_axes((0.2, 0.2, 0.6, 0.62), projection="polar")
-    _top(figure, "orientation of bars")
+    _name_top(figure, "orientation of bars")
     if not np.isfinite(rates).all():
-        return _not_measured(axis)
+        _say_not_measured(axis)
+        return figure
     highest = float(rates.max()) or 1.0
     around = np.append(np.concatenate([angles, angles + np.pi]), angles[0])
     outwards = np.append(np.tile(np.maximum(rates, 0), 2), max(rates[0], 0))
@@ -172,8 +172,7 @@ def orientation_figure(
     axis.fill(around, outwards, color=color, alpha=0.16, lw=0)
     axis.plot(around, outwards, color=color, clip_on=False)
     if np.isfinite(preferred_deg):
-        turn = np.deg2rad([preferred_deg, preferred_deg + 180])
-        axis.plot(turn, [highest, highest], color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
+        axis.plot(np.deg2rad([preferred_deg, preferred_deg + 180]), [highest] * 2, **DASHED)
     axis.set(ylim=(0, highest), yticks=[highest / 2])
     axis.set_yticklabels([])
     axis.set_xticks(np.deg2rad([0, 90, 180, 270]), ["0°", "90°", "", ""])
@@ -192,25 +191,17 @@ def tuning_figure(
     *,
     name: str | None = None,
     log: bool = False,
-    ticks: Sequence[float] | None = None,
+    ticks: Ticks = None,
 ) -> Figure:
     """Draw rates against a stimulus's parameter: dots, and their fit or a line through them.
 
-    Args:
-        curve: Of all units.
-        unit: Which of them.
-        style: Number of the colour.
-        name: What the axis is; None: as the curve says.
-        log: Whether the axis is logarithmic.
-        ticks: Numbers on the axis; None: round ones.
+    The axis is called as the curve says, if it has no other name.
     """
     x, rates = _x(curve, unit), curve.rates[unit]
-    figure, axis = _axes(*UNIT_SIZE, left=34, height=102)
-    axis.tick_params(labelsize=11)
-    axis.set_xlabel(curve.axis if name is None else name)
-    _top(figure, RATE)
+    figure, axis = _unit_axes(RATE, curve.axis if name is None else name)
     if not np.isfinite(rates).all():
-        return _not_measured(axis)
+        _say_not_measured(axis)
+        return figure
     fitted = None if curve.fitted is None else curve.fitted[unit]
     line = rates if fitted is None or not np.isfinite(fitted).any() else fitted
     axis.plot(x, line, color=series_style(style)["color"], clip_on=False)
@@ -218,7 +209,7 @@ def tuning_figure(
     axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.set_xmargin(0.02 if log else 0)
     axis.set_ylim(min(0, *rates), max(1.05 * max(*rates, *line[np.isfinite(line)]), 1e-3))
-    _ticks(axis, log, ticks)
+    _set_ticks(axis, log, ticks)
     return figure
 
 
@@ -240,21 +231,19 @@ def agreement_figure(
         built: (units,).
         measured: (units,); NaN is left out.
         whole: (units,) which filters the kernel's window holds; the others are grey.
-        style: Number of the colour.
-        log: Whether the axes are logarithmic.
-        ticks: Numbers on the axes; None: round ones.
+        style: See above.
+        log: See above, of both axes.
+        ticks: See above, of both axes.
     """
-    figure, axis = _axes(WIDTH, 312, left=50, height=244)
+    figure, axis = _square_axes(f"measured: {name}", f"built in: {name}")
     known = np.isfinite(measured)
     both = np.concatenate([built[known], measured[known]])
     ends = [both.min(), both.max()]
-    axis.plot(ends, ends, color=COLORS["soft"], lw=1, ls=(0, (3, 3)))
+    axis.plot(ends, ends, **DASHED)
     own = series_style(style)["color"]
     for mask, color in ((known & ~whole, COLORS["soft"]), (known & whole, own)):
         axis.plot(built[mask], measured[mask], "o", ms=4.5, mew=0, color=color)
-    axis.set_xlabel(f"built in: {name}")
-    _top(figure, f"measured: {name}")
-    _ticks(axis, log, ticks)
+    _set_ticks(axis, log, ticks)
     if log:
         logarithmic(axis.yaxis)
     elif ticks is not None:
@@ -269,9 +258,9 @@ def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
     Args:
         curve: Variances (units, stimuli) against means (units, stimuli), in the model's own unit.
         built: The noise that units were built with.
-        style: Number of the colour.
+        style: See above.
     """
-    figure, axis = _axes(WIDTH, 312, left=50, height=244)
+    figure, axis = _square_axes("variance over trials", "mean over trials (model's unit)")
     means, variances = curve.x.ravel(), curve.rates.ravel()
     least, most = means.max() / 10**DECADES, means.max()
     shown = (means > least) & (variances > 0)
@@ -279,20 +268,8 @@ def variance_figure(curve: Curve, built: GroundTruth, style: int = 1) -> Figure:
     dots = 10 ** (np.unique(places.round(), axis=1) / DOTS_PER_DECADE)
     axis.plot(*dots, "o", ms=2, mew=0, alpha=0.5, color=series_style(style)["color"])
     axis.plot(*built.rectified_moments(np.geomspace(least, 1.2 * most, 60)), color=COLORS["ink"])
-    axis.set_xlabel("mean over trials (model's unit)")
     logarithmic(axis.xaxis)
     logarithmic(axis.yaxis)
-    _top(figure, "variance over trials")
-    return figure
-
-
-@house_style()
-def sign_figure(style: int) -> Figure:
-    """Draw a layer's marker alone, for legends."""
-    figure = _figure(16, 16)
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set_axis_off()
-    axis.plot([0], [0], ms=8, **(series_style(style) | {"linestyle": ""}))
     return figure
 
 
@@ -300,25 +277,33 @@ def _x(curve: Curve, unit: int) -> Array:
     return curve.x if curve.x.ndim == 1 else curve.x[unit]
 
 
-def _figure(width_px: float, height_px: float) -> Figure:
-    return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
+def _unit_axes(top: str, below: str) -> tuple[Figure, Axes]:
+    figure, axis = _axes(*UNIT_SIZE, 34, 102, top, below)
+    axis.tick_params(labelsize=11)
+    return figure, axis
 
 
-def _axes(width_px: float, height_px: float, left: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure with axes that reach almost to its right, of a height in pixels."""
-    figure = _figure(width_px, height_px)
-    right = width_px - left - 11
-    place = (left / width_px, 40 / height_px, right / width_px, height / height_px)
-    return figure, figure.add_axes(place)
+def _square_axes(top: str, below: str) -> tuple[Figure, Axes]:
+    return _axes(WIDTH, 312, 50, 244, top, below)
 
 
-def _top(figure: Figure, name: str) -> None:
+def _axes(
+    width: float, height: float, left: float, inner: float, top: str, below: str
+) -> tuple[Figure, Axes]:
+    """Return a figure of a size in pixels, and axes of an inner height that have names."""
+    figure = empty_figure(width, height)
+    place = (left / width, 40 / height, (width - left - 11) / width, inner / height)
+    _name_top(figure, top)
+    return figure, figure.add_axes(place, xlabel=below)
+
+
+def _name_top(figure: Figure, name: str) -> None:
     """Name the upward axis, at the figure's corner."""
     figure.text(0, 0.995, name, va="top", color=COLORS["soft"], fontsize=11)
 
 
-def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] | None) -> None:
-    """Numbers along the bottom."""
+def _set_ticks(axis: Axes, log: bool, ticks: Ticks) -> None:
+    """Set the numbers along the bottom."""
     if log:
         logarithmic(axis.xaxis)
     else:
@@ -330,10 +315,7 @@ def _ticks(axis: Axes, log: bool, ticks: Sequence[float] | Mapping[float, str] |
         axis.set_xticks(ticks)
 
 
-def _not_measured(axis: Axes) -> Figure:
+def _say_not_measured(axis: Axes) -> None:
     axis.set_axis_off()
     where: Style = {"transform": axis.transAxes, "ha": "center", "va": "center"}
     axis.text(0.5, 0.5, "not measured", color=COLORS["soft"], **where)
-    figure = axis.get_figure()
-    assert isinstance(figure, Figure)
-    return figure

@@ -17,15 +17,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from vonenet.report.tables import Estimate, radius_text
 
 Array = npt.NDArray[np.floating]
 
-# Colours of a light page by their names in templates/*.css. Series after Okabe and Ito 2008, darker
-# for contrast on white; the colour-blind tell them apart, and markers and dashes differ too.
+# Colours of a light page by their names in templates/style.css. Series after Okabe and Ito 2008,
+# darker for contrast on white; the colour-blind tell them apart, and markers and dashes differ too.
 COLORS = {
     "ink": "#1c2126",
     "soft": "#58626d",
@@ -59,32 +58,23 @@ RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "vonenet",  # the same plot gives the same file
-    "text.color": COLORS["ink"],
-    "axes.edgecolor": COLORS["soft"],
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "axes.labelcolor": COLORS["soft"],
     "axes.labelsize": 12,
     "axes.titlesize": 12,
-    "axes.titlecolor": COLORS["soft"],
     "axes.titlelocation": "left",
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "grid.color": COLORS["line"],
-    "xtick.color": COLORS["soft"],
-    "xtick.labelcolor": COLORS["ink"],
-    "ytick.color": COLORS["soft"],
-    "ytick.labelcolor": COLORS["ink"],
-    "ytick.left": False,
     "lines.linewidth": 2,
     "lines.scale_dashes": False,
     "lines.markersize": 6,
     "lines.markeredgecolor": COLORS["paper"],
-    "legend.frameon": False,
+    "grid.color": COLORS["line"],
+    **dict.fromkeys(("text.color", "xtick.labelcolor", "ytick.labelcolor"), COLORS["ink"]),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), COLORS["soft"]),
+    **dict.fromkeys(("xtick.color", "ytick.color"), COLORS["soft"]),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys((f"axes.spines.{side}" for side in ("top", "right", "left")), False),
+    "ytick.left": False,
 }
 
 
@@ -97,10 +87,15 @@ def house_style() -> Iterator[None]:
         yield
 
 
+def empty_figure(width_px: float, height_px: float) -> Figure:
+    """Return a figure without axes, of a size in pixels of a page."""
+    return Figure(figsize=(width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH))
+
+
 def new_figure(width_px: float = 350, height_px: float = 270) -> tuple[Figure, Axes]:
     """Return an empty figure of a size in pixels of a page, and its axes."""
-    size = (width_px / PIXELS_PER_INCH, height_px / PIXELS_PER_INCH)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = empty_figure(width_px, height_px)
+    figure.set_layout_engine("constrained")
     return figure, figure.add_subplot()
 
 
@@ -121,13 +116,14 @@ def logarithmic(axis: Axis) -> None:
 
 
 @house_style()
-def swatch(number: int) -> Figure:
-    """Return a piece of a series' line with its marker, for legends."""
-    figure, axes = new_figure(34, 16)
-    figure.set_layout_engine("none")
-    axes.set(position=(0, 0, 1, 1), xlim=(0, 34), ylim=(0, 16))
+def swatch(number: int, *, line: bool = True) -> Figure:
+    """Return the marker of a series, on a piece of its line or alone, for legends."""
+    width = 34 if line else 16
+    figure = empty_figure(width, 16)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, 16))
     axes.axis("off")
-    axes.plot([1, 17, 33], [8, 8, 8], markevery=[1], markersize=8, **series_style(number))
+    style = series_style(number) | ({} if line else {"linestyle": ""})
+    axes.plot([1, width / 2, width - 1], [8, 8, 8], markevery=[1], markersize=8, **style)
     return figure
 
 
@@ -194,9 +190,8 @@ def v1_filters(kernels: Array, columns: int = 16) -> Figure:
         columns: Filters in a row.
     """
     mosaic = kernel_mosaic(kernels, columns)
-    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX * mosaic.shape[0] / mosaic.shape[1])
-    figure.set_layout_engine("none")
-    axes.set_position((0, 0, 1, 1))
+    figure = empty_figure(V1_WIDTH_PX, V1_WIDTH_PX * mosaic.shape[0] / mosaic.shape[1])
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(mosaic, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
     return figure
@@ -214,11 +209,8 @@ def v1_responses(
             (k, k), its mean response and its response with noise, (h, w).
     """
     columns, rows = 1 + max(map(len, kinds.values())), 3 * len(kinds)
-    figure, axes = new_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * 3 * len(kinds))
-    axes.remove()
-    layout = figure.get_layout_engine()
-    assert isinstance(layout, ConstrainedLayoutEngine)
-    layout.set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0)
+    figure = empty_figure(V1_WIDTH_PX, V1_WIDTH_PX / columns * rows)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0)
     grid = figure.subplots(rows, columns, height_ratios=[0.55, 1, 1] * len(kinds))
     names = [name for kind in kinds for name in ("", f"{kind}\nmean", "with noise")]
     for axes, name in zip(grid[:, 0], names, strict=True):

@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import hypot, isclose
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vonenet.errors import InputError
 from vonenet.results import Result
 
-METRIC = "accuracy"
 NORMS = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1"}
 CATEGORIES = ("noise", "blur", "weather", "digital")
 EXTRA = "extra"  # ImageNet-C's four further types, in no mean
@@ -33,14 +32,6 @@ IMAGENET_C_TYPES = 15
 # Dapello, Marques et al. 2020, section 3, for images of 224 px with values in [0, 1]
 PAPER_RADII = {"linf": (1 / 1020, 1 / 255), "l2": (0.15, 0.6), "l1": (40.0, 160.0)}
 DEMO = "demo"  # experiment whose white-box mean is over radii of its own
-MEASURES = {
-    "clean": "clean",
-    "corruption": "corruptions",
-    "white_box": "white box",
-    "perturbation": "perturbation mean",
-    "overall": "overall mean",
-}
-LEADING = tuple(reversed(MEASURES))  # the most telling mean first
 # Columns of an attack that say how strongly it was made, or follow from the other columns
 PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "gradient_samples"}
 PROTOCOL |= {"decision_samples", "published_epsilon"}
@@ -50,13 +41,7 @@ ATTACK_NAMES = {"square": "Square", "autoattack": "AutoAttack"}
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % confidence interval, in shares of 1.
-
-    Attributes:
-        value: An accuracy, 0 to 1, or a difference of two, -1 to 1.
-        low: Lower end of the interval.
-        high: Upper end.
-    """
+    """An accuracy, 0 to 1, or a difference of two, and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -68,15 +53,13 @@ class Estimate(NamedTuple):
         return (self.low > 0) - (self.high < 0)
 
 
-def mean_estimate(parts: Sequence[Estimate]) -> Estimate:
+def mean_estimate(parts: Iterable[Estimate]) -> Estimate:
     """Return the mean of one model's accuracies under several conditions.
 
     The conditions were measured on the same images, so their errors go together, how closely no
     row tells. The delta method for the closest case, a correlation of 1, averages the half-widths:
     no correlation gives the mean a wider interval.
     """
-    if len(parts) == 1:
-        return parts[0]
     return Estimate(*(fmean(ends) for ends in zip(*parts, strict=True)))
 
 
@@ -109,21 +92,20 @@ class Setting:
     strength: float = 0.0
 
     @classmethod
-    def of(cls, row: Result) -> Setting:
-        """Return the setting of a row."""
-        columns = row.condition
-        if "corruption" in columns:
-            name, category = str(columns["corruption"]), str(columns["category"])
-            return cls("corruption", name, category, float(columns["severity"]))
-        if "attack" not in columns:
+    def of(cls, condition: Mapping[str, Any]) -> Setting:
+        """Return the setting of a row's condition."""
+        if "corruption" in condition:
+            name, category = str(condition["corruption"]), str(condition["category"])
+            return cls("corruption", name, category, float(condition["severity"]))
+        if "attack" not in condition:
             return CLEAN
         variant = [
             f"{name.replace('_', ' ')} {value}"
-            for name, value in sorted(columns.items())
+            for name, value in sorted(condition.items())
             if name not in PROTOCOL and not (name == "step_rule" and value in PLAIN_STEPS)
         ]
-        name = ", ".join([str(columns["attack"]), *variant])
-        return cls("attack", name, str(columns["norm"]), float(columns["epsilon"]))
+        name = ", ".join([str(condition["attack"]), *variant])
+        return cls("attack", name, str(condition["norm"]), float(condition["epsilon"]))
 
     @property
     def label(self) -> str:
@@ -165,10 +147,10 @@ def radius_text(norm: str, epsilon: float) -> str:
 
 
 class Score(NamedTuple):
-    """A mean and what it is over; scores over different settings are not compared.
+    """A mean accuracy and what it is over; scores over different settings are not compared.
 
     Attributes:
-        estimate: The mean accuracy.
+        estimate: The mean.
         over: Settings that went in, attacks at the radii published for 224 px.
     """
 
@@ -185,7 +167,6 @@ class Model:
         name: Its name in the rows.
         hash: Of its weights and settings.
         data: The images; of stored corruptions alone, the benchmark.
-        decision_samples: Noise draws per decision.
         rows: Of each setting the rows of the most thorough measurement, one a seed.
     """
 
@@ -193,19 +174,13 @@ class Model:
     name: str
     hash: str
     data: str
-    decision_samples: int
     rows: Mapping[Setting, Sequence[Result]]
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether its decisions are noisy."""
-        return any(row.flags.get("stochastic") for rows in self.rows.values() for row in rows)
 
     @cached_property
     def accuracies(self) -> dict[Setting, Estimate]:
         """Accuracy under each setting; of several seeds, which share their images, the mean."""
         return {
-            setting: mean_estimate([Estimate(row.value, row.ci_low, row.ci_high) for row in rows])
+            setting: mean_estimate(Estimate(row.value, row.ci_low, row.ci_high) for row in rows)
             for setting, rows in self.rows.items()
         }
 
@@ -215,7 +190,7 @@ class Model:
 
         These are the paper's; of the demonstration, which has radii of its own, every PGD.
         """
-        plain = {s: rows[0] for s, rows in self.rows.items() if s.is_plain_pgd}
+        plain = {setting: rows[0] for setting, rows in self.rows.items() if setting.is_plain_pgd}
         if all(row.experiment == DEMO for row in plain.values()):
             return {setting: setting for setting in plain}
         found = {}
@@ -230,37 +205,34 @@ class Model:
     def scores(self) -> dict[str, Score]:
         """The means that the rows allow.
 
-        Keys are some of `MEASURES`, the categories of corruption, `category/type` for the mean over
-        a type's severities, and the norms.
+        Keys are "clean", "corruption", "white_box", "perturbation" and "overall", the categories
+        of corruption, `category/type` for the mean over a type's severities, and the norms.
         """
         found: dict[str, Score] = {}
         types: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
         for setting, estimate in self.accuracies.items():
             if setting.kind == "corruption" and setting.group in (*CATEGORIES, EXTRA):
                 score = Score(estimate, frozenset([setting]))
-                types[setting.group][setting.name].append(score)
-        for category, names in types.items():
-            means = {f"{category}/{name}": _mean(severities) for name, severities in names.items()}
+                types[setting.group][f"{setting.group}/{setting.name}"].append(score)
+        for category, by_type in types.items():
+            means = {name: _mean(severities) for name, severities in by_type.items()}
             found |= {**means, category: _mean(list(means.values()))}
         attacks = {
             published: Score(self.accuracies[setting], frozenset([published]))
             for published, setting in self.white_box.items()
         }
-        for norm in NORMS:
-            if own := [score for setting, score in attacks.items() if setting.group == norm]:
-                found[norm] = _mean(own)
-        if CLEAN in self.accuracies:
-            found["clean"] = Score(self.accuracies[CLEAN], frozenset([CLEAN]))
-        if categories := [found[category] for category in CATEGORIES if category in found]:
-            found["corruption"] = _mean(categories)
-        if attacks:
-            found["white_box"] = _mean(list(attacks.values()))
-        for name, parts in {
+        parts = {norm: [s for a, s in attacks.items() if a.group == norm] for norm in NORMS}
+        parts["clean"] = [clean] if (clean := self.score(CLEAN)) else []
+        parts["corruption"] = [found[category] for category in CATEGORIES if category in found]
+        parts["white_box"] = list(attacks.values())
+        found |= {name: _mean(scores) for name, scores in parts.items() if scores}
+        means_of_means = {
             "perturbation": ("corruption", "white_box"),
             "overall": ("clean", "corruption", "white_box"),
-        }.items():
-            if all(part in found for part in parts):
-                found[name] = _mean([found[part] for part in parts])
+        }
+        for name, over in means_of_means.items():
+            if all(each in found for each in over):
+                found[name] = _mean([found[each] for each in over])
         return found
 
     def score(self, of: str | Setting) -> Score | None:
@@ -279,59 +251,56 @@ class Model:
 
 def _mean(scores: Sequence[Score]) -> Score:
     over = frozenset[Setting]().union(*(score.over for score in scores))
-    return Score(mean_estimate([score.estimate for score in scores]), over)
+    return Score(mean_estimate(score.estimate for score in scores), over)
 
 
 def models_of(rows: Iterable[Result]) -> list[Model]:
-    """Group rows by name, weights, images and draws per decision; tell equal names apart.
+    """Group accuracies by name, weights, images and draws per decision; tell equal names apart.
 
     Images that were corrupted before they were stored, as those of ImageNet-C, have a data set for
     each corruption and severity; their rows join the model's others.
 
-    Args:
-        rows: Accuracies, as `vonenet evaluate` writes them (see `check_row`).
+    Raises:
+        InputError: A row is no accuracy as `vonenet evaluate` writes it.
     """
-    rows = list(rows)
     images: dict[tuple[str, str, int], str] = {}
-    for row in rows:
+    checked = [(row, *_checked(row)) for row in rows]
+    for row, decider, _ in checked:
         if row.condition.get("source") != "stored":
-            images.setdefault(_decider(row), row.data)
-    grouped: dict[tuple[str, str, str, int], list[Result]] = defaultdict(list)
-    for row in rows:
-        (name, weights, samples), data = _decider(row), row.data
+            images.setdefault(decider, row.data)
+    grouped: dict[tuple[str, str, str, int], dict[Setting, list[Result]]] = {}
+    for row, decider, setting in checked:
+        (name, weights, samples), data = decider, row.data
         if row.condition.get("source") == "stored":
             benchmark = data.removesuffix("/{corruption}/{severity}".format(**row.condition))
-            data = images.get(_decider(row), benchmark)
-        grouped[name, weights, data, samples].append(row)
+            data = images.get(decider, benchmark)
+        own = grouped.setdefault((name, weights, data, samples), defaultdict(list))
+        own[setting].append(row)
     return [
-        Model(_label(identity, grouped), *identity, _most_thorough(own))
+        Model(
+            _label(identity, grouped),
+            *identity[:3],
+            {setting: _most_thorough(found) for setting, found in own.items()},
+        )
         for identity, own in grouped.items()
     ]
 
 
-def check_row(row: Result) -> None:
-    """Find out whether a row is an accuracy as `vonenet evaluate` writes it.
-
-    Raises:
-        InputError: It is not.
-    """
+def _checked(row: Result) -> tuple[tuple[str, str, int], Setting]:
+    """Return who decided (name, weights and draws per decision), and the setting."""
     try:
-        if not 0 <= row.ci_low <= row.value <= row.ci_high <= 1:
-            raise InputError(
-                f"accuracy {row.value} with interval {row.ci_low} to {row.ci_high}; "
-                "allowed: 0 <= low <= value <= high <= 1"
-            )
-        Setting.of(row), _decider(row), _thoroughness(row)
+        is_share = 0 <= row.ci_low <= row.value <= row.ci_high <= 1
+        setting, samples = Setting.of(row.condition), int(row.condition.get("decision_samples", 1))
+        _thoroughness(row)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"a row that is no measurement ({reason})") from error
-
-
-def _decider(row: Result) -> tuple[str, str, int]:
-    """Name, weights and draws per decision."""
-    return row.model, row.model_hash, int(row.condition.get("decision_samples", 1))
+    if not is_share:
+        raise InputError(
+            f"accuracy {row.value} with interval {row.ci_low} to {row.ci_high}; "
+            "allowed: 0 <= low <= value <= high <= 1"
+        )
+    return (row.model, row.model_hash, samples), setting
 
 
 def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str, str, int]]) -> str:
@@ -347,17 +316,10 @@ def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str,
     return f"{name} ({', '.join(telling)})" if telling else name
 
 
-def _most_thorough(rows: Sequence[Result]) -> dict[Setting, list[Result]]:
+def _most_thorough(rows: Sequence[Result]) -> list[Result]:
     """Of rows of one setting, those of the most thorough measurement, the last of each seed."""
-    grouped: dict[Setting, list[Result]] = defaultdict(list)
-    for row in rows:
-        grouped[Setting.of(row)].append(row)
-    chosen = {}
-    for setting, found in grouped.items():
-        most = max(map(_thoroughness, found))
-        by_seed = {row.seed: row for row in found if _thoroughness(row) == most}
-        chosen[setting] = list(by_seed.values())
-    return chosen
+    most = max(map(_thoroughness, rows))
+    return list({row.seed: row for row in rows if _thoroughness(row) == most}.values())
 
 
 def _thoroughness(row: Result) -> tuple[float, int]:
@@ -371,8 +333,7 @@ def mean_corruption_error(model: Model, baseline: Model) -> float:
 
     For each of ImageNet-C's 15 types the sum of errors over severities is divided by the
     baseline's; mCE is the mean of these ratios (Hendrycks and Dietterich 2019, equation 1). The
-    paper's baseline is AlexNet, and its figures are in percent; here any model is the baseline,
-    measured on the same data.
+    paper's baseline is AlexNet, and its figures are in percent; here any model is the baseline.
 
     Raises:
         InputError: There are not 15 types; or the baseline lacks one of them, or a severity of it,

@@ -1,6 +1,7 @@
-"""The section on training: curves of runs, a table, and how their recipes differ.
+"""Folders that `vonenet train` wrote -> the section on training: curves, a table, differences.
 
 runs = read_runs([Path("runs/base"), Path("runs/voneresnet18")])
+runs[0].validated    # [(1, 0.21), (2, 0.35), ...]
 losses = [[(epoch.epoch, epoch.loss) for epoch in run.epochs] for run in runs]
 epoch_figure("loss", [Curve(style, loss) for style, loss in enumerate(losses)]).savefig("loss.pdf")
 """
@@ -8,16 +9,20 @@ epoch_figure("loss", [Curve(style, loss) for style, loss in enumerate(losses)]).
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isnan, nan
+from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vonenet.errors import InputError
 from vonenet.report.page import (
     DASH,
     Panel,
@@ -29,9 +34,19 @@ from vonenet.report.page import (
     percent,
 )
 from vonenet.report.plots import STYLES, house_style, logarithmic, new_figure, series_style
-from vonenet.report.training_runs import Points, Run
-from vonenet.results import EpochRecord
+from vonenet.results import LOG, RECIPE, RUN, EpochRecord, read_lines
 
+# Limits of the numbers of an epoch; those of NAN_ALLOWED may be no number
+LIMITS = {
+    "epoch": (1, inf),
+    "loss": (-inf, inf),
+    "accuracy": (0, 1),
+    "learning_rate": (0, sys.float_info.max),
+    "images_per_second": (0, sys.float_info.max),
+    "seconds": (0, sys.float_info.max),
+    "validation_accuracy": (0, 1),
+}
+NAN_ALLOWED = {"loss", "accuracy", "validation_accuracy"}
 LOG_FACTOR = 20  # values that span more are drawn on a logarithmic axis
 STEPWISE = {"step", "constant"}  # schedules that never come down to 0
 MARKED = 12  # up to so many epochs each have a mark, of more only FEW
@@ -50,7 +65,7 @@ COLUMNS = (
     "processes",
     "code",
 )
-# Columns of the terminal's table, and their widths
+# The first of these in the terminal's table, and their widths
 TEXT_COLUMNS = {
     "epochs": 10,
     "validation, %": 15,
@@ -60,35 +75,175 @@ TEXT_COLUMNS = {
     "time": 13,
 }
 
+Points = Sequence[tuple[int, float]]  # epoch, value
+
 
 @dataclass(frozen=True)
-class Training:
-    """The section on training.
+class Run:
+    """A training run.
 
     Attributes:
-        finding: Where the runs ended.
-        legend: Label and style of each run that is drawn.
-        panels: Figures.
-        rows: Label, network, and each of COLUMNS with what stands beneath it.
-        compared: Labels of the runs that have a recipe.
-        differences: Fields in which their recipes differ, and the value in each.
-        cautions: What these differences mean for the figures.
-        commands: Label and the commands by which the run was started, each once.
+        label: The folder's name, as evaluations call its model.
+        recipe: Tables of recipe.toml; empty without that file.
+        epochs: Finished ones, ascending.
+        starts: Each time that it was started: command, processes, machine, commit and versions, as
+            far as run.json tells.
+        ended: Whether run.json says that the run came to its end.
     """
 
-    finding: str
-    legend: Sequence[tuple[str, int]]
-    panels: Sequence[Panel]
-    rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
-    compared: Sequence[str]
-    differences: Sequence[tuple[str, Sequence[str]]]
-    cautions: Sequence[str]
-    commands: Sequence[tuple[str, Sequence[str]]]
-    columns: Sequence[str] = COLUMNS
+    label: str
+    recipe: Mapping[str, Mapping[str, Any]]
+    epochs: Sequence[EpochRecord]
+    starts: Sequence[Mapping[str, str]]
+    ended: bool
+
+    @property
+    def planned(self) -> int | None:
+        """Epochs of the recipe."""
+        return self.recipe.get("optimization", {}).get("epochs")
+
+    @property
+    def done(self) -> int:
+        """The last finished epoch; 0 before."""
+        return self.epochs[-1].epoch if self.epochs else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs were trained."""
+        return self.ended or self.done == self.planned
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it trained the network that a VOneNet is compared with."""
+        return bool(self.recipe.get("model", {}).get("base", False))
+
+    @property
+    def network(self) -> str:
+        """What was trained."""
+        name = str(self.recipe.get("model", {}).get("name", ""))
+        return f"base network of {name}" if name and self.is_base else name
+
+    @property
+    def validated(self) -> Points:
+        """Epochs with their validation accuracy."""
+        known = [(each.epoch, each.validation_accuracy) for each in self.epochs]
+        return [(epoch, accuracy) for epoch, accuracy in known if accuracy is not None]
 
 
-def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> Training:
-    """Return the section of one or more runs.
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read what `vonenet train` wrote.
+
+    Args:
+        folders: Different ones. Of recipe.toml, run.json and log.jsonl any may be missing.
+
+    Raises:
+        InputError: Something in a folder is not what it should be.
+    """
+    return [_read_run(*pair) for pair in zip(folders, _labels(folders), strict=True)]
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' names, longer by parent folders where names are equal."""
+    parts = [folder.resolve().parts for folder in folders]
+    labels = []
+    for own in parts:
+        length = 1
+        while length < len(own) and sum(each[-length:] == own[-length:] for each in parts) > 1:
+            length += 1
+        labels.append("/".join(own[-length:]))
+    return labels
+
+
+def _read_run(folder: Path, label: str) -> Run:
+    recipe = _read(folder / RECIPE, tomllib.loads)
+    for name, table in recipe.items():
+        if not isinstance(table, dict):
+            raise InputError(f"{folder / RECIPE} has {name}={table!r}; allowed: tables only")
+    epochs = recipe.get("optimization", {}).get("epochs", 1)
+    if type(epochs) is not int or epochs < 1:
+        raise InputError(
+            f"{folder / RECIPE} has optimization.epochs={epochs!r}; allowed: 1 or more"
+        )
+    described = _read(folder / RUN, json.loads)
+    try:
+        starts = [_start(each) for each in described.get("starts", [])]
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"{folder / RUN} does not describe the starts of a run") from error
+    return Run(label, recipe, read_epochs(folder / LOG), starts, bool(described.get("finished")))
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Read a file of names and values; return nothing if it is not there."""
+    if not path.is_file():
+        return {}
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # of the encoding, of TOML, of JSON
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it holds {type(content).__name__}, not names")
+    return content
+
+
+def _start(facts: Mapping[str, Any]) -> dict[str, str]:
+    if type(facts.get("processes")) not in (int, type(None)):
+        raise TypeError
+    machine, versions, git = (facts.get(name) or {} for name in ("machine", "versions", "git"))
+    cores = f"{machine['cores']} cores" if machine.get("cores") else ""
+    commit = str(git.get("commit") or "")[:7]
+    packages = [f"{name} {versions[name]}" for name in ("vonenet", "torch") if name in versions]
+    return {
+        "command": str(facts.get("command") or ""),
+        "processes": str(facts.get("processes") or ""),
+        "machine": str(
+            machine.get("gpu") or ", ".join(filter(None, [machine.get("processor"), cores]))
+        ),
+        "commit": f"{commit}, changed" if git.get("changed") else commit,
+        "versions": ", ".join(packages),
+    }
+
+
+def read_epochs(path: Path) -> list[EpochRecord]:
+    """Read the finished epochs of a log, ascending; none where there is no log.
+
+    Of an epoch that is there twice the later line counts. A last line cut short by a kill is left
+    out with a `VOneNetWarning`.
+
+    Raises:
+        InputError: The file cannot be read, or another line is not what a training writes.
+    """
+    epochs = {}
+    for line_number, line in read_lines(path) if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            if entry["kind"] == "epoch":
+                record = _record(entry)
+                epochs[record.epoch] = record
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else error
+            where = f"line {line_number} of {path}"
+            raise InputError(f"{where} is not a line of a training log: {why}") from error
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def _record(entry: dict[str, Any]) -> EpochRecord:
+    values: dict[str, Any] = {}
+    for name, (low, high) in LIMITS.items():
+        value = entry.get(name, nan) if name == "validation_accuracy" else entry[name]
+        if type(value) not in ((int,) if name == "epoch" else (int, float)):
+            raise ValueError(f"{name} {value!r} is no number")
+        if not (low <= value <= high or (name in NAN_ALLOWED and isnan(value))):
+            raise ValueError(f"{name} {value}; allowed: {low} to {high:g}")
+        values[name] = value if name == "epoch" else float(value)
+    if isnan(values["validation_accuracy"]):
+        values["validation_accuracy"] = None
+    return EpochRecord(**values)
+
+
+def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the page shows of one or more runs.
 
     Args:
         runs: In order of appearance.
@@ -97,19 +252,18 @@ def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> Training
     """
     drawn = drawn_runs(runs, models)
     differences = differing_fields(runs)
-    commands = [
-        (run.label, list(dict.fromkeys(each.command for each in run.starts))) for run in runs
-    ]
-    return Training(
-        finding=training_finding(runs),
-        legend=[(run.label, style) for style, run in drawn],
-        panels=_panels(drawn),
-        rows=[(run.label, run.network, training_cells(run)) for run in runs],
-        compared=[run.label for run in runs if run.recipe],
-        differences=differences,
-        cautions=_cautions(runs, [name for name, _ in differences]),
-        commands=[(label, told) for label, told in commands if any(told)],
-    )
+    commands = {run.label: list(dict.fromkeys(s["command"] for s in run.starts)) for run in runs}
+    return {
+        "finding": training_finding(runs),
+        "legend": [(run.label, style) for style, run in drawn],
+        "panels": _panels(drawn),
+        "columns": COLUMNS,
+        "rows": [(run.label, run.network, training_cells(run)) for run in runs],
+        "compared": [run.label for run in runs if run.recipe],
+        "differences": differences,
+        "cautions": _cautions(runs, [name for name, _ in differences]),
+        "commands": [(label, told) for label, told in commands.items() if any(told)],
+    }
 
 
 def training_finding(runs: Sequence[Run]) -> str:
@@ -124,15 +278,15 @@ def training_finding(runs: Sequence[Run]) -> str:
 
 
 def _ending(run: Run) -> str:
-    if run.last is None:
+    if not run.epochs:
         return f"{run.label}: no epoch has ended"
-    done = run.last.epoch
-    epochs = f"{done} of {count(run.planned, 'epoch')}" if run.planned else count(done, "epoch")
+    epochs = count(run.planned or run.done, "epoch")
+    after = f"after {run.done} of {epochs}" if run.planned else f"after {epochs}"
     if not run.validated:
-        return f"{run.label}: training loss {number(run.last.loss)} after {epochs}"
+        return f"{run.label}: training loss {number(run.epochs[-1].loss)} {after}"
     epoch, accuracy = run.validated[-1]
-    late = "" if epoch == done else f" (validated after {epoch})"
-    return f"{run.label}: {percent(accuracy)}% validation accuracy after {epochs}{late}"
+    late = "" if epoch == run.done else f" (validated after {epoch})"
+    return f"{run.label}: {percent(accuracy)}% validation accuracy {after}{late}"
 
 
 def _cautions(runs: Sequence[Run], differing: Sequence[str]) -> list[str]:
@@ -189,8 +343,7 @@ def drawn_runs(runs: Sequence[Run], models: Mapping[str, int]) -> list[tuple[int
     return [(styles[run.label], run) for run in chosen]
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """One run's line.
 
     Attributes:
@@ -203,40 +356,38 @@ class Curve:
     points: Points
     thin: Points = ()
 
-    @property
-    def values(self) -> list[float]:
-        """All finite values."""
-        return [value for _, value in (*self.points, *self.thin) if isfinite(value)]
-
 
 def _panels(drawn: Sequence[tuple[int, Run]]) -> list[Panel]:
     def curves(value: Callable[[EpochRecord], float]) -> list[Curve]:
         return [Curve(style, [(e.epoch, value(e)) for e in run.epochs]) for style, run in drawn]
 
-    loss, training = curves(lambda each: each.loss), curves(lambda each: 100 * each.accuracy)
-    validation = [
-        Curve(style, [(epoch, 100 * share) for epoch, share in run.validated], curve.points)
-        for curve, (style, run) in zip(training, drawn, strict=True)
-    ]
-    rate = curves(lambda each: each.learning_rate)
-    stepwise = all(
-        run.recipe.get("optimization", {}).get("schedule") in STEPWISE for _, run in drawn
-    )
-    gaps = "Mean over each epoch; a gap: not finite."
-    shown = [("Training loss", "loss", loss, True, gaps)]
+    accuracy = curves(lambda each: 100 * each.accuracy)
+    shown = ("Training accuracy", "accuracy, %", accuracy, False, "No run was validated.")
     if any(run.validated for _, run in drawn):
+        validation = [
+            Curve(style, [(epoch, 100 * share) for epoch, share in run.validated], curve.points)
+            for curve, (style, run) in zip(accuracy, drawn, strict=True)
+        ]
         thin = "Thin lines without marks: training accuracy."
-        shown.append(("Validation accuracy", "accuracy, %", validation, False, thin))
-    else:
-        shown.append(("Training accuracy", "accuracy, %", training, False, "No run was validated."))
-    shown.append(
-        ("Learning rate", "learning rate", rate, stepwise, "At the last step of each epoch.")
-    )
+        shown = ("Validation accuracy", "accuracy, %", validation, False, thin)
+    loss, rate = curves(lambda each: each.loss), curves(lambda each: each.learning_rate)
+    schedules = {run.recipe.get("optimization", {}).get("schedule") for _, run in drawn}
+    gaps, last = "Mean over each epoch; a gap: not finite.", "At the last step of each epoch."
     return [
         Panel(name, inline_svg(epoch_figure(axis, found, may_be_log=log), name), caption)
-        for name, axis, found, log, caption in shown
-        if any(curve.values for curve in found)
+        for name, axis, found, log, caption in (
+            ("Training loss", "loss", loss, True, gaps),
+            shown,
+            ("Learning rate", "learning rate", rate, schedules <= STEPWISE, last),
+        )
+        if _finite(found)
     ]
+
+
+def _finite(curves: Sequence[Curve]) -> list[float]:
+    """Return the finite values of curves."""
+    points = (point for curve in curves for point in (*curve.points, *curve.thin))
+    return [value for _, value in points if isfinite(value)]
 
 
 @house_style()
@@ -249,13 +400,13 @@ def epoch_figure(name: str, curves: Sequence[Curve], *, may_be_log: bool = False
         may_be_log: Whether the axis is logarithmic where values span a factor of 20 or more.
     """
     figure, axes = new_figure()
-    values = [value for curve in curves for value in curve.values]
     for curve in curves:
         style = series_style(curve.style)
         n = len(curve.points)
         marks = range(n) if n <= MARKED else [round(i * (n - 1) / (FEW - 1)) for i in range(FEW)]
-        axes.plot(*_xy(curve.points), **style, markersize=8, markevery=list(marks))
-        axes.plot(*_xy(curve.thin), color=style["color"], lw=1, alpha=0.55)
+        axes.plot(*_columns(curve.points), **style, markersize=8, markevery=list(marks))
+        axes.plot(*_columns(curve.thin), color=style["color"], lw=1, alpha=0.55)
+    values = _finite(curves)
     low, high = min(values), max(values)
     if may_be_log and 0 < LOG_FACTOR * low < high:
         logarithmic(axes.yaxis)
@@ -268,8 +419,8 @@ def epoch_figure(name: str, curves: Sequence[Curve], *, may_be_log: bool = False
     return figure
 
 
-def _xy(points: Points) -> npt.NDArray[np.float64]:
-    """Epochs and values, (2, points)."""
+def _columns(points: Points) -> Any:
+    """Return epochs and values, (2, points)."""
     return np.array(points, np.float64).reshape(-1, 2).T
 
 
@@ -278,46 +429,40 @@ def training_cells(run: Run) -> list[tuple[str, str]]:
     state = ["finished"] if run.finished else ["not finished"] if run.planned else []
     state += [f"{len(run.starts)} starts"] if len(run.starts) > 1 else []
     final = best = (DASH, "")
-    if run.validated and run.last:
+    if run.validated:
         epoch, accuracy = run.validated[-1]
-        final = (percent(accuracy), "" if epoch == run.last.epoch else f"epoch {epoch}")
-    if run.best:
-        best = (percent(run.best[1]), f"epoch {run.best[0]}")
-    done = run.last.epoch if run.last else 0
-    speed = median(each.images_per_second for each in run.epochs) if run.epochs else 0
+        final = (percent(accuracy), "" if epoch == run.done else f"epoch {epoch}")
+        epoch, accuracy = max(run.validated, key=lambda item: item[1])  # the first of equals
+        best = (percent(accuracy), f"epoch {epoch}")
+    loss = speed = time = DASH
+    if run.epochs:
+        rate = median(each.images_per_second for each in run.epochs)
+        loss, speed = number(run.epochs[-1].loss), f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+        time = duration(sum(each.seconds for each in run.epochs))
+    told = {
+        key: ", then ".join(dict.fromkeys(s[key] for s in run.starts if s[key]))
+        for key in ("processes", "machine", "commit", "versions")
+    }
     return [
-        (f"{done} of {run.planned}" if run.planned else f"{done}", ", ".join(state)),
+        (f"{run.done} of {run.planned}" if run.planned else f"{run.done}", ", ".join(state)),
         final,
         best,
-        (number(run.last.loss) if run.last else DASH, ""),
-        ((f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}") if run.epochs else DASH, ""),
-        (duration(sum(each.seconds for each in run.epochs)) if run.epochs else DASH, ""),
-        (
-            _each_once(s.processes for s in run.starts) or DASH,
-            _each_once(s.machine for s in run.starts),
-        ),
-        (
-            _each_once(s.commit for s in run.starts) or DASH,
-            _each_once(s.versions for s in run.starts),
-        ),
+        (loss, ""),
+        (speed, ""),
+        (time, ""),
+        (told["processes"] or DASH, told["machine"]),
+        (told["commit"] or DASH, told["versions"]),
     ]
-
-
-def _each_once(words: Iterable[str]) -> str:
-    return ", then ".join(dict.fromkeys(filter(None, words)))
 
 
 def training_table(runs: Sequence[Run]) -> str:
     """Return the runs for a terminal, one line each."""
     rows = [list(TEXT_COLUMNS)]
     for run in runs:
-        cells = training_cells(run)[: len(TEXT_COLUMNS)]
-        epochs = [beneath.removeprefix("epoch ") for _, beneath in cells[1:3]]
-        told = [
-            f"{cell[0]} ({epoch})" if epoch else cell[0]
-            for cell, epoch in zip(cells[1:3], epochs, strict=True)
-        ]
-        rows.append([cells[0][0], *told, *(cell for cell, _ in cells[3:])])
+        epochs, *others = training_cells(run)[: len(TEXT_COLUMNS)]
+        rows.append([epochs[0]])
+        for value, beneath in others:
+            rows[-1].append(f"{value} ({beneath.removeprefix('epoch ')})" if beneath else value)
     names = first_column(["training", *(run.label for run in runs)])
     return "\n".join(
         name + "".join(f"{cell:>{w}}" for cell, w in zip(row, TEXT_COLUMNS.values(), strict=True))
