@@ -1,4 +1,4 @@
-"""The page of recorded layers: whole, self-contained, and telling what is missing as such."""
+"""The page of recorded layers: every number is a row's, and what is missing is told as such."""
 
 import dataclasses
 import re
@@ -18,29 +18,47 @@ from tests.report.recordings import (
 )
 from vonenet.errors import InputError
 from vonenet.physiology.scores import recording_rows, scores_of
-from vonenet.report import physiology_panels
+from vonenet.report import physiology
+from vonenet.report.page import inline_svg
 from vonenet.report.physiology import (
+    CEILED,
+    PROPERTIES,
+    about_unit,
+    agreement_panels,
     by_likeness,
-    every_number,
-    labels,
+    candidates,
+    choose,
+    compared,
+    is_missing,
+    other_distribution,
+    published_distribution,
     published_of,
     read_layers,
-    score_cells,
+    shares_in,
     text_table,
     verdict,
     write_physiology_report,
 )
-from vonenet.report.physiology_panels import CEILED, compared, is_missing
+from vonenet.report.physiology_plots import (
+    Distribution,
+    agreement_figure,
+    distribution_figure,
+    field_figure,
+    orientation_figure,
+    tuning_figure,
+    variance_figure,
+)
 from vonenet.results import append_jsonl
 
 HOSTILE = '"><script>alert(1)</script>&$\x1b[31m'
+MINUS = "\N{MINUS SIGN}"
 
 
 def written(recordings, folder, units):
     """Text of the terminal and HTML of the page with so many example units of each layer."""
     out = folder / "page" / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(physiology_panels, "SHOWN_UNITS", units)
+        patch.setattr(physiology, "SHOWN_UNITS", units)
         text = write_physiology_report(recordings, saved_rows(recordings, folder), out)
     return text, out.read_text()
 
@@ -74,22 +92,42 @@ def odd(tmp_path_factory):
     return written(recordings, tmp_path_factory.mktemp("odd"), 1)
 
 
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory):
+    recordings = [
+        built(planted("one", stochastic=True)),
+        with_values(planted("two", seed=1), surround_suppression_index=0.01, strongly_suppressed=0),
+    ]
+    return layers_of(recordings, tmp_path_factory.mktemp("layers"))
+
+
+@pytest.fixture
+def layer(layers):
+    return layers[0]
+
+
+def published(layer, name):
+    return next(each for each in layer.recording.published if each.name == name)
+
+
 def test_every_row_is_on_the_page(pair):
     recordings, text, html = pair
     said = words(html)
     for recording in recordings:
         for row in recording_rows(recording):
-            if row.metric == "ceiled_ks_similarity":
-                assert f"{row.value:.2f}" in said
-                assert f"{row.value:.2f}" in text
+            if row.metric == CEILED and row.condition["property"] != "sf_bandwidth":
+                interval = f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
+                assert f"{row.value:.2f} {interval} {compared(row)}" in said
+                assert f"{row.value:.2f} {interval}" in text
             if row.metric == "ks_similarity" and row.value:
                 assert f"similarity {row.value:#.3g} [" in said
+    numbers = html[html.index("<h2>Every number") :]
+    assert numbers.count('<th scope="row">') == sum(len(recording_rows(r)) for r in recordings)
 
 
-def test_pages_load_nothing_and_hold_no_number_that_is_none(pair, odd):
+def test_pages_are_self_contained_and_hold_no_number_that_is_none(pair, odd):
     for html in (pair[2], odd[1]):
-        assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*\"", html)
-        assert not re.findall(r"url\((?!#)", html)
+        words(html)
         assert "http" not in html
         assert "<script" not in html
         assert not re.findall(r"(?i)(?<![a-z0-9+/=])(?:nan|inf)(?![a-z0-9+/=])", html)
@@ -105,7 +143,8 @@ def test_every_section_is_there(pair):
         "Measured beside what was built in",
         "How it was measured",
         "Every number",
-        *("8 degrees", "224 x 224 px, 28 px/degree", "8.50 x response +0.82", "47 s"),
+        *("24 at 1 place of the map", "8 degrees", "224 x 224 px, 28 px/degree"),
+        *("8.50 x response +0.82", "47 s", "python 3, torch 2, vonenet 0"),
         "24 of 24 units (12 simple, 12 complex)",
     ):
         assert told in said
@@ -121,12 +160,6 @@ def test_the_terminals_table_is_aligned(pair):
     assert lines[1].split() == ["v1", "v1"]
     assert len(lines) == 2 + 10 + 1
     assert lines[-1].startswith("mean")
-
-
-def test_hostile_names_are_escaped(odd):
-    text, html = odd
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in html
-    assert "\x1b" not in text
 
 
 def test_what_layers_lack_is_told(odd):
@@ -145,6 +178,8 @@ def test_what_layers_lack_is_told(odd):
     assert html.count('<figure class="unit">') == 6  # of all but the silent units
     assert html.count("<details>") == 5 + 7  # units of all but two layers, every layer's numbers
     assert "Fano factor</h3>" not in html  # of layers without noise
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in html
+    assert "\x1b" not in text
 
 
 def test_rows_that_are_missing_are_told(tmp_path):
@@ -168,53 +203,26 @@ def test_rows_of_other_settings_are_not_shown(tmp_path):
     assert beside_others.rows == alone.rows
 
 
-@pytest.fixture(scope="module")
-def layers(tmp_path_factory):
-    recordings = [
-        planted("one"),
-        with_values(planted("two", seed=1), surround_suppression_index=0.01, strongly_suppressed=0),
-    ]
-    return layers_of(recordings, tmp_path_factory.mktemp("layers"))
-
-
-def with_row(layer, property_, **changes):
-    """The same layer with other numbers in a property's ceiled row."""
+def with_mean(layer, *numbers):
+    """The same layer with another mean: value, ends of the interval."""
+    mean = dict(zip(("value", "ci_low", "ci_high"), numbers, strict=True))
     rows = [
-        dataclasses.replace(row, **changes)
-        if row.metric == CEILED and row.condition["property"] == property_
-        else row
+        dataclasses.replace(row, **mean) if row.condition["property"] == "mean" else row
         for row in layer.rows
     ]
     return dataclasses.replace(layer, rows=rows)
 
 
-def test_cells_are_the_rows_numbers(layers):
-    assert len(published_of(layers)) == 10
-    for published in published_of(layers):
-        for layer, cell in zip(layers, score_cells(layers, published.name), strict=True):
-            row = layer.of(CEILED)[published.name]
-            assert (cell.value, cell.units) == (f"{row.value:.2f}", compared(row))
-            assert cell.interval == f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
-            assert cell.ends == (row.ci_low, row.value, row.ci_high)
-    assert score_cells(layers, "nothing")[0].units == "not measured"
-
-
-def test_every_row_is_among_the_numbers(layers):
-    rows = every_number(layers[0])
-    assert len(rows) == len(layers[0].rows)
-    assert {"median", "share", "similarity", "similarity / ceiling"} <= {row[1] for row in rows}
-
-
 def test_the_verdict_names_the_layer_with_the_highest_mean(layers):
     first, second = (layer for layer, _ in by_likeness(layers))
     assert verdict(layers).startswith(f"Most like V1: {first.label}, ")
-    low = with_row(first, "mean", value=0.1, ci_low=0.05, ci_high=0.2)
+    low = with_mean(first, 0.1, 0.05, 0.2)
     swapped = verdict([low, second])
     assert swapped.startswith(f"Most like V1: {second.label}, ")
     assert swapped.endswith(f"Next: {first.label}, 0.10 [0.05, 0.20].")
-    near = with_row(second, "mean", value=0.15, ci_low=0.1, ci_high=0.3)
+    near = with_mean(second, 0.15, 0.1, 0.3)
     assert verdict([low, near]).endswith("0.10 [0.05, 0.20] (the intervals overlap).")
-    alone = with_row(first, "mean", value=0.6, ci_low=0.5, ci_high=0.7)
+    alone = with_mean(first, 0.6, 0.5, 0.7)
     over = "the mean over 10 published properties."
     assert verdict([alone]) == f"Similarity to V1: {first.label}, 0.60 [0.50, 0.70], {over}"
 
@@ -228,38 +236,198 @@ def test_layers_with_fewer_properties_are_not_compared(tmp_path):
 
 def test_a_score_of_0_without_units_is_told_as_missing(tmp_path):
     wrong = with_values(planted(), sf_bandwidth_simple=np.nan, surround_suppression_index=2.0)
-    layers = layers_of([wrong], tmp_path)
-    for name, missing in (("sf_bandwidth_simple", True), ("surround_suppression_index", False)):
-        row, (cell,) = layers[0].of(CEILED)[name], score_cells(layers, name)
-        assert (row.value, is_missing(row), cell.value) == (0, missing, "0.00")
-        assert (cell.units, cell.ends is None) == (
-            "0 of 12 units" if missing else "24 units",
-            missing,
-        )
-    assert text_table(layers).count("(none)") == 1
+    (layer,) = layers_of([wrong], tmp_path)
+    rows = layer.of(CEILED)
+    none, all_wrong = rows["sf_bandwidth_simple"], rows["surround_suppression_index"]
+    assert (none.value, is_missing(none), compared(none)) == (0, True, "0 of 12 units")
+    assert (all_wrong.value, is_missing(all_wrong), compared(all_wrong)) == (0, False, "24 units")
+    assert text_table([layer]).count("(none)") == 1
 
 
 @pytest.mark.parametrize("having", range(0, 24, 3))
 def test_missing_is_what_the_score_left_out(having, tmp_path):
     """Few units of many: the score says 0 where a tenth of the draws have none."""
-    values = np.full(24, np.nan)
-    values[:having] = 55.0
+    values = np.where(np.arange(24) < having, 55.0, np.nan)
     recording = with_values(planted(), sf_bandwidth=values, sf_bandwidth_simple=values)
     rows = layers_of([recording], tmp_path)[0].of(CEILED)
     for score in scores_of(recording):
         if score.published.name.startswith("sf_bandwidth"):
-            lost = (score.draws == 0).all()
-            assert is_missing(rows[score.published.name]) == lost
+            assert is_missing(rows[score.published.name]) == (score.draws == 0).all()
 
 
-def test_labels_tell_layers_apart():
-    one = planted("m", model_hash="1" * 16)
-    two = planted("m", model_hash="2" * 16)
-    wider = planted("m", model_hash="2" * 16, settings=one.settings | {"degrees": 4.0})
-    assert labels([one, planted("n")]) == ["m v1", "n v1"]
-    assert labels([one, two]) == ["m v1 (11111111)", "m v1 (22222222)"]
-    assert labels([two, wider]) == ["m v1 (22222222) #1", "m v1 (22222222) #2"]
+def test_layers_are_told_apart_and_none_has_the_bases_grey(tmp_path):
+    recordings = [planted(model, model_hash=hash_ * 16) for model, hash_ in ("m1", "m2", "n2")]
+    found = layers_of(recordings, tmp_path)
+    assert [each.label for each in found] == ["m v1 (11111111)", "m v1 (22222222)", "n v1"]
+    assert [each.style for each in found] == [1, 2, 3]
+    assert len(published_of(found)) == 10
 
 
-def test_layers_have_styles_of_their_own_and_none_is_the_bases_grey(layers):
-    assert [layer.style for layer in layers] == [1, 2]
+def test_bars_and_outlines_are_shares(layer):
+    spatial = published(layer, "peak_spatial_frequency")
+    row = published_distribution(spatial, layer)
+    nothing = Distribution(2, None, "0.00", "0 units")
+    figure = distribution_figure("x", spatial.edges, [row, nothing], spatial.shares, log=True)
+    (axis,) = figure.axes
+    heights = np.array([bar.get_height() for bar in axis.containers[0]])
+    np.testing.assert_allclose(heights / heights.sum(), spatial.shares)
+    outlines = [patch.get_data() for patch in axis.patches if hasattr(patch, "get_data")]
+    assert len(outlines) == 2  # filled and not, of the only layer with units
+    for outline in outlines:
+        np.testing.assert_allclose(outline.values / heights.sum(), row.shares)
+        np.testing.assert_array_equal(outline.edges, spatial.edges)
+    assert "0 units" in [text.get_text() for text in axis.texts]
+
+
+def test_ticks_of_small_numbers_are_written_in_full():
+    row = Distribution(1, np.array([1.0]), "", "")
+    picture = inline_svg(distribution_figure("x", [0, 5e-4], [row]), "x")
+    assert {"0.0001", "0.0005"} <= set(re.findall(r">([^<]+)</text>", picture))
+    assert not re.findall(r'="[^"]*\d\.\d{3}', picture)  # coordinates are short
+
+
+def test_units_beyond_the_axis_are_in_its_end_bins(tmp_path):
+    values = np.array([0.1] * 6 + [3.0] * 12 + [40.0] * 6)
+    (found,) = layers_of([with_values(planted(), peak_spatial_frequency=values)], tmp_path)
+    shares = published_distribution(published(found, "peak_spatial_frequency"), found).shares
+    expected = np.zeros(12)
+    expected[[0, 6, 11]] = 0.25, 0.5, 0.25
+    np.testing.assert_array_equal(shares, expected)
+    np.testing.assert_array_equal(shares_in(np.array([-5, 0.2, 0.7, 9]), [0, 0.5, 1]), [0.5, 0.5])
+    np.testing.assert_array_equal(shares_in(np.array([]), [0, 1.0]), [0])
+
+
+def test_yes_or_no_is_told_as_the_rows_share(layer):
+    row = layer.of("share")["strongly_suppressed"]
+    found = published_distribution(published(layer, "strongly_suppressed"), layer)
+    assert found.units == f"{row.value:.0%} of 24 units"
+    np.testing.assert_allclose(found.shares, [1 - row.value, row.value])
+
+
+def test_distributions_are_told_as_medians_or_shares_above_the_line(layer):
+    def told(name, values=None):
+        changes = {} if values is None else {name: values}
+        recording = with_values(layer.recording, **changes)
+        changed = dataclasses.replace(layer, recording=recording)
+        return other_distribution(name, changed, np.linspace(0, 1, 21))
+
+    median = np.median(layer.recording.values("circular_variance"))
+    assert told("circular_variance").number == f"{median:.2g}"
+    assert told("circular_variance").median == median
+    assert told("modulation_ratio").number == "50% above 1"
+    above = (layer.recording.values("c50") > PROPERTIES["c50"][2]).mean()
+    assert told("c50").number == f"{above:.0%} above 1"
+    some = told("bandwidth", np.where(np.arange(24) < 5, 52.06, np.nan))
+    assert (some.units, some.median) == ("5 of 24 units", 1)  # at the end of its axis
+    small = {-2e-7: "0", -0.0824: f"{MINUS}0.082", 0.00078: "0.0008", 120.0: "120"}
+    for value, words in small.items():
+        assert told("noise_correlation", value).number == words
+    assert told("fano_factor", np.nan)[1:4] == (None, "", "in no unit")
+
+
+def test_examples_are_the_middle_units_of_equal_groups_simple_and_complex_by_turns():
+    recording = planted(units=60)
+    frequency = recording.populations["spatial_frequency"].properties["peak_spatial_frequency"]
+    chosen = choose(recording, range(60), 6)
+    assert [unit < 30 for unit in chosen] == [True, False] * 3
+    for kind in (range(30), range(30, 60)):
+        ranked = sorted(kind, key=lambda unit: frequency[unit])
+        assert [unit for unit in chosen if unit in kind] == [ranked[5], ranked[15], ranked[25]]
+    # A kind with few units leaves its places to the other
+    assert len(choose(recording, range(30), 6)) == len(choose(recording, range(31), 6)) == 6
+    assert sum(unit >= 30 for unit in choose(recording, range(31), 6)) == 1
+    assert sorted(choose(recording, [3, 40], 6)) == [3, 40]
+    assert choose(recording, [], 6) == []
+
+
+def test_units_that_miss_an_experiment_are_no_examples():
+    assert candidates(with_silent(planted(), np.arange(24) % 2 == 0)) == list(range(1, 24, 2))
+
+
+def test_a_unit_is_told_by_its_numbers(layer):
+    frequency = layer.recording.populations["spatial_frequency"].properties
+    about = about_unit(layer.recording, 3)
+    assert f"peak {frequency['peak_spatial_frequency'][3]:#.3g} cycles/degree" in about
+    assert about.startswith("simple; F1/F0 1.57; bars of ")
+    turned = with_values(layer.recording, preferred_orientation=-10, c50=np.nan)
+    assert "bars of 170°" in about_unit(turned, 3)
+    assert "c50" not in about_unit(turned, 3)
+    for c50, words in ((0.82, "c50 0.82"), (10.0, "does not saturate")):
+        assert about_unit(with_values(layer.recording, c50=c50), 3).endswith(f"; {words}")
+
+
+def test_the_polar_plot_is_mirrored_and_closed(layer):
+    curve = layer.recording.populations["orientation"].curves["orientation"]
+    (axis,) = orientation_figure(curve, 0, 45.0).axes
+    angles, rates = axis.lines[0].get_data()
+    n = len(curve.x)
+    np.testing.assert_allclose(np.rad2deg(angles[:n]), curve.x)
+    np.testing.assert_allclose(angles[n : 2 * n] - angles[:n], np.pi)
+    np.testing.assert_array_equal(rates, [*curve.rates[0], *curve.rates[0], curve.rates[0, 0]])
+    assert axis.get_theta_direction() == 1  # counter-clockwise
+    assert axis.get_ylim() == (0, curve.rates[0].max())
+    np.testing.assert_allclose(np.rad2deg(axis.lines[1].get_xdata()), [45, 225])
+
+
+def test_tuning_curves_pass_through_their_points_or_their_fit(layer):
+    contrast = layer.recording.populations["contrast"].curves["contrast"]
+    line, dots = tuning_figure(contrast, 0, ticks=[0, 1]).axes[0].lines
+    np.testing.assert_array_equal(line.get_ydata(), contrast.fitted[0])
+    np.testing.assert_array_equal(dots.get_ydata(), contrast.rates[0])
+    unfitted = dataclasses.replace(contrast, fitted=np.full_like(contrast.rates, np.nan))
+    line, _ = tuning_figure(unfitted, 0).axes[0].lines
+    np.testing.assert_array_equal(line.get_ydata(), contrast.rates[0])
+    lost = dataclasses.replace(contrast, rates=np.full_like(contrast.rates, np.nan))
+    for draw in (tuning_figure, orientation_figure):
+        assert [text.get_text() for text in draw(lost, 0).axes[0].texts] == ["not measured"]
+
+
+def test_maps_are_cut_to_what_is_shown_and_the_field_is_drawn_to_scale(layer):
+    fields = layer.recording.fields
+    (axis,) = field_figure(fields, 0, 1.0).axes
+    (image,), (circle,) = axis.images, axis.patches
+    assert image.get_extent() == pytest.approx([-1.125, 1.125, -1.125, 1.125])
+    np.testing.assert_array_equal(image.get_array(), fields.maps[0][6:15, 6:15])  # of 0.25 degrees
+    assert image.origin == "lower"
+    assert circle.get_radius() == pytest.approx(0.35)
+    np.testing.assert_array_equal(circle.center, fields.centers_deg[0])
+
+
+def test_what_was_built_in_is_drawn_beside_what_was_measured():
+    recording = built(planted(stochastic=True), cut=2)
+    truth, measured = recording.ground_truth, np.linspace(1, 3, 24)
+    measured[5] = np.nan
+    _, cut, whole = (
+        agreement_figure("x", truth.frequency_cpd, measured, truth.whole, log=True).axes[0].lines
+    )
+    np.testing.assert_array_equal(cut.get_ydata(), measured[:2])
+    np.testing.assert_array_equal(whole.get_ydata(), np.delete(measured, [0, 1, 5]))
+    curve = recording.populations["noise"].curves["variance"]
+    dots, model = variance_figure(curve, truth).axes[0].lines
+    assert len(dots.get_xdata()) <= curve.x.size
+    mean, variance = truth.rectified_moments(np.array([0.0, 1.2 * curve.x.max()]))
+    assert model.get_xdata()[-1] == pytest.approx(mean[-1])
+    assert model.get_ydata()[-1] == pytest.approx(variance[-1])
+
+
+def test_what_was_built_in_is_said_to_come_back_or_not(tmp_path):
+    good, bad, shifted, unknown, silent = layers_of(
+        [
+            built(planted("good", stochastic=True), cut=3),
+            built(planted("bad", seed=1, stochastic=True), off=3.0, slope=5.0),
+            built(planted("shifted", seed=2), shift=1.0),
+            planted("unknown", seed=3),
+            with_silent(built(planted("silent", seed=4)), np.ones(24, bool)),
+        ],
+        tmp_path,
+    )
+    panels = agreement_panels(good)
+    assert [panel.finding[0] for panel in panels] == ["✓"] * 4
+    assert panels[0].finding.endswith("21 units, 3 left out")
+    row = good.agreements["peak_spatial_frequency"]
+    assert f"correlation {row.value:.3f} [" in panels[1].finding
+    assert [panel.finding[0] for panel in agreement_panels(bad)] == ["✓", "✗", "✓", "✗"]
+    finding = agreement_panels(shifted)[1].finding
+    assert finding.startswith("✗ does not agree: correlation 1.000 [1.000, 1.000], median offset")
+    assert f"median offset {MINUS}1.00 octaves, 24 units" in finding
+    assert agreement_panels(unknown) == agreement_panels(silent) == []
