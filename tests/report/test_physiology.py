@@ -320,8 +320,8 @@ def test_distributions_are_told_as_medians_or_shares_above_the_line(layer):
     some = told("bandwidth", np.where(np.arange(24) < 5, 52.06, np.nan))
     assert (some.units, some.median) == ("5 of 24 units", 1)  # at the end of its axis
     small = {-2e-7: "0", -0.0824: f"{MINUS}0.082", 0.00078: "0.0008", 120.0: "120"}
-    for value, words in small.items():
-        assert told("noise_correlation", value).number == words
+    for value, expected in small.items():
+        assert told("noise_correlation", value).number == expected
     assert told("fano_factor", np.nan)[1:4] == (None, "", "in no unit")
 
 
@@ -352,8 +352,8 @@ def test_a_unit_is_told_by_its_numbers(layer):
     turned = with_values(layer.recording, preferred_orientation=-10, c50=np.nan)
     assert "bars of 170°" in about_unit(turned, 3)
     assert "c50" not in about_unit(turned, 3)
-    for c50, words in ((0.82, "c50 0.82"), (10.0, "does not saturate")):
-        assert about_unit(with_values(layer.recording, c50=c50), 3).endswith(f"; {words}")
+    for c50, expected in ((0.82, "c50 0.82"), (10.0, "does not saturate")):
+        assert about_unit(with_values(layer.recording, c50=c50), 3).endswith(f"; {expected}")
 
 
 def test_the_polar_plot_is_mirrored_and_closed(layer):
