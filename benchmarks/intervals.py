@@ -24,7 +24,7 @@ from vonenet.errors import InputError
 def noisy_accuracy_interval(
     correct_by_draw: Tensor, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Confidence interval of a stochastic model's accuracy, over images and noise.
+    """Compute the confidence interval of a stochastic model's accuracy, over images and noise.
 
     Wilson's interval at the effective sample size a (1 - a) / var, with `var` as above: the number
     of independent decisions that would be as uncertain. With one repeat it is Wilson's interval
@@ -66,7 +66,7 @@ def noisy_accuracy_interval(
 
 
 def accuracy_variance(correct: Tensor) -> float:
-    """Variance of the mean of (m, n) decisions, from the mean squares of the two-way layout."""
+    """Compute the variance of the mean of (m, n) decisions, by a two-way layout's mean squares."""
     repeats, images = correct.shape
     by_image, by_repeat = correct.mean(dim=0), correct.mean(dim=1)
     total = correct.mean()

@@ -99,17 +99,6 @@ def test_hooks_on_published_layer_names_return_unchanged_activations():
     assert all(torch.equal(seen[name], copies[name]) for name in layers)
 
 
-def test_cornet_layers_are_called_once_per_time_step():
-    model = vonenet.create_model("vonecornet_s", image_size=64).eval()
-    calls = []
-    for area in ("V2", "V4", "IT"):
-        model.get_submodule(f"model.{area}.output").register_forward_hook(
-            lambda *_, area=area: calls.append(area)
-        )
-    model(torch.rand(1, 3, 64, 64))
-    assert calls == ["V2"] * 2 + ["V4"] * 4 + ["IT"] * 2
-
-
 def test_building_prints_nothing_and_touches_no_global_state_but_the_weights_draw(capfd):
     numpy_before = np.random.get_state()[1].copy()  # noqa: NPY002
     vonenet.create_model("voneresnet_small", **TINY)

@@ -29,7 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         InputError: If it cannot be written. An old file stays as it was.
     """
-    replace_whole(path, lambda temporary: _write(temporary, content))
+    replace_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -56,7 +56,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

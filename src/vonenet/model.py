@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vonenet.backbones import Backbone, build_backbone
+from vonenet.backbones import build_backbone
+from vonenet.backbones.backbone import Backbone
 from vonenet.errors import InputError
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
@@ -44,7 +45,7 @@ class VOneNetConfig:
     v1: VOneBlockConfig = field(default_factory=VOneBlockConfig)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `from_dict` gives an equal configuration back."""
+        """Return plain values; `from_dict` gives an equal configuration back."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -98,22 +99,22 @@ class VOneNet(nn.Module):
         return cls(block, backbone, config)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape (B, num_classes), of normalised images, shape (B, in_chans, H, W)."""
+        """Compute logits, (B, num_classes), of normalised images, (B, in_chans, H, W)."""
         return self.logits_from_v1(self.vone_block(images))
 
     def mean_response(self, images: Tensor) -> Tensor:
-        """V1's mean response, before noise: (B, cells, H', W')."""
+        """Compute V1's mean response, before noise: (B, cells, H', W')."""
         return self.vone_block.mean_response(images)
 
     def forward_from_mean_response(self, mean_response: Tensor) -> Tensor:
-        """Logits after one draw of noise for each element of a mean response.
+        """Compute logits after one draw of noise for each element of a mean response.
 
         Repeat a mean response k times along the batch to see k draws for one pass of the filters.
         """
         return self.logits_from_v1(self.vone_block.respond(mean_response))
 
     def logits_from_v1(self, responses: Tensor) -> Tensor:
-        """Logits of V1 responses, noisy or not."""
+        """Compute logits of V1 responses, noisy or not."""
         logits: Tensor = self.model(self.bottleneck(responses))
         return logits
 

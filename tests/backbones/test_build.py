@@ -7,13 +7,13 @@ import pytest
 import timm
 import torch
 
-from vonenet.backbones import backbone_names, build_backbone, build_base, timm_backbone_names
+from vonenet.backbones import NATIVE, build_backbone, build_base, timm_backbone_names
 from vonenet.errors import InputError
 
 
 def test_native_names():
     resnets = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    assert backbone_names() == [*resnets, "alexnet", "cornet_s", "resnet_small"]
+    assert list(NATIVE) == [*resnets, "alexnet", "cornet_s", "resnet_small"]
 
 
 def test_timm_names_are_those_of_timm_and_of_known_families():

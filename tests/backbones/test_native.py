@@ -1,18 +1,13 @@
 """The back-ends that we define: published names and shapes, and agreement with independent code."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from vonenet.backbones import backbone_names, build_backbone, build_base
+from vonenet.backbones import NATIVE, build_backbone, build_base
 
-MANIFEST = json.loads((Path(__file__).parents[1] / "golden/state_dict_manifest.json").read_text())
-PUBLISHED = {"resnet50": "resnet50", "alexnet": "alexnet", "cornet_s": "cornets"}
 # The last layer in the base network of the stage that V1 replaces.
 FIRST_STAGE_ENDS = {"resnet18": "maxpool", "cornet_s": "V1", "resnet_small": "relu"}
 
@@ -34,18 +29,7 @@ def _no_grad():
         yield
 
 
-@pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
-def test_state_dict_is_the_published_one(name, published):
-    with torch.device("meta"):
-        backbone = build_backbone(name)
-    ours = [(f"model.{k}", list(v.shape)) for k, v in backbone.module.state_dict().items()]
-    theirs = MANIFEST[published]
-    assert ours == [(k, shape) for k, shape in theirs.items() if k.startswith("model.")]
-    assert backbone.in_channels == theirs["bottleneck.weight"][0]
-    assert backbone.stride == 4
-
-
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("name", NATIVE)
 def test_back_end_and_base_take_odd_and_rectangular_images(name):
     size = height, width = (63, 97)
     with torch.device("meta"):
@@ -160,26 +144,15 @@ def test_cornet_s_base_has_the_areas_of_the_ventral_stream():
 def test_cornet_s_keeps_no_state_between_calls():
     module = build_backbone("cornet_s", num_classes=5).module.eval()
     strides = {name: m.stride for name, m in module.named_modules() if isinstance(m, nn.Conv2d)}
-    responses = torch.randn(1, 64, 8, 8)
-    assert torch.equal(module(responses), module(responses))
-    assert strides == {n: m.stride for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
-
-
-def test_cornet_s_calls_shared_layers_once_per_time_step():
-    module = build_backbone("cornet_s", num_classes=5).module.eval()
     calls: list[str] = []
     for name, layer in module.named_modules():
         layer.register_forward_hook(lambda _m, _args, _out, name=name: calls.append(name))
-    module(torch.randn(1, 64, 8, 8))
+    responses = torch.randn(1, 64, 8, 8)
+    assert torch.equal(module(responses), module(responses))
+    assert strides == {n: m.stride for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
+    # Shared layers are called once per time step
     for area, times in (("V2", 2), ("V4", 4), ("IT", 2)):
         for layer in ("conv1", "conv2", "conv3", "nonlin1", "nonlin2", "nonlin3", "output"):
-            assert calls.count(f"{area}.{layer}") == times
+            assert calls.count(f"{area}.{layer}") == 2 * times
         for once in ("conv_input", "skip", "norm_skip", f"norm2_{times - 1}"):
-            assert calls.count(f"{area}.{once}") == 1
-
-
-def test_resnet_small_is_small_and_all_16_wide():
-    base = build_base("resnet_small", num_classes=10)
-    widths = {m.out_channels for m in base.modules() if isinstance(m, nn.Conv2d)}
-    assert widths == {16}
-    assert sum(p.numel() for p in base.parameters()) < 20_000
+            assert calls.count(f"{area}.{once}") == 2

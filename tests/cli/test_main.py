@@ -13,8 +13,7 @@ from PIL import Image
 import vonenet
 from tests.published import write_published
 from vonenet import cli
-from vonenet.cli.predict import Predict
-from vonenet.cli.prediction import predict_images, sample_probabilities
+from vonenet.cli.predict import Predict, predict_images, sample_probabilities
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8}
 CHELSEA = files("vonenet.data") / "files" / "chelsea.jpg"

@@ -10,8 +10,7 @@ from PIL import Image
 
 from vonenet.cli import main
 from vonenet.cli.demo import FULL, Demo
-from vonenet.cli.predict import Predict
-from vonenet.cli.prediction import predict_images
+from vonenet.cli.predict import Predict, predict_images
 from vonenet.cli.train import build_model, open_parts, run_training, write_model
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError

@@ -57,13 +57,6 @@ def test_every_way_gives_the_published_numbers_and_gradients(way, filters, in_ch
     assert relative_error(gradient, oracle) < 1e-5
 
 
-def test_an_unknown_way_is_named():
-    block = VOneBlock(**SMALL)
-    block.way = "magic"
-    with pytest.raises(InputError, match="way must be None, fourier, convolution or .* 'magic'"):
-        block(torch.rand(1, 3, 32, 32))
-
-
 def test_a_phase_alone_is_its_convolution():
     block = VOneBlock(**SMALL)
     images = torch.rand(1, 3, 30, 30) * 2 - 1
@@ -158,9 +151,12 @@ def test_a_parametrized_weight_is_used():
     torch.testing.assert_close(block.simple_conv_q0(images), 2 * plain)
 
 
-def test_weights_that_never_came_are_not_taken_for_silence():
+def test_an_unknown_way_is_named_and_weights_that_never_came_are_not_taken_for_silence():
     block = VOneBlock(**SMALL, filters="given", noise=None)
     assert block(torch.rand(1, 3, 32, 32)).isnan().all()
+    block.way = "magic"
+    with pytest.raises(InputError, match="way must be None, fourier, convolution or .* 'magic'"):
+        block(torch.rand(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("make", ["requires_grad_", "parameter"])
@@ -178,12 +174,6 @@ def test_weights_that_are_trained_get_their_gradient(make):
     assert weight.grad.abs().sum() > 0
     assert weight.grad.shape == weight.shape
     torch.testing.assert_close(block(images).detach().double(), dense, rtol=1e-4, atol=1e-4)
-
-
-def test_only_the_two_published_tensors_are_saved_and_none_is_trained():
-    block = VOneBlock(**SMALL)
-    assert list(block.state_dict()) == ["simple_conv_q0.weight", "simple_conv_q1.weight"]
-    assert list(block.parameters()) == []
 
 
 def test_a_block_built_or_first_used_in_inference_mode_still_gives_gradients():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from vonenet.errors import InputError
 from vonenet.v1.gabor import colored, gabor_kernels, sampling_report
 from vonenet.v1.parameters import draw_parameters
 
@@ -70,12 +69,6 @@ def test_a_kernels_sum_does_not_depend_on_resolution():
     coarse = gabor_kernels(parameters, 28, 55).abs().sum(dim=(1, 2))
     fine = gabor_kernels(parameters, 56, 111).abs().sum(dim=(1, 2))
     np.testing.assert_allclose(fine, coarse, rtol=0.02)
-
-
-@pytest.mark.parametrize("size", [24, 0, -3])
-def test_even_and_impossible_sizes_are_refused(size):
-    with pytest.raises(InputError, match=f"odd number of pixels.*got {size}"):
-        gabor_kernels(draw_parameters(1), 28, size)
 
 
 def test_aliasing_is_counted_and_the_remedy_cures_it():

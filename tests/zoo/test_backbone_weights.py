@@ -222,7 +222,9 @@ def test_weights_that_cannot_be_fetched_are_said_to_be_so(monkeypatch):
         raise OSError("no route to host\nand more")
 
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", refuse)
-    with pytest.raises(DownloadError, match=r"ResNet18.* be fetched: no route to host$"):
+    with pytest.raises(
+        DownloadError, match=r"weights of resnet18 could not be fetched: no route to host$"
+    ):
         vonenet.create_base_model("voneresnet18", backbone_weights="torchvision")
 
 

@@ -89,7 +89,10 @@ def test_untrained_models_have_the_same_weights_each_time(address):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("voneresnet5o", "unknown model 'voneresnet5o'; allowed: a name of `vonenet models`"),
+        (
+            "voneresnet5o",
+            "unknown model 'voneresnet5o'; nearest: voneresnet50.* or a weights file",
+        ),
         ("voneresnet18", "no weights are published for voneresnet18"),
         ("missing.pth", "no weights file missing.pth"),
         ("folder/missing", "no weights file folder/missing"),

@@ -23,15 +23,6 @@ from vonenet.backbones.resnet import (
 )
 from vonenet.errors import InputError
 
-__all__ = [
-    "Backbone",
-    "backbone_names",
-    "backbone_weights",
-    "build_backbone",
-    "build_base",
-    "timm_backbone_names",
-]
-
 # Below this, first stages of stride 4 run at stride 2, as the field has it on Tiny ImageNet (Baidya
 # et al. 2021, 64 px): at stride 4 the last maps of a 64 px image would be 2 x 2.
 SMALL_IMAGE_PX = 128
@@ -85,7 +76,7 @@ def build_backbone(
     """Build a network without its first stage, randomly initialised.
 
     Args:
-        name: One of `backbone_names()`, or `timm/<name>` with a name of `timm_backbone_names()`.
+        name: One of `NATIVE`, or `timm/<name>` with a name of `timm_backbone_names()`.
         num_classes: Width of the logits.
         image_size: Height and width in pixels of the images that V1 will see. Our own networks
             ask for a V1 of stride 2 where the shorter side is below 128; of timm's, only networks
@@ -102,15 +93,13 @@ def build_backbone(
     """
     if name in NATIVE:
         backbone = NATIVE[name].backbone(num_classes=num_classes)
-        return replace(backbone, stride=2) if _is_small(image_size) else backbone
+        return replace(backbone, stride=2) if min(image_size) < SMALL_IMAGE_PX else backbone
     _check_is_timm(name)
     from vonenet.backbones import timm_stems
 
+    timm_name = name.removeprefix(_TIMM_PREFIX)
     return timm_stems.timm_backbone(
-        name.removeprefix(_TIMM_PREFIX),
-        num_classes=num_classes,
-        image_size=image_size,
-        stride=stride,
+        timm_name, num_classes=num_classes, image_size=image_size, stride=stride
     )
 
 
@@ -127,26 +116,21 @@ def build_base(
         name: As in `build_backbone`; any other network of timm will do as well.
         num_classes: Width of the logits.
         in_chans: Channels of the images.
-        image_size: Height and width of the images in pixels; as in `build_backbone`, our own
-            networks have a stem of half the stride for small images.
-
-    Raises:
-        InputError: For an unknown name; the message lists the nearest.
+        image_size: Height and width in pixels; for small images our own networks have a stem of
+            half the stride, as in `build_backbone`.
     """
     if name in NATIVE:
         native = NATIVE[name]
         base = native.base(num_classes=num_classes, in_chans=in_chans)
-        if native.halve_stem_stride is not None and _is_small(image_size):
+        if native.halve_stem_stride is not None and min(image_size) < SMALL_IMAGE_PX:
             native.halve_stem_stride(base)
         return base
     _check_is_timm(name)
     from vonenet.backbones import timm_stems
 
+    timm_name = name.removeprefix(_TIMM_PREFIX)
     return timm_stems.timm_base(
-        name.removeprefix(_TIMM_PREFIX),
-        num_classes=num_classes,
-        in_chans=in_chans,
-        image_size=image_size,
+        timm_name, num_classes=num_classes, in_chans=in_chans, image_size=image_size
     )
 
 
@@ -169,23 +153,11 @@ def backbone_weights(name: str, whole: Mapping[str, Tensor]) -> dict[str, Tensor
     return {key: value for key, value in whole.items() if not key.startswith(rebuilt)}
 
 
-def backbone_names() -> list[str]:
-    """List the networks that we define; those of timm are in `timm_backbone_names`."""
-    return list(NATIVE)
-
-
 def timm_backbone_names() -> list[str]:
-    """List, without `timm/`, all of timm's networks whose stem V1 can replace, sorted.
-
-    They are read from timm's registry, by family; none is built.
-    """
+    """List, without `timm/`, all of timm's networks whose stem V1 can replace, sorted."""
     from vonenet.backbones import timm_stems
 
     return timm_stems.adaptable_names()
-
-
-def _is_small(image_size: tuple[int, int]) -> bool:
-    return min(image_size) < SMALL_IMAGE_PX
 
 
 def _check_is_timm(name: str) -> None:
@@ -194,5 +166,5 @@ def _check_is_timm(name: str) -> None:
 
     timm_names = [_TIMM_PREFIX + timm_name for timm_name in timm.list_models()]
     if name not in timm_names:
-        nearest = difflib.get_close_matches(name, backbone_names() + timm_names) or backbone_names()
+        nearest = difflib.get_close_matches(name, [*NATIVE, *timm_names]) or NATIVE
         raise InputError(f"unknown back-end {name!r}; nearest: {', '.join(nearest)}")

@@ -50,11 +50,7 @@ DEPTHS = tuple(_BLOCKS)
 
 
 class ResNetBackEnd(nn.Module):
-    """`layer1` to `layer4`, `avgpool` and `fc` of a ResNet.
-
-    Args:
-        whole: The ResNet whose modules these are; its stem is left behind.
-    """
+    """`layer1` to `layer4`, `avgpool` and `fc` of a whole ResNet, whose stem is left behind."""
 
     def __init__(self, whole: ResNet) -> None:
         super().__init__()

@@ -153,8 +153,8 @@ def timm_base(
 ) -> nn.Module:
     """Build a network of timm, randomly initialised, with no in-place layer.
 
-    Only networks that are tied to one image size get it. Inside some blocks timm adds the
-    shortcut in place; a hook on the layer before such a sum sees the sum.
+    Inside some blocks timm adds the shortcut in place; a hook on the layer before such a sum sees
+    the sum.
 
     Raises:
         InputError: For an image size that the network cannot take.
@@ -198,12 +198,7 @@ def rebuilt_prefixes(name: str) -> tuple[str, ...]:
 def timm_backbone(
     name: str, *, num_classes: int, image_size: tuple[int, int], stride: int | None
 ) -> Backbone:
-    """Build a network of timm and replace its stem; arguments as in `build_backbone`.
-
-    Raises:
-        InputError: For a network whose stem cannot be replaced, and for an image size or stride
-            that does not fit it.
-    """
+    """Build a network of timm and replace its stem; arguments and errors as in `build_backbone`."""
     family = _family(name)
     if family not in FAMILIES:
         raise InputError(

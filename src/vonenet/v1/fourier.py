@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vonenet.v1.memory import empty
+from vonenet.v1.memory import in_huge_pages
 
 # Lengths of Fourier transforms to choose from: products of 2, 3 and 5, which are fast.
 TILE_SIZES = (8, 10, 12, 16, 18, 20, 24, 30, 32, 36, 40, 48, 60, 64)
@@ -111,7 +111,7 @@ class Correlate(torch.autograd.Function):
         bank = _bank(weight_q0, weight_q1, stride, first, tiling.size, images.dtype)
         n = len(weight_q0) + len(weight_q1) - first
         shape = (len(images), -(-height // stride), -(-width // stride), n)
-        responses = empty(shape, images.dtype).permute(0, 3, 1, 2)
+        responses = in_huge_pages(torch.empty(shape, dtype=images.dtype)).permute(0, 3, 1, 2)
         memory = Memory()
         for part in _chunks(len(images), tiling):
             bank.correlate(images[part], tiling, memory, responses[part])
@@ -202,7 +202,7 @@ class Memory:
         """Return a block with undefined contents."""
         n = math.prod(shape)
         if name not in self._blocks or len(self._blocks[name]) < n:
-            self._blocks[name] = empty((n,), dtype)
+            self._blocks[name] = in_huge_pages(torch.empty(n, dtype=dtype))
         return self._blocks[name][:n].view(shape)
 
 

@@ -10,22 +10,19 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 # From glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_KEEP_BYTES = 2**31 - 1
-_GROW_BYTES = 2**26
 
 
 def keep_freed_memory() -> bool:
     """Ask the C library (glibc) to keep memory that is freed, for the next big tensors.
 
-    Call it once at the start of a program, as every command of `vonenet` does. The package does
-    not do so when it is imported: this holds for the whole process, which then keeps the most
+    Call it once at the start of a program, as `vonenet demo` and the benchmarks do. The package
+    does not do so when it is imported: this holds for the whole process, which then keeps the most
     memory that it ever used.
 
     Returns:
@@ -36,12 +33,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = {
-        _M_MMAP_THRESHOLD: 2**30,
-        _M_TRIM_THRESHOLD: _KEEP_BYTES,
-        _M_TOP_PAD: _GROW_BYTES,
-    }
-    return all(mallopt(option, value) == 1 for option, value in settings.items())
+    settings = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**26}
+    return all(mallopt(option, value_bytes) == 1 for option, value_bytes in settings.items())
 
 
 # Smaller blocks have few pages to fault.
@@ -49,22 +42,13 @@ _WORTH_BYTES = 2**22
 _HUGE_PAGE_BYTES = 2**21
 
 
-def empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Do as `empty`, with a tensor's shape and memory layout, which has no gaps."""
-    return _in_huge_pages(torch.empty_like(tensor, dtype=dtype))
-
-
-def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """Do as `torch.empty`, and advise Linux to use pages of 2 MB for big tensors."""
-    return _in_huge_pages(torch.empty(shape, dtype=dtype, device=device))
-
-
 def in_memory_order(tensor: Tensor) -> Tensor:
     """Return a tensor without gaps as a view of one dimension, whatever its layout."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def _in_huge_pages(tensor: Tensor) -> Tensor:
+def in_huge_pages(tensor: Tensor) -> Tensor:
+    """Advise Linux to use pages of 2 MB for a new tensor, if it is a big one; return the tensor."""
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is None or tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return tensor

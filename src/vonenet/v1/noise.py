@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
-from vonenet.v1.memory import empty_like, in_memory_order
+from vonenet.v1.memory import in_huge_pages, in_memory_order
 
 NOISE_MODES = ("neuronal", "gaussian", None)
 # Keeps the gradient of the standard deviation finite at silence; "10e-5" in the published code.
@@ -150,7 +150,7 @@ class NeuronalResponse(torch.autograd.Function):
             level: spontaneous spikes.
         """
         wide = torch.promote_types(mean.dtype, torch.float32)
-        out = empty_like(mean, wide)
+        out = in_huge_pages(torch.empty_like(mean, dtype=wide))
         if standard_normal is None:
             fill_normal(in_memory_order(out))
         draw = out if standard_normal is None else standard_normal.expand_as(mean)
@@ -262,8 +262,22 @@ def no_noise(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def fixed_noise(model: nn.Module, seed: int) -> Iterator[None]:
-    """Have every pass and every image meet the same draw, set by `seed` (0 is a seed)."""
-    with _switched(model, "draw", RepeatedDraw(seed)):
+    """Have every pass and every image meet the same draw, set by `seed` (0 is a seed).
+
+    The draw depends neither on the batch's size nor on an image's place in it. It is numpy's, on
+    the CPU, so that it does not depend on the device and is no random operation to
+    `torch.func.vmap`.
+    """
+    drawn: dict[tuple[int, ...], Tensor] = {}
+
+    def draw(like: Tensor) -> Tensor:
+        shape = (1, *like.shape[1:])
+        if shape not in drawn:
+            normal = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+            drawn[shape] = torch.from_numpy(normal)
+        return drawn[shape].to(like.device, like.dtype)
+
+    with _switched(model, "draw", draw):
         yield
 
 
@@ -277,26 +291,6 @@ def noise_generator(model: nn.Module, generator: torch.Generator) -> Iterator[No
 
     with _switched(model, "draw", draw):
         yield
-
-
-class RepeatedDraw:
-    """The same draw for every image, wherever it stands in a batch of any size.
-
-    Drawn by numpy on the CPU, so that it does not depend on the device and is no random operation
-    to `torch.func.vmap`.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._drawn: dict[tuple[int, ...], Tensor] = {}
-
-    def __call__(self, like: Tensor) -> Tensor:
-        """Return a draw of one image's shape, (1, C, H, W)."""
-        shape = (1, *like.shape[1:])
-        if shape not in self._drawn:
-            draw = np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
-            self._drawn[shape] = torch.from_numpy(draw)
-        return self._drawn[shape].to(like.device, like.dtype)
 
 
 @contextmanager

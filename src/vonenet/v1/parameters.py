@@ -7,7 +7,6 @@ serves every prior: they differ in their histograms, and one seed gives the same
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +57,8 @@ class Histogram:
 
     def whole_bins_between(self, low: float, high: float) -> Histogram:
         """Keep the bins that lie entirely within [low, high], as the original code does."""
-        bins = zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
-        kept = [(a, b, count) for a, b, count in bins if low <= a and b <= high]
-        lower, upper, counts = zip(*kept, strict=True) if kept else ((), (), ())
-        return Histogram((*lower, *upper[-1:]), counts, self.log)
+        inside = [edge for edge in self.edges if low <= edge <= high]
+        return self.between(inside[0], inside[-1]) if inside else Histogram((), ())
 
 
 # De Valois, Yund & Hepler 1982 (Vision Research 22:531), preferred orientation, degrees.
@@ -143,10 +140,6 @@ class GaborParameters:
         """Return lists by field name; `from_dict` gives the same parameters, bit for bit."""
         return {name: value.tolist() for name, value in vars(self).items()}
 
-    def to_json(self) -> str:
-        """Return the parameters as one JSON object of lists."""
-        return json.dumps(self.to_dict())
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GaborParameters:
         """Build parameters from lists by field name.
@@ -162,11 +155,6 @@ class GaborParameters:
             for name in names
         }
         return cls(**arrays)
-
-    @classmethod
-    def from_json(cls, text: str) -> GaborParameters:
-        """Build parameters from what `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
 
 
 def draw_parameters(
@@ -207,12 +195,15 @@ def draw_parameters(
     nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
     ny_u = rng.random_sample(n)
     if filters == "uniform":
-        orientation_deg, nx_cycles, ny_cycles = _uniform_shapes(orientation_u, nx_u, ny_u)
+        width = Histogram((WIDTH_EDGES_CYCLES[0], WIDTH_EDGES_CYCLES[-1]), (1,), log=True)
+        orientation_deg = 180.0 * orientation_u
+        nx_cycles, ny_cycles = width.quantile(nx_u), width.quantile(ny_u)
         frequency_u = ndtr(rng.standard_normal(n))  # independent of nx
     else:
         orientation_deg, nx_cycles, ny_cycles = _measured_shapes(orientation_u, nx_u, ny_u)
-    if filters == "legacy":
-        color_q0, color_q1 = _legacy_colors(n, color_seed, in_chans)
+    if filters == "legacy":  # most pairs get two colours, as in the original
+        torch_rng = torch.Generator().manual_seed(color_seed)
+        color_q0, color_q1 = torch.randint(0, in_chans, (2, n), generator=torch_rng).numpy()
     else:
         color_q0 = color_q1 = np.floor(rng.random_sample(n) * in_chans).astype(np.int64)
     return GaborParameters(
@@ -271,15 +262,3 @@ def _measured_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Ar
         ny_given_nx = Histogram(WIDTH_EDGES_CYCLES, WIDTH_COUNTS[row], log=True)
         ny_cycles[cells] = ny_given_nx.quantile(ny_u[cells])
     return orientation_deg, nx_cycles, ny_cycles
-
-
-def _uniform_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Array, Array, Array]:
-    width = Histogram((WIDTH_EDGES_CYCLES[0], WIDTH_EDGES_CYCLES[-1]), (1,), log=True)
-    return 180.0 * orientation_u, width.quantile(nx_u), width.quantile(ny_u)
-
-
-def _legacy_colors(n: int, color_seed: int, in_chans: int) -> tuple[IntArray, IntArray]:
-    """Draw twice from torch's stream: most pairs get two colours, as in the original."""
-    generator = torch.Generator().manual_seed(color_seed)
-    q0, q1 = (torch.randint(0, in_chans, (n,), generator=generator).numpy() for _ in range(2))
-    return q0, q1

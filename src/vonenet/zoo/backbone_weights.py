@@ -8,6 +8,7 @@ timm or torchvision name it, or of a VOneNet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def fill_backbone(model: VOneNet, source: str | Path) -> None:
     heads = (model.head_name.removeprefix("model."),)
     refusal = f"backbone_weights={str(source)!r} do not fit the back-end of {config.name}"
     if Q0 in weights:
-        own = {key[6:]: value for key, value in weights.items() if key.startswith("model.")}
+        own = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
         _fill(model.model, own, heads, refusal)
         return
     base = build_base(config.backbone, num_classes=config.num_classes, image_size=size)
@@ -52,18 +53,10 @@ def fill_backbone(model: VOneNet, source: str | Path) -> None:
 
 
 def fill_base(
-    base: nn.Module,
-    backbone: str,
-    source: str | Path,
-    num_classes: int,
-    image_size: tuple[int, int],
+    base: nn.Module, backbone: str, source: str | Path, num_classes: int, size: tuple[int, int]
 ) -> None:
-    """Give what `build_base` made of `backbone` published weights, its first stage included.
-
-    Raises:
-        InputError, DownloadError, CheckpointError: as `fill_backbone`.
-    """
-    weights = find_weights(source, backbone, num_classes, image_size)
+    """Give what `build_base` made of `backbone` published weights; raise as `fill_backbone`."""
+    weights = find_weights(source, backbone, num_classes, size)
     refusal = f"backbone_weights={str(source)!r} do not fit {backbone}"
     _fill(base, weights, _heads_of(base), refusal)
 
@@ -73,43 +66,32 @@ def find_weights(
 ) -> dict[str, Tensor]:
     """Fetch or read the tensors of a source, by the names that it gives them."""
     publisher, _, which = str(source).partition(":")
-    match publisher:
-        case "timm":
-            return _of_timm(backbone.removeprefix(TIMM), which, num_classes, image_size)
-        case "torchvision":
-            return _of_torchvision(backbone.removeprefix(TIMM), which)
-        case _ if Path(source).is_file():
-            return _unwrapped(read_state_dict(Path(source)))
-        case _:
-            raise InputError(
-                f"backbone_weights={str(source)!r} is no file; allowed: 'timm', 'torchvision', "
-                "or the path of a weights file"
-            )
+    name = backbone.removeprefix(TIMM)
+    fetch: Callable[[], dict[str, Tensor]]
+    if publisher == "timm":
+        from vonenet.backbones import timm_stems
 
+        known, tagged = timm_stems.timm_tags(name), f"{name}.{which}" if which else name
+        fetch = partial(
+            timm_stems.timm_weights, tagged, num_classes=num_classes, image_size=image_size
+        )
+    elif publisher == "torchvision":
+        from torchvision.models import get_model_weights, list_models
 
-def _of_timm(
-    name: str, tag: str, num_classes: int, image_size: tuple[int, int]
-) -> dict[str, Tensor]:
-    from vonenet.backbones import timm_stems
+        published: Any = get_model_weights(name) if name in list_models() else ()
+        known = [each.name for each in published]
 
-    _check_published("timm", name, tag, timm_stems.timm_tags(name))
-    tagged = f"{name}.{tag}" if tag else name
-    return _fetched(
-        f"timm's weights {tagged}",
-        lambda: timm_stems.timm_weights(tagged, num_classes=num_classes, image_size=image_size),
-    )
-
-
-def _of_torchvision(name: str, which: str) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights, list_models
-
-    published: Any = get_model_weights(name) if name in list_models() else ()
-    _check_published("torchvision", name, which, [each.name for each in published])
-    chosen = published[which] if which else published.DEFAULT
-    return _fetched(f"torchvision's weights {chosen}", chosen.get_state_dict)
-
-
-def _check_published(publisher: str, name: str, which: str, known: list[str]) -> None:
+        def fetch() -> dict[str, Tensor]:
+            chosen = published[which] if which else published.DEFAULT
+            weights: dict[str, Tensor] = chosen.get_state_dict()
+            return weights
+    elif Path(source).is_file():
+        return _unwrapped(read_state_dict(Path(source)))
+    else:
+        raise InputError(
+            f"backbone_weights={str(source)!r} is no file; allowed: 'timm', 'torchvision', "
+            "or the path of a weights file"
+        )
     if not known:
         raise InputError(
             f"backbone_weights={publisher!r}: {publisher} publishes no weights of {name}; "
@@ -120,14 +102,13 @@ def _check_published(publisher: str, name: str, which: str, known: list[str]) ->
             f"backbone_weights='{publisher}:{which}': {publisher}'s weights of {name} are "
             f"{', '.join(known)}"
         )
-
-
-def _fetched(what: str, fetch: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     try:
         return fetch()
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise DownloadError(f"{what} could not be fetched: {reason}") from error
+        raise DownloadError(
+            f"{publisher}'s weights of {name} could not be fetched: {reason}"
+        ) from error
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -147,23 +128,14 @@ def _fill(
         classifier = f"{head}.weight"
         if classifier in weights and len(weights[classifier]) != len(own[classifier]):
             wanted |= {key: value for key, value in own.items() if key.startswith(f"{head}.")}
-    fitted = {
-        key: _in_channels(value, own[key].shape[1]) if key in own and value.ndim == 4 else value
-        for key, value in wanted.items()
-    }
-    load_strictly(network, fitted, refusal)
-
-
-def _in_channels(weight: Tensor, in_chans: int) -> Tensor:
-    """Turn a first convolution for colour images into one for grey ones, or the reverse.
-
-    A grey image gives what its colour copy gave.
-    """
-    if (weight.shape[1], in_chans) == (3, 1):
-        return weight.sum(dim=1, keepdim=True)
-    if (weight.shape[1], in_chans) == (1, 3):
-        return (weight / 3).expand(-1, 3, -1, -1)
-    return weight
+    for key, value in wanted.items():
+        if key in own and value.ndim == 4:  # a grey image gives what its colour copy gave
+            channels = (value.shape[1], own[key].shape[1])
+            if channels == (3, 1):
+                wanted[key] = value.sum(dim=1, keepdim=True)
+            elif channels == (1, 3):
+                wanted[key] = (value / 3).expand(-1, 3, -1, -1)
+    load_strictly(network, wanted, refusal)
 
 
 def _heads_of(base: nn.Module) -> tuple[str, ...]:

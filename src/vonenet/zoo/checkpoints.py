@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
+from vonenet.files import write_whole
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.gabor import colored, gabor_kernels
@@ -63,10 +62,10 @@ def save_checkpoint(
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
     parameters = model.vone_block.gabor_parameters
     if parameters is not None and model.config.v1.filters == "given":
-        metadata["gabor_parameters"] = parameters.to_json()
+        metadata["gabor_parameters"] = json.dumps(parameters.to_dict())
     if classes is not None:
         metadata[CLASSES] = json.dumps(list(classes))
-    write_tensors(model.state_dict(), metadata, Path(path))
+    _write(model, Path(path), metadata)
 
 
 def save_base_checkpoint(
@@ -82,36 +81,18 @@ def save_base_checkpoint(
 ) -> None:
     """Write a base network to one safetensors file. It appears whole or not at all.
 
-    Args:
-        model: a network of `create_base_model`.
-        path: the file.
-        name: the VOneNet's name that it is the base of.
-        mean: of the normalisation that its images need, a number for each channel.
-        std: of the normalisation.
-        classes: names of the logits.
-        in_chans: channels of its images.
-        image_size: their height = width, pixels.
+    `name` is that of the VOneNet that it is the base of. `mean` and `std` normalise its images,
+    `image_size` is their height = width in pixels, and `classes` are names of the logits.
     """
     settings = {"num_classes": len(classes), "in_chans": in_chans, "image_size": image_size}
     base = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
     metadata = {"format": BASE_FORMAT, "base": json.dumps(base), CLASSES: json.dumps(list(classes))}
-    write_tensors(model.state_dict(), metadata, Path(path))
+    _write(model, Path(path), metadata)
 
 
-def is_base_checkpoint(path: str | Path) -> bool:
-    """Tell whether a file is one of `save_base_checkpoint`."""
-    return read_metadata(Path(path)).get("format") == BASE_FORMAT
-
-
-def write_tensors(state: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Write tensors and a header to a safetensors file, which appears whole or not at all."""
-    tensors = {key: value.detach().contiguous() for key, value in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_bytes(serialize(tensors, metadata))  # unlike save_file, with usual rights
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    write_whole(path, serialize(tensors, metadata))  # unlike save_file, with usual rights
 
 
 def stored_classes(path: str | Path) -> list[str] | None:
@@ -191,8 +172,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
         )
     try:
         config = VOneNetConfig.from_dict(json.loads(metadata["config"]))
-        gabors = metadata.get("gabor_parameters")
-        parameters = GaborParameters.from_json(gabors) if gabors else None
+        gabors = json.loads(metadata.get("gabor_parameters", "null"))
+        parameters = GaborParameters.from_dict(gabors) if gabors else None
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a configuration that cannot be read: {error}") from error
     return Checkpoint(config, load_file(path), parameters)
@@ -233,7 +214,7 @@ def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
         num_classes=[len(value) for value in weights.values() if value.dim() == 2][-1],
         v1=v1,
     )
-    parameters = recover_parameters(weights[Q0], weights[Q1], v1)
+    parameters = _recovered_parameters(weights[Q0], weights[Q1], v1)
     if parameters is None and "assumed" in said:
         geometry = ", ".join(f"{key}={value}" for key, value in PUBLISHED_GEOMETRY.items())
         warnings.warn(
@@ -288,7 +269,7 @@ def _backbone_of(weights: dict[str, Tensor], path: Path) -> str:
     return f"resnet{depths[counted]}"
 
 
-def recover_parameters(
+def _recovered_parameters(
     weight_q0: Tensor, weight_q1: Tensor, v1: VOneBlockConfig
 ) -> GaborParameters | None:
     """Find the parameters of published filters, if the original's sampler gives them.

@@ -1,11 +1,7 @@
-"""One file over HTTP(S): resumed where it stopped, checked, and in place whole or not at all.
+"""One file over HTTP(S): checked, and in place whole or not at all.
 
-Neither pooch (which does not resume) nor huggingface_hub (which resumes files of its own hub, and
-takes any bytes for the rest) can go on after a break and know that the file is still the same one.
-
-Beside `name` lie `name.part` (the bytes that have come), `name.part.version` (which version of the
-remote file they are of) and `name.lock` while it is fetched, and `name.sha256` (as sha256sum writes
-it) afterwards.
+Beside `name` lie `name.part` (the bytes that have come) and `name.lock` while it is fetched, and
+`name.sha256` (as sha256sum writes it) afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLCertVerificationError, SSLError
 from urllib.error import HTTPError, URLError
@@ -23,64 +19,55 @@ from urllib.request import Request, urlopen
 from filelock import FileLock
 from tqdm import tqdm
 
-from vonenet.errors import CheckpointError, DownloadError
+from vonenet.errors import DownloadError
 
 RETRY_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
+SILENCE_S = 30.0  # of the server, after which an attempt is given up
 BLOCK_BYTES = 1 << 20
-PASSING_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, SSLError)
 
 
-def download(
-    url: str,
-    destination: Path,
-    *,
-    sha1: str | None = None,
-    check: Callable[[Path], object] | None = None,
-    progress: bool = True,
-    timeout_s: float = 30.0,
-) -> Path:
-    """Bring `url` to `destination`, unless it is there already.
+def download(url: str, destination: Path, *, check: Callable[[Path], object]) -> Path:
+    """Bring `url` to `destination`, unless it is there already, with a bar on a terminal.
 
     Of several processes that ask for the same file, one downloads and the others wait for it.
 
     Args:
         url: address, http or https.
         destination: path of the file; its folder is made.
-        sha1: hexadecimal SHA-1 that the file must have, if known.
         check: called with the path of the complete file before it is put in place; refuses it by
             raising CheckpointError.
-        progress: whether to show a bar on stderr.
-        timeout_s: longest silence of the server, in seconds.
 
     Returns:
         `destination`.
 
     Raises:
-        DownloadError: the file could not be fetched, stored, or was refused. What had come of a
-            broken transfer is kept for the next call; a refused file is not.
+        DownloadError: the file could not be fetched, stored, or was refused.
     """
     part = destination.with_name(f"{destination.name}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{destination}.lock"):
             if not destination.exists():  # another process may have brought it meanwhile
-                _receive(url, part, progress=progress, timeout_s=timeout_s)
-                _examine(part, sha1, check)
-                record_sha256(destination, content=part)
-                part.replace(destination)
-                _version_note(part).unlink(missing_ok=True)
+                try:
+                    _receive(url, part)
+                    check(part)
+                    part.replace(destination)
+                finally:
+                    part.unlink(missing_ok=True)
+                record_sha256(destination)
     except (OSError, HTTPException, ValueError) as error:
-        reason = _reason(error, timeout_s)
         raise DownloadError(
-            f"cannot download {url}: {reason}; try again, or put the file at {destination} by hand"
+            f"cannot download {url}: {_reason(error)}; try again, or put the file at {destination} "
+            "by hand"
         ) from error
     return destination
 
 
-def record_sha256(path: Path, *, content: Path) -> None:
-    """Note beside `path` the SHA-256 of `content`, the file that is or will be there."""
-    line = f"{_hash(content, 'sha256')}  {path.name}\n"
+def record_sha256(path: Path) -> None:
+    """Note beside a file its SHA-256."""
+    line = f"{file_hash(path, 'sha256')}  {path.name}\n"
     _sha256_note(path).write_text(line, encoding="utf-8")
 
 
@@ -95,45 +82,44 @@ def is_as_recorded(path: Path) -> bool | None:
     except FileNotFoundError:
         return None
     recorded = re.match(r"[0-9a-f]{64}\b", note)
-    return None if recorded is None else recorded[0] == _hash(path, "sha256")
+    return None if recorded is None else recorded[0] == file_hash(path, "sha256")
 
 
-def check_sha1(path: Path, expected: str) -> None:
-    """Refuse, with CheckpointError, a file whose SHA-1 is not the `expected` one."""
-    actual = _hash(path, "sha1")
-    if actual != expected.lower():
-        raise CheckpointError(f"{path} is another file: its SHA-1 is {actual}, not {expected}")
+def file_hash(path: Path, algorithm: str) -> str:
+    """Return a file's hash in hexadecimal digits, by an algorithm of `hashlib`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _receive(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
-    """Complete `part`; each attempt goes on where the one before it stopped."""
+def _receive(url: str, part: Path) -> None:
+    """Write what is at `url` to `part`, in one of three attempts."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError("the address must begin with http:// or https://")
     for wait_s in (*RETRY_WAITS_S, None):
         try:
-            _receive_once(url, part, progress=progress, timeout_s=timeout_s)
+            _receive_once(url, part)
             return
         except _NETWORK_ERRORS as error:
-            if wait_s is None or not _may_pass(error):
+            if isinstance(error, HTTPError):
+                error.close()
+                may_pass = error.code in PASSING_STATUS
+            else:
+                may_pass = not isinstance(_cause(error), SSLCertVerificationError)
+            if wait_s is None or not may_pass:
                 raise
         time.sleep(wait_s)
 
 
-def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> None:
-    offset, version = _resume_point(part)
-    with _open(url, part, offset, version, timeout_s) as response:
-        start, total_bytes = _span(response, part, offset, version)
+def _receive_once(url: str, part: Path) -> None:
+    request = Request(url, headers={"User-Agent": "vonenet"})  # noqa: S310 - checked above
+    with urlopen(request, timeout=SILENCE_S) as response:  # noqa: S310 - as above
+        if response.status != 200:
+            raise HTTPError(url, response.status, response.reason, response.headers, None)
+        total_bytes = response.length
         with (
-            part.open("ab" if start else "wb") as file,
-            tqdm(
-                desc=part.stem,
-                total=total_bytes,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                disable=not progress,
-            ) as bar,
+            part.open("wb") as file,
+            tqdm(desc=part.stem, total=total_bytes, unit="B", unit_scale=True, disable=None) as bar,
         ):
-            if not start:  # the old bytes are gone by now, so their note may be overwritten
-                _version_note(part).write_text(_version_of(response), encoding="utf-8")
             while block := response.read1(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
@@ -142,72 +128,12 @@ def _receive_once(url: str, part: Path, *, progress: bool, timeout_s: float) -> 
         raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
 
 
-def _resume_point(part: Path) -> tuple[int, str]:
-    """Return how many bytes are there, and of which version; (0, "") if not known."""
-    try:
-        version = _version_note(part).read_text(encoding="utf-8").strip()
-        return (part.stat().st_size, version) if version else (0, "")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return 0, ""
-
-
-def _open(url: str, part: Path, offset: int, version: str, timeout_s: float) -> HTTPResponse:
-    """Ask for all bytes from `offset` on, or for the whole file if it has changed."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise ValueError("the address must begin with http:// or https://")
-    headers = {"User-Agent": "vonenet"}
-    if offset:
-        headers |= {"Range": f"bytes={offset}-", "If-Range": version}
-    request = Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
-    try:
-        response: HTTPResponse = urlopen(request, timeout=timeout_s)  # noqa: S310 - as above
-    except HTTPError as error:
-        error.close()
-        if error.code == 416:  # more bytes are here than there: these are of another file
-            _discard(part)
-        raise
-    if response.status not in (200, 206):
-        response.close()
-        raise HTTPError(url, response.status, response.reason, response.headers, None)
-    return response
-
-
-def _span(response: HTTPResponse, part: Path, offset: int, version: str) -> tuple[int, int | None]:
-    """Return where the server's bytes begin, and the whole file's length (None: not said)."""
-    if response.status == 200:
-        return 0, response.length
-    content_range = response.headers.get("Content-Range", "")
-    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range.strip())
-    if span is None or int(span[1]) != offset or _version_of(response) != version:
-        _discard(part)
-        raise ConnectionError(f"the server sent a range that was not asked for ({content_range})")
-    return offset, int(span[2])
-
-
-def _examine(part: Path, sha1: str | None, check: Callable[[Path], object] | None) -> None:
-    """Refuse a complete file that is not what was wanted, and delete it."""
-    try:
-        if sha1 is not None:
-            check_sha1(part, sha1)
-        if check is not None:
-            check(part)
-    except ValueError:
-        _discard(part)
-        raise
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, HTTPError):
-        return error.code in PASSING_STATUS
-    return not isinstance(_cause(error), SSLCertVerificationError)
-
-
-def _reason(error: Exception, timeout_s: float) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"the server answered {error.code} {error.reason}".rstrip()
     cause = _cause(error)
     if isinstance(cause, TimeoutError):
-        return f"no answer within {timeout_s:g} s"
+        return f"no answer within {SILENCE_S:g} s"
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
@@ -215,26 +141,5 @@ def _cause(error: Exception) -> BaseException | str:
     return error.reason if isinstance(error, URLError) else error
 
 
-def _version_of(response: HTTPResponse) -> str:
-    """Return what tells this version of the remote file from others; "" if not said."""
-    etag = response.headers.get("ETag", "")
-    is_strong = etag and not etag.startswith("W/")  # RFC 9110 13.1.5: If-Range needs a strong one
-    return etag if is_strong else response.headers.get("Last-Modified", "")
-
-
-def _version_note(part: Path) -> Path:
-    return part.with_name(f"{part.name}.version")
-
-
 def _sha256_note(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _discard(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _version_note(part).unlink(missing_ok=True)
-
-
-def _hash(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -18,8 +18,8 @@ from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
-from vonenet.zoo.checkpoints import is_base_checkpoint, load_checkpoint
-from vonenet.zoo.registry import create_model, list_models, load_base_checkpoint
+from vonenet.zoo.checkpoints import BASE_FORMAT, load_checkpoint, read_metadata
+from vonenet.zoo.registry import create_model, find_entry, load_base_checkpoint
 
 TIMM = "timm/"
 UNTRAINED = "untrained/"
@@ -92,39 +92,40 @@ def v1_block_of(loaded: LoadedModel) -> str:
 
 
 def _find(address: str) -> tuple[str, nn.Module]:
-    if Path(address, RECIPE).is_file():
-        return Path(address).resolve().name, _of_file(_last_weights(Path(address)))
-    if Path(address).is_file():
-        return Path(address).stem, _of_file(Path(address))
+    path = Path(address)
+    if (path / RECIPE).is_file():
+        if not (path / MODEL).is_file():
+            raise InputError(
+                f"the training in {path} is not finished; let it go on, or give one of its "
+                f"weights files, such as {path / BEST}"
+            )
+        return path.resolve().name, _of_file(path / MODEL)
+    if path.is_file():
+        return path.stem, _of_file(path)
     if address.startswith(TIMM):
         name = address.removeprefix(TIMM)
         return name, _timm_model(name, pretrained=True)
+    if address.startswith(UNTRAINED + TIMM):
+        return address, _timm_model(address.removeprefix(UNTRAINED + TIMM), pretrained=False)
     if address.startswith(UNTRAINED):
-        return address, _untrained(address.removeprefix(UNTRAINED))
+        return address, create_model(address.removeprefix(UNTRAINED))
     if ":" in address:
         return address.rsplit(":", 1)[1], _called(address)
     if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
         raise InputError(f"no weights file {address}")
-    if address not in list_models():
+    try:
+        find_entry(address)
+    except InputError as error:
         raise InputError(
-            f"unknown model {address!r}; allowed: a name of `vonenet models`, a weights file, "
-            "the folder of a training, timm/NAME, untrained/NAME, module:function, "
-            "file.py:function"
-        )
+            f"{error}; or a weights file, the folder of a training, timm/NAME, untrained/NAME, "
+            "module:function, file.py:function"
+        ) from None
     return address, create_model(address, pretrained=True)
 
 
 def _of_file(path: Path) -> nn.Module:
-    return load_base_checkpoint(path) if is_base_checkpoint(path) else load_checkpoint(path)
-
-
-def _last_weights(run: Path) -> Path:
-    if not (run / MODEL).is_file():
-        raise InputError(
-            f"the training in {run} is not finished; let it go on, or give one of its weights "
-            f"files, such as {run / BEST}"
-        )
-    return run / MODEL
+    is_base = read_metadata(path).get("format") == BASE_FORMAT
+    return load_base_checkpoint(path) if is_base else load_checkpoint(path)
 
 
 def _described(name: str, module: nn.Module) -> LoadedModel:
@@ -146,13 +147,6 @@ def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
         kind, reason = "trained model" if pretrained else "model", str(error).splitlines()[0]
         raise InputError(f"timm has no {kind} {name!r} to give: {reason}") from error
     return model
-
-
-def _untrained(name: str) -> nn.Module:
-    """Build a registered model, or one of timm's, with fresh weights: the same ones each time."""
-    if name.startswith(TIMM):
-        return _timm_model(name.removeprefix(TIMM), pretrained=False)
-    return create_model(name)
 
 
 def _called(address: str) -> nn.Module:

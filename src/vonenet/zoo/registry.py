@@ -62,11 +62,7 @@ NAMED_MODELS = {
             "voneresnet50_at", "resnet50", "VOneResNet-50, adversarially trained", "resnet50_at"
         ),
         ModelEntry(
-            "voneresnet50_ns",
-            "resnet50",
-            "VOneResNet-50, trained without noise",
-            "resnet50_ns",
-            None,
+            "voneresnet50_ns", "resnet50", "VOneResNet-50, without noise", "resnet50_ns", noise=None
         ),
         ModelEntry("voneresnet101", "resnet101", "ResNet-101 behind V1"),
         ModelEntry("voneresnet152", "resnet152", "ResNet-152 behind V1"),
@@ -195,8 +191,8 @@ def create_base_model(
     base = build_base(backbone, **settings)
     if backbone_weights is not None:
         num_classes = settings.get("num_classes", IMAGENET_CLASSES)
-        image_size = settings.get("image_size", IMAGENET_SIZE)
-        fill_base(base, backbone, backbone_weights, num_classes, image_size)
+        size = settings.get("image_size", IMAGENET_SIZE)
+        fill_base(base, backbone, backbone_weights, num_classes, size)
     return base
 
 
@@ -222,11 +218,7 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
 
 
 def find_entry(name: str) -> ModelEntry:
-    """Look up a registered name.
-
-    Raises:
-        InputError: an unknown name, with the nearest ones.
-    """
+    """Look up a registered name, or raise InputError with the nearest ones."""
     if name in NAMED_MODELS:
         return NAMED_MODELS[name]
     if name.startswith(TIMM_PREFIX):

@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vonenet.errors import CheckpointError
-from vonenet.zoo.download import check_sha1, download, is_as_recorded, record_sha256
+from vonenet.zoo.download import download, file_hash, is_as_recorded, record_sha256
 
 WEIGHTS_URL = "https://vonenet-models.s3.us-east-2.amazonaws.com/"
 
@@ -34,12 +35,10 @@ class PublishedWeights:
     """One published weights file.
 
     Attributes:
-        key: the original package's name of the model.
         filename: its name at the address and in the cache.
         sha1: hexadecimal SHA-1 of the file, where one has been published.
     """
 
-    key: str
     filename: str
     sha1: str | None = None
 
@@ -50,19 +49,14 @@ class PublishedWeights:
         return f"{base.rstrip('/')}/{self.filename}"
 
 
-PUBLISHED = {
-    weights.key: weights
-    for weights in (
-        PublishedWeights("resnet50", "voneresnet50_e70.pth.tar"),
-        PublishedWeights("cornets", "vonecornets_e70.pth.tar"),
-        PublishedWeights("alexnet", "vonealexnet_e70.pth.tar"),
-        PublishedWeights("resnet50_at", "voneresnet50_at_e96.pth.tar"),
-        PublishedWeights(
-            "resnet50_ns",
-            "voneresnet50_ns_e70.pth.tar",
-            sha1="c270528818d6d7fc67a6aec86919d47311ad6221",
-        ),
-    )
+PUBLISHED = {  # by the original package's name of the model
+    "resnet50": PublishedWeights("voneresnet50_e70.pth.tar"),
+    "cornets": PublishedWeights("vonecornets_e70.pth.tar"),
+    "alexnet": PublishedWeights("vonealexnet_e70.pth.tar"),
+    "resnet50_at": PublishedWeights("voneresnet50_at_e96.pth.tar"),
+    "resnet50_ns": PublishedWeights(
+        "voneresnet50_ns_e70.pth.tar", sha1="c270528818d6d7fc67a6aec86919d47311ad6221"
+    ),
 }
 
 
@@ -75,29 +69,33 @@ def cache_dir() -> Path:
     return Path(home).expanduser() if home else Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def fetch(weights: PublishedWeights, *, progress: bool = True, timeout_s: float = 30.0) -> Path:
+def fetch(weights: PublishedWeights) -> Path:
     """Return the path of published weights on this machine; download them if needed.
 
     A file that is there is used without any request, also from a folder that cannot be written. It
     must still be the one that was stored; one that was put there by hand is examined as a download.
-    `progress` and `timeout_s` are for `download`.
 
     Raises:
         DownloadError: the weights could not be fetched or are not what they should be.
         CheckpointError: the file that is there is damaged.
     """
     path = cache_dir() / weights.filename
-    if path.is_file():
-        _check_cached(path, weights.sha1)
-        return path
-    return download(
-        weights.url,
-        path,
-        sha1=weights.sha1,
-        check=_check_content,
-        progress=progress,
-        timeout_s=timeout_s,
-    )
+    if not path.is_file():
+        return download(weights.url, path, check=partial(_examine, sha1=weights.sha1))
+    as_recorded = is_as_recorded(path)
+    if as_recorded is False:
+        raise CheckpointError(
+            f"{path} is damaged: it is not the file that was stored there (its SHA-256 differs);"
+            f" delete it and {path.name}.sha256 to download it again"
+        )
+    if as_recorded is None:  # put there by hand, or by the original package
+        try:
+            _examine(path, weights.sha1)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; delete it to download it again") from None
+        with suppress(OSError):  # a shared cache may be read-only
+            record_sha256(path)
+    return path
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
@@ -148,27 +146,10 @@ def is_safetensors(path: Path) -> bool:
     return len(head) == 9 and head[8:] == b"{"
 
 
-def _check_cached(path: Path, sha1: str | None) -> None:
-    """Refuse a cached file that is damaged, and say what to do about it."""
-    as_recorded = is_as_recorded(path)
-    if as_recorded is False:
-        raise CheckpointError(
-            f"{path} is damaged: it is not the file that was stored there (its SHA-256 differs);"
-            f" delete it and {path.name}.sha256 to download it again"
-        )
-    if as_recorded is None:  # put there by hand, or by the original package
-        try:
-            if sha1 is not None:
-                check_sha1(path, sha1)
-            _check_content(path)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}; delete it to download it again") from None
-        with suppress(OSError):  # a shared cache may be read-only
-            record_sha256(path, content=path)
-
-
-def _check_content(path: Path) -> None:
-    """Refuse a file that is no readable checkpoint, or whose bytes contradict their checksums."""
+def _examine(path: Path, sha1: str | None) -> None:
+    """Refuse another file, one that is no readable checkpoint, and one of wrong checksums."""
+    if sha1 is not None and (actual := file_hash(path, "sha1")) != sha1:
+        raise CheckpointError(f"{path} is another file: its SHA-1 is {actual}, not {sha1}")
     read_torch_file(path)
     if not zipfile.is_zipfile(path):
         return  # the legacy format has no checksums
