@@ -10,27 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vonenet.errors import (
-        CheckpointError,
-        DownloadError,
-        InputError,
-        VOneNetError,
-        VOneNetWarning,
-    )
-    from vonenet.model import VOneNet, VOneNetConfig
-    from vonenet.v1.block import VOneBlock
-    from vonenet.v1.config import VOneBlockConfig
-    from vonenet.v1.memory import keep_freed_memory
-    from vonenet.v1.noise import fixed_noise, no_noise, noise_generator
-    from vonenet.v1.parameters import GaborParameters, draw_parameters
-    from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
-    from vonenet.zoo.registry import (
-        create_base_model,
-        create_model,
-        get_model,
-        list_models,
-        register_timm_models,
-    )
+    from vonenet.errors import CheckpointError as CheckpointError
+    from vonenet.errors import DownloadError as DownloadError
+    from vonenet.errors import InputError as InputError
+    from vonenet.errors import VOneNetError as VOneNetError
+    from vonenet.errors import VOneNetWarning as VOneNetWarning
+    from vonenet.model import VOneNet as VOneNet
+    from vonenet.model import VOneNetConfig as VOneNetConfig
+    from vonenet.v1.block import VOneBlock as VOneBlock
+    from vonenet.v1.config import VOneBlockConfig as VOneBlockConfig
+    from vonenet.v1.memory import keep_freed_memory as keep_freed_memory
+    from vonenet.v1.noise import fixed_noise as fixed_noise
+    from vonenet.v1.noise import no_noise as no_noise
+    from vonenet.v1.noise import noise_generator as noise_generator
+    from vonenet.v1.parameters import GaborParameters as GaborParameters
+    from vonenet.v1.parameters import draw_parameters as draw_parameters
+    from vonenet.zoo.checkpoints import load_checkpoint as load_checkpoint
+    from vonenet.zoo.checkpoints import save_checkpoint as save_checkpoint
+    from vonenet.zoo.registry import create_base_model as create_base_model
+    from vonenet.zoo.registry import create_model as create_model
+    from vonenet.zoo.registry import get_model as get_model
+    from vonenet.zoo.registry import list_models as list_models
+    from vonenet.zoo.registry import register_timm_models as register_timm_models
 
 __version__ = "0.1.0"
 
@@ -58,31 +59,7 @@ _HOME = {
     ],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
-__all__ = [
-    "CheckpointError",
-    "DownloadError",
-    "GaborParameters",
-    "InputError",
-    "VOneBlock",
-    "VOneBlockConfig",
-    "VOneNet",
-    "VOneNetConfig",
-    "VOneNetError",
-    "VOneNetWarning",
-    "create_base_model",
-    "create_model",
-    "draw_parameters",
-    "fixed_noise",
-    "get_model",
-    "keep_freed_memory",
-    "list_models",
-    "load_checkpoint",
-    "no_noise",
-    "noise_generator",
-    "register_timm_models",
-    "save_checkpoint",
-]
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,8 @@ import pytest
 import timm
 import torch
 
-from vonenet.backbones import NATIVE, build_backbone, build_base, timm_backbone_names
+from vonenet.backbones import NATIVE, build_backbone, build_base
+from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.errors import InputError
 
 

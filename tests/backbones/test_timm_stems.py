@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_unshuffle
 
-from vonenet.backbones import build_backbone, build_base, timm_backbone_names, timm_stems
+from vonenet.backbones import build_backbone, build_base, timm_stems
 from vonenet.errors import InputError
 
 # The smallest member of each family, and what is fast enough to run with weights at each change.
@@ -238,7 +238,7 @@ def test_stride_of_a_convolutional_network_is_its_own():
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MEMBERS)
 def test_every_network_of_the_family_keeps_its_strides(family):
-    for name in set(timm.list_models(module=family)) & set(timm_backbone_names()):
+    for name in set(timm.list_models(module=family)) & set(timm_stems.timm_backbone_names()):
         size = timm.get_pretrained_cfg(name).input_size[1:]
         with torch.device("meta"):
             base = build_base(f"timm/{name}", num_classes=7, image_size=size).eval()

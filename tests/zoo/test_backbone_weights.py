@@ -192,9 +192,6 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path, resnet18):
     part = stored(tmp_path / "part.safetensors", part)
     with pytest.raises(CheckpointError, match=r"layer4.1.conv2.weight is missing$"):
         vonenet.create_model("voneresnet18", backbone_weights=part, **FEW)
-
-
-def test_files_that_are_no_weights_are_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "text.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{nothing")
     for name, words in [("list.pth", "no state dict"), ("text.safetensors", "is damaged")]:

@@ -117,12 +117,8 @@ def test_what_a_published_file_does_not_say_is_asked_for(tmp_path, published_mod
     images = torch.rand(1, 3, 64, 64)
     with vonenet.no_noise(published_model):
         assert torch.equal(model.eval()(images), published_model.eval()(images))
-
-
-def test_degrees_without_a_size_are_no_geometry(tmp_path, published_model):
-    """A fork's 2 degrees are those of its 64 px, not of the original's 224."""
-    flags = {"visual_degrees": 2}
-    path = write_published(tmp_path / "p.pth.tar", published_model, flags=flags)
+    # A fork's 2 degrees are those of its 64 px, not of the original's 224: they are no geometry.
+    write_published(path, published_model, flags={"visual_degrees": 2})
     with pytest.raises(vonenet.CheckpointError, match="does not say image_size, which"):
         vonenet.load_checkpoint(path)
     v1 = vonenet.load_checkpoint(path, image_size=64).config.v1
@@ -227,7 +223,7 @@ def test_a_failed_save_leaves_the_file_before_it(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(vonenet.InputError, match="cannot be written: No space left"):
         vonenet.save_checkpoint(model, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -76,7 +76,7 @@ def build_backbone(
     """Build a network without its first stage, randomly initialised.
 
     Args:
-        name: One of `NATIVE`, or `timm/<name>` with a name of `timm_backbone_names()`.
+        name: One of `NATIVE`, or `timm/<name>` with a name of `timm_stems.timm_backbone_names()`.
         num_classes: Width of the logits.
         image_size: Height and width in pixels of the images that V1 will see. Our own networks
             ask for a V1 of stride 2 where the shorter side is below 128; of timm's, only networks
@@ -151,13 +151,6 @@ def backbone_weights(name: str, whole: Mapping[str, Tensor]) -> dict[str, Tensor
 
     rebuilt = timm_stems.rebuilt_prefixes(name.removeprefix(_TIMM_PREFIX))
     return {key: value for key, value in whole.items() if not key.startswith(rebuilt)}
-
-
-def timm_backbone_names() -> list[str]:
-    """List, without `timm/`, all of timm's networks whose stem V1 can replace, sorted."""
-    from vonenet.backbones import timm_stems
-
-    return timm_stems.adaptable_names()
 
 
 def _check_is_timm(name: str) -> None:

@@ -142,7 +142,7 @@ FAMILIES: dict[str, Adapter] = {
 # fmt: on
 
 
-def adaptable_names() -> list[str]:
+def timm_backbone_names() -> list[str]:
     """List the networks that `timm_backbone` takes, sorted; none is built."""
     names = (name for family in _families() for name in timm.list_models(module=family))
     return sorted(name for name in names if isinstance(_classifier(name), str))

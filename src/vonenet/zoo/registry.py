@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from timm.models import is_model, register_model
 from torch import nn
 
-from vonenet.backbones import build_base, timm_backbone_names
+from vonenet.backbones import build_base
+from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.errors import CheckpointError, InputError, SettingError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
