@@ -71,9 +71,8 @@ def test_a_later_run_replaces_only_the_cases_that_it_measured(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"machine": {}, "runs": {}, "rows": [{}]}'])
 def test_another_file_gets_one_line(tmp_path, text):
     (tmp_path / "other.json").write_text(text)
-    with pytest.raises(InputError, match=r"other\.json is not a results file") as raised:
+    with pytest.raises(InputError, match=r"^[^\n]*other\.json is not a results file[^\n]*$"):
         measure.read_results(tmp_path / "other.json")
-    assert "\n" not in str(raised.value)
 
 
 def test_machines_are_columns_of_the_goals_and_sections_of_the_page():
