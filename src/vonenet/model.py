@@ -147,8 +147,3 @@ class VOneNet(nn.Module):
             "crop_mode": "center",
             "classifier": self.head_name,
         }
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """`pretrained_cfg` under timm's older name."""
-        return self.pretrained_cfg

@@ -61,16 +61,7 @@ def gabor_kernels(
 
 
 def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
-    """Return dense weights: each kernel in its own colour channel, zero in the others.
-
-    Args:
-        kernels: shape (n, k, k).
-        color_channel: channel that each filter reads, shape (n,), in [0, in_chans).
-        in_chans: number of input channels.
-
-    Returns:
-        Weights, shape (n, in_chans, k, k), of the kernels' dtype.
-    """
+    """Return dense weights (n, in_chans, k, k): each kernel (n, k, k) in its own colour channel."""
     weights = kernels.new_zeros(len(kernels), in_chans, *kernels.shape[1:])
     weights[torch.arange(len(kernels)), torch.as_tensor(color_channel)] = kernels
     return weights
