@@ -66,9 +66,6 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str, tmp_path: 
         TrainingRecipe.read(path)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"recipe .*nowhere.toml cannot be read"):
         TrainingRecipe.read(tmp_path / "nowhere.toml")
 
@@ -80,24 +77,20 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("data", "limit", 0, "greater than or equal to 1"),
         ("optimization", "epochs", 0, "greater than or equal to 1"),
         ("optimization", "learning_rate", 0.0, "greater than 0"),
-        ("optimization", "learning_rate", float("inf"), "a finite number"),
         ("optimization", "learning_rate", float("nan"), "a finite number"),
         ("optimization", "momentum", 1.0, "less than 1"),
         ("optimization", "layer_decay", 0.0, "greater than 0"),
         ("optimization", "warmup_epochs", 70.0, "below epochs=70"),
         ("optimization", "micro_batch_size", 100, "a divisor of batch_size=256"),
+        ("optimization", "warmup_epochs", 1.0, "0 with schedule 'onecycle'"),
         ("augmentation", "corruption_share", 1.5, "less than or equal to 1"),
         ("adversarial", "epsilon", -0.1, "greater than or equal to 0"),
     ],
 )
 def test_an_impossible_value_is_named(table: str, name: str, value: object, allowed: str) -> None:
+    others = {"schedule": "onecycle"} if "onecycle" in allowed else {}
     with pytest.raises(InputError, match=rf"{table}\.{name}=.* is impossible; allowed: {allowed}"):
-        TrainingRecipe.from_tables({table: {name: value}})
-
-
-def test_one_cycle_has_its_own_warm_up() -> None:
-    with pytest.raises(InputError, match="0 with schedule 'onecycle'"):
-        TrainingRecipe.from_tables({"optimization": {"schedule": "onecycle", "warmup_epochs": 1.0}})
+        TrainingRecipe.from_tables({table: {name: value} | others})
 
 
 def test_every_field_is_documented() -> None:

@@ -1,6 +1,7 @@
 """Parameter groups by formula and by timm; learning rates beside PyTorch's own schedulers."""
 
 import dataclasses
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -8,6 +9,7 @@ import timm
 import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
+from torch.optim import lr_scheduler
 
 import vonenet
 from vonenet.data import PixelModel
@@ -46,21 +48,13 @@ def settings_by_name(network: nn.Module, groups: list[dict]) -> dict[str, tuple[
     return {name: of[id(p)] for name, p in network.named_parameters() if id(p) in of}
 
 
-def test_without_settings_all_parameters_are_one_group():
+@pytest.mark.parametrize("vectors_too", [True, False])
+def test_vectors_are_decayed_only_if_asked_for(vectors_too):
     network = small()
-    (group,) = parameter_groups(
-        PixelModel(network, 0.5, 0.5), OptimizationRecipe(weight_decay=0.01)
-    )
-    assert [id(each) for each in group["params"]] == [id(each) for each in network.parameters()]
-    assert (group["weight_decay"], group["lr_scale"]) == (0.01, 1.0)
-
-
-def test_vectors_are_decayed_only_if_asked_for():
-    network = small()
-    recipe = OptimizationRecipe(weight_decay=0.01, decay_norms_and_biases=False)
+    recipe = OptimizationRecipe(weight_decay=0.01, decay_norms_and_biases=vectors_too)
     found = settings_by_name(network, parameter_groups(network, recipe))
     for name, parameter in network.named_parameters():
-        assert found[name] == (0.01 if parameter.ndim > 1 else 0.0, 1.0)
+        assert found[name] == (0.01 if vectors_too or parameter.ndim > 1 else 0.0, 1.0)
 
 
 def test_rates_fall_from_the_head_to_the_bottleneck():
@@ -81,7 +75,9 @@ NATIVE = {
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_layers_of_our_networks_are_in_order(name):
+def test_layers_of_our_networks_are_in_order(name, monkeypatch):
+    for method in ("normal_", "uniform_"):  # no weight is looked at, and drawing them takes long
+        monkeypatch.setattr(torch.Tensor, method, lambda self, *args, **keywords: self)
     network = vonenet.create_model(name, **FEW)
     layers = layers_of(network)
     assert layers[0] == ["bottleneck.weight"]
@@ -134,11 +130,7 @@ def test_frozen_parameters_are_not_trained():
         assert torch.equal(value, before[name]) == name.startswith(frozen), name
     assert {p.requires_grad for p in network.model.block1.parameters()} == {False}
     assert network.model.block2.bn1.training
-
-
-def test_statistics_go_on_where_only_weights_are_frozen():
-    network = small().train()
-    keep_frozen_in_eval(network, ["*.weight"])
+    keep_frozen_in_eval(network.train(), ["*.weight"])  # statistics go on
     assert network.model.block1.bn1.training
 
 
@@ -164,30 +156,25 @@ STEPS = 50  # an epoch
 SCHEDULED = OptimizationRecipe(epochs=10, learning_rate=0.2, step_epochs=2)
 
 
-def theirs(schedule: str, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    schedulers = torch.optim.lr_scheduler
-    total = STEPS * SCHEDULED.epochs
-    match schedule:
-        case "cosine":
-            return schedulers.CosineAnnealingLR(optimizer, total)
-        case "step":
-            return schedulers.StepLR(optimizer, STEPS * SCHEDULED.step_epochs)
-        case "onecycle":
-            # it counts its last step as the end; one step more makes the ends meet
-            return schedulers.OneCycleLR(
-                optimizer, SCHEDULED.learning_rate, total + 1, cycle_momentum=False
-            )
-        case _:
-            return schedulers.ConstantLR(optimizer, factor=1.0)
+TOTAL = STEPS * SCHEDULED.epochs
+THEIRS = {
+    "cosine": partial(lr_scheduler.CosineAnnealingLR, T_max=TOTAL),
+    "step": partial(lr_scheduler.StepLR, step_size=STEPS * SCHEDULED.step_epochs),
+    # it counts its last step as the end; one step more makes the ends meet
+    "onecycle": partial(
+        lr_scheduler.OneCycleLR, max_lr=0.2, total_steps=TOTAL + 1, cycle_momentum=False
+    ),
+    "constant": partial(lr_scheduler.ConstantLR, factor=1.0),
+}
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
-@pytest.mark.parametrize("schedule", ["cosine", "step", "onecycle", "constant"])
+@pytest.mark.parametrize("schedule", THEIRS)
 def test_as_pytorchs_schedulers(schedule: str) -> None:
     recipe = dataclasses.replace(SCHEDULED, schedule=schedule)  # type: ignore[arg-type]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=SCHEDULED.learning_rate)
-    scheduler = theirs(schedule, optimizer)
-    for step in range(STEPS * SCHEDULED.epochs):
+    scheduler = THEIRS[schedule](optimizer)
+    for step in range(TOTAL):
         expected = optimizer.param_groups[0]["lr"]
         # PyTorch's one-cycle policy peaks one step early
         tolerance = 0.02 if schedule == "onecycle" else 1e-6

@@ -6,8 +6,11 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +19,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.training.toys import (
-    Watched,
-    fit,
-    same_weights,
-    toy_images,
-    toy_model,
-    toy_recipe,
-    weights,
-)
+from tests.training.toys import Watched, fit, same_weights, toy_images, toy_model, toy_recipe
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError, Preempted, VOneNetWarning
-from vonenet.training import TrainingLog
+from vonenet.training import TrainingLog, TrainingRecipe
 from vonenet.training.config import AugmentationRecipe
 from vonenet.training.trainer import Trainer
 
@@ -37,7 +32,6 @@ RECIPE = toy_recipe(
     ema_decay=0.9,
     augmentation=AugmentationRecipe(crop="shift", shift_px=1, mixup=0.3),
 )
-STEPS = 10  # of an epoch
 
 
 class CutError(Exception):
@@ -46,17 +40,16 @@ class CutError(Exception):
 
 @pytest.fixture(scope="module")
 def images() -> ImageArrays:
-    return toy_images()
+    return toy_images(100)
 
 
-def stopping(images: ImageArrays, after: int) -> Watched:
-    """Images that stop the run when so many were asked for."""
+def watched(images: ImageArrays, after: int, call: Callable[[], object]) -> Watched:
+    """Images that call somebody when so many were asked for."""
+    return Watched(images, lambda asked: call() if asked == after else None)
 
-    def stop(asked: int) -> None:
-        if asked == after:
-            raise CutError
 
-    return Watched(images, stop)
+def cut() -> None:
+    raise CutError
 
 
 def numbers(log: TrainingLog) -> list[dict[str, Any]]:
@@ -68,145 +61,135 @@ def numbers(log: TrainingLog) -> list[dict[str, Any]]:
     ]
 
 
-def uninterrupted(images: ImageArrays, out: Path, recipe=RECIPE) -> tuple[Any, TrainingLog]:
+def trained(
+    images: ImageArrays, out: Path, recipe: TrainingRecipe = RECIPE, **settings: Any
+) -> tuple[Any, TrainingLog]:
     model = toy_model()
-    log = fit(model, images, recipe, validation=images, out=out)
-    return model, log
+    validation = settings.pop("validation", toy_images(100))
+    return model, fit(model, images, recipe, validation=validation, out=out, **settings)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb", "nadamw", "lookahead_nesterov"])
+@pytest.fixture(scope="module")
+def whole(images: ImageArrays, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The model, the log and the folder of a run that nobody stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    return *trained(images, out), out
+
+
+@pytest.fixture
+def copied(whole: Any, tmp_path: Path) -> Path:
+    return shutil.copytree(whole[2], tmp_path / "copied")
+
+
+def assert_as_whole(images: ImageArrays, out: Path, whole: Any) -> None:
+    """Go on in a folder, to the same bits as the run that nobody stopped."""
+    model, log = trained(images, out)
+    assert same_weights(model, whole[0])
+    assert numbers(log) == numbers(whole[1])
+    for name in ("model", "best"):
+        one, other = (load_file(run / f"{name}.safetensors") for run in (whole[2], out))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lookahead_nesterov"])
 def test_every_optimizer_goes_on_to_the_bit(
     images: ImageArrays, tmp_path: Path, optimizer: str
 ) -> None:
     settings = dataclasses.replace(RECIPE.optimization, optimizer=optimizer, learning_rate=0.01)
     recipe = dataclasses.replace(RECIPE, optimization=settings)
-    expected, log = uninterrupted(images, tmp_path / "whole", recipe)
-    for asked in (70, 130, 30):  # in epoch 1, over its end, in epoch 2
+    expected, log = trained(images, tmp_path / "whole", recipe)
+    for asked in (30, 80):  # in epoch 1, over its end
+        stopped = watched(images, asked, cut)
         with pytest.raises(CutError):
-            fit(
-                toy_model(),
-                stopping(images, asked),
-                recipe,
-                validation=images,
-                out=tmp_path / "cut",
-                checkpoint_minutes=0,
-            )
-    model = toy_model()
-    found = fit(model, images, recipe, validation=images, out=tmp_path / "cut")
+            trained(stopped, tmp_path / "cut", recipe, checkpoint_minutes=0)
+    model, found = trained(images, tmp_path / "cut", recipe)
     assert same_weights(model, expected)
     assert numbers(found) == numbers(log)
-    for name in ("model", "best"):
-        one, other = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "cut"))
-        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_the_log_tells_each_epoch_once(images: ImageArrays, tmp_path: Path) -> None:
     with pytest.raises(CutError):
-        fit(toy_model(), stopping(images, 310), RECIPE, out=tmp_path, checkpoint_minutes=0)
+        trained(watched(images, 150, cut), tmp_path, checkpoint_minutes=0)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"kind": "step", "step": 999}\n{"kind": "st')
-    log = fit(toy_model(), images, RECIPE, out=tmp_path)
+    _, log = trained(images, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(line["kind"], line["step"]) for line in lines] == [
-        ("epoch", STEPS),
-        ("epoch", 2 * STEPS),
-    ]
+    assert [(line["kind"], line["step"]) for line in lines] == [("epoch", 5), ("epoch", 10)]
     assert [line["loss"] for line in lines] == [record.loss for record in log.epochs]
     assert len(json.loads((tmp_path / "run.json").read_text())["starts"]) == 2
 
 
-def test_a_finished_run_gives_its_log_and_weights(images: ImageArrays, tmp_path: Path) -> None:
-    expected, log = uninterrupted(images, tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-
-    def fail(asked: int) -> None:
-        raise AssertionError("trained again")
-
-    model = toy_model()
-    again = fit(model, Watched(images, fail), RECIPE, validation=images, out=tmp_path)
-    assert again == log
-    assert same_weights(model, expected)
-    stored = load_file(tmp_path / "model.safetensors")
+def test_a_finished_run_gives_its_log_and_weights(
+    images: ImageArrays, copied: Path, whole: Any
+) -> None:
+    (copied / "model.safetensors").unlink()
+    model, again = trained(watched(images, 0, cut), copied)  # is not trained again
+    assert again == whole[1]
+    assert same_weights(model, whole[0])
+    stored = load_file(copied / "model.safetensors")
     assert all(torch.equal(stored[key], value) for key, value in model.state_dict().items())
-    assert json.loads((tmp_path / "run.json").read_text())["finished"]
+    assert json.loads((copied / "run.json").read_text())["finished"]
 
 
-def test_the_folder_holds_what_one_needs_to_know(images: ImageArrays, tmp_path: Path) -> None:
-    uninterrupted(images, tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
+def test_the_folder_holds_what_one_needs_to_know(whole: Any) -> None:
+    out = whole[2]
+    names = {path.name for path in out.iterdir()}
     assert names == {
         "recipe.toml", "run.json", "log.jsonl", "last", "previous", "best.safetensors",
         "model.safetensors",
     }  # fmt: skip
-    assert type(RECIPE).read(tmp_path / "recipe.toml") == RECIPE
-    (start,) = json.loads((tmp_path / "run.json").read_text())["starts"]
+    assert TrainingRecipe.read(out / "recipe.toml") == RECIPE
+    (start,) = json.loads((out / "run.json").read_text())["starts"]
     assert start["processes"] == 1
     assert start["versions"]["torch"] == torch.__version__
     assert {"started", "command", "machine", "git"} <= start.keys()
 
 
-def test_best_is_the_best_validation(
+def test_best_is_the_best_validation_and_weights_are_written_as_asked(
     images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = []
-
-    def validate(trainer: Trainer, model: nn.Module) -> float:
-        measured.append(weights(model))
-        return (0.2, 0.5, 0.5, 0.4)[trainer.state.epoch]
-
-    monkeypatch.setattr(Trainer, "validate", validate)
-    settings = dataclasses.replace(RECIPE.optimization, epochs=4)
-    uninterrupted(images, tmp_path, dataclasses.replace(RECIPE, optimization=settings))
-    best = load_file(tmp_path / "best.safetensors")
-    assert [all(torch.equal(best[key], each[key]) for key in best) for each in measured] == [
-        False,
-        True,
-        False,
-        False,
-    ]
-
-
-def test_weights_are_written_as_asked(images: ImageArrays, tmp_path: Path) -> None:
+    accuracies = (0.2, 0.5, 0.5, 0.4)
+    monkeypatch.setattr(Trainer, "validate", lambda self, model: accuracies[self.state.epoch])
     written = []
 
     def export(model: nn.Module, path: Path) -> None:
-        path.write_text("weights")
-        written.append(path.parent)
+        path.write_text(f"weights {len(written)}")
+        written.append(path.name)
 
-    fit(toy_model(), images, RECIPE, validation=images, out=tmp_path, export=export)
-    assert len(written) >= 2
-    assert (tmp_path / "model.safetensors").read_text() == "weights"
-    assert (tmp_path / "best.safetensors").read_text() == "weights"
+    settings = dataclasses.replace(RECIPE.optimization, epochs=4)
+    trained(images, tmp_path, dataclasses.replace(RECIPE, optimization=settings), export=export)
+    assert ["best" in name for name in written] == [True, True, False]  # two, then the last
+    assert (tmp_path / "best.safetensors").read_text() == "weights 1"
+    assert (tmp_path / "model.safetensors").read_text() == "weights 2"
 
 
 # --- refusals ------------------------------------------------------------------------------------
 
 
-def test_another_recipe_or_other_data_are_refused(images: ImageArrays, tmp_path: Path) -> None:
-    uninterrupted(images, tmp_path)
-
-    def again(recipe=RECIPE, data=images) -> None:
-        fit(toy_model(), data, recipe, out=tmp_path)
-
-    again(dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, workers=1)))
+def test_another_recipe_or_other_data_are_refused(images: ImageArrays, copied: Path) -> None:
+    trained(
+        images,
+        copied,
+        dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, workers=1)),
+    )
     other = dataclasses.replace(RECIPE.optimization, momentum=0.8)
     with pytest.raises(InputError, match=r"optimization.momentum=0.9, not 0.8; allowed: the same"):
-        again(dataclasses.replace(RECIPE, optimization=other))
-    with pytest.raises(InputError, match="a run on 200 images, not 100"):
-        again(data=images.subset(100))
+        trained(images, copied, dataclasses.replace(RECIPE, optimization=other))
+    with pytest.raises(InputError, match="a run on 100 images, not 50"):
+        trained(images.subset(50), copied)
 
 
 def test_a_file_in_place_of_the_folder(images: ImageArrays, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="file.* cannot be written"):
-            fit(toy_model(), images, RECIPE, out=out)
+            trained(images, out)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(
-    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: ImageArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Any
 ) -> None:
-    expected, _ = uninterrupted(images, tmp_path / "whole")
     write, left = Path.write_bytes, 9
 
     def fill_up(path: Path, content: bytes) -> int:
@@ -220,43 +203,22 @@ def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", fill_up)
         with pytest.raises(InputError, match=r"No space left on device; the checkpoint .*last is"):
-            fit(
-                toy_model(),
-                images,
-                RECIPE,
-                validation=images,
-                out=tmp_path / "full",
-                checkpoint_minutes=0,
-            )
-    model = toy_model()
-    fit(model, images, RECIPE, validation=images, out=tmp_path / "full")
-    assert same_weights(model, expected)
+            trained(images, tmp_path, checkpoint_minutes=0)
+    assert_as_whole(images, tmp_path, whole)
 
 
-def test_a_checkpoint_cut_in_half(images: ImageArrays, tmp_path: Path) -> None:
-    expected, log = uninterrupted(images, tmp_path)
-    state = tmp_path / "last" / "state.pt"
+def test_a_checkpoint_cut_in_half(images: ImageArrays, copied: Path, whole: Any) -> None:
+    state = copied / "last" / "state.pt"
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
-    model = toy_model()
     with pytest.warns(VOneNetWarning, match=r"damaged.*goes on from .*previous"):
-        found = fit(model, images, RECIPE, validation=images, out=tmp_path)
-    assert same_weights(model, expected)
-    assert numbers(found) == numbers(log)
+        assert_as_whole(images, copied, whole)
 
 
 # --- signals -------------------------------------------------------------------------------------
 
 
-def signalling(images: ImageArrays, number: int, after: int) -> Watched:
-    def send(asked: int) -> None:
-        if asked == after:
-            os.kill(os.getpid(), number)
-
-    return Watched(images, send)
-
-
-def handlers() -> list[Any]:
-    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+def sending(number: int) -> Callable[[], object]:
+    return partial(os.kill, os.getpid(), number)
 
 
 @pytest.mark.parametrize(
@@ -272,47 +234,30 @@ def test_a_signal_finishes_the_step_and_saves(
     number: int,
     error: type[BaseException],
     message: str | None,
+    whole: Any,
 ) -> None:
-    expected, _ = uninterrupted(images, tmp_path / "whole")
-    before = handlers()
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(error, match=message):
-        fit(
-            toy_model(),
-            signalling(images, number, 65),
-            RECIPE,
-            validation=images,
-            out=tmp_path / "cut",
-        )
-    assert handlers() == before
-    state = json.loads((tmp_path / "cut" / "last" / "state.json").read_text())["state"]
+        trained(watched(images, 65, sending(number)), tmp_path)
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+    state = json.loads((tmp_path / "last" / "state.json").read_text())["state"]
     assert (state["epoch"], state["step"]) == (0, 4)
-    model = toy_model()
-    fit(model, images, RECIPE, validation=images, out=tmp_path / "cut")
-    assert same_weights(model, expected)
+    assert_as_whole(images, tmp_path, whole)
 
 
-def test_a_signal_during_validation(images: ImageArrays, tmp_path: Path) -> None:
+def test_a_signal_during_validation(images: ImageArrays, tmp_path: Path, whole: Any) -> None:
     """The epoch's steps are kept, its validation is made up for; the average is taken out again."""
-    expected, log = uninterrupted(images, tmp_path / "whole")
-    with pytest.raises(Preempted, match="step 10 of epoch 1"):
-        fit(
-            toy_model(),
-            images,
-            RECIPE,
-            validation=signalling(images, signal.SIGTERM, 100),
-            out=tmp_path / "cut",
-        )
-    model = toy_model()
-    found = fit(model, images, RECIPE, validation=images, out=tmp_path / "cut")
-    assert same_weights(model, expected)
-    assert numbers(found) == numbers(log)
+    stopping = watched(toy_images(100), 50, sending(signal.SIGTERM))
+    with pytest.raises(Preempted, match="step 5 of epoch 1"):
+        trained(images, tmp_path, validation=stopping)
+    assert_as_whole(images, tmp_path, whole)
 
 
 def test_without_a_folder_signals_are_left_alone(images: ImageArrays) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit(toy_model(), signalling(images, signal.SIGINT, 65), RECIPE)
+            fit(toy_model(), watched(images, 65, sending(signal.SIGINT)), RECIPE)
     finally:
         signal.signal(signal.SIGINT, before)
 

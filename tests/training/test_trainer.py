@@ -50,7 +50,7 @@ def test_validation_accuracy_is_that_of_the_trained_model(
     images: ImageArrays, ema_decay: float | None
 ) -> None:
     model = toy_model()
-    recipe = toy_recipe(ema_decay=ema_decay)
+    recipe = toy_recipe(epochs=1, ema_decay=ema_decay)
     log = fit(model, images, recipe, validation=images)
     assert not any(module.training for module in model.modules())
     hits = model(images.images.float() / 255).argmax(dim=1) == images.labels
@@ -61,12 +61,12 @@ def test_repeats_to_the_bit_and_leaves_no_trace(images: ImageArrays) -> None:
     """Order, augmentation and dropout depend on the recipe's seed, not on the caller's state."""
     one, two, other = toy_model(), toy_model(), toy_model()
     state = torch.get_rng_state()
-    fit(one, images, toy_recipe())
+    fit(one, images, toy_recipe(epochs=1))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    fit(two, images, toy_recipe(), validation=images)
+    fit(two, images, toy_recipe(epochs=1), validation=images)
     assert same_weights(one, two)
-    fit(other, images, toy_recipe(seed=6))
+    fit(other, images, toy_recipe(epochs=1, seed=6))
     assert not same_weights(one, other)
 
 
@@ -85,7 +85,7 @@ def test_progress_bar(images: ImageArrays, capsys: pytest.CaptureFixture[str]) -
     assert "384/384" in shown.err
     assert "loss=" in shown.err
     assert shown.out == ""
-    fit(toy_model(), images, toy_recipe())
+    fit(toy_model(), images, toy_recipe(epochs=1))
     assert capsys.readouterr().err == ""
 
 
@@ -236,33 +236,13 @@ def test_layers_have_their_own_rates(images: ImageArrays) -> None:
     assert float(moved[1] / moved[0]) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_what_needs_no_gradient_stays(images: ImageArrays) -> None:
+def test_what_is_frozen_or_needs_no_gradient_stays(images: ImageArrays) -> None:
     model = toy_model()
-    before = copy.deepcopy(model.model[0])
-    fit(model, images, toy_recipe(ema_decay=0.5))
-    assert same_weights(before, model.model[0])
+    before = copy.deepcopy(model.model)
+    fit(model, images, toy_recipe(epochs=1, ema_decay=0.5, frozen=("2.*",), micro_batch_size=8))
+    same = [same_weights(*each) for each in zip(before, model.model, strict=True)]
+    assert same == [True, True, True, True, True, False]
     assert model.model[0].weight.grad is None
-
-
-def test_frozen_batch_norm_stays_while_others_learn(images: ImageArrays) -> None:
-    model = toy_model()
-    before = copy.deepcopy(model.model[2])
-    fit(model, images, toy_recipe(frozen=("2.*",), micro_batch_size=8))
-    assert same_weights(before, model.model[2])
-
-
-def test_running_statistics_do_not_depend_on_the_cut_of_micro_batches_over_processes() -> None:
-    """Means over micro-batches, each from the statistics at the start of the step."""
-    data = ImageArrays(torch.rand(4, 1, 2, 2), torch.arange(4) % 2, ("a", "b"), "noise")
-    norm = nn.BatchNorm2d(1, momentum=0.3)
-    model = nn.Sequential(norm, nn.Flatten(), nn.Linear(4, 2))
-    recipe = toy_recipe(
-        image_size=2, epochs=1, batch_size=4, micro_batch_size=2, augmentation=PLAIN
-    )
-    fit(model, data, recipe)
-    # the micro-batches are of equal size: the mean of their means is that of all
-    torch.testing.assert_close(norm.running_mean, 0.3 * data.images.mean().reshape(1))
-    assert int(norm.num_batches_tracked) == 1  # type: ignore[arg-type]
 
 
 def test_bfloat16_trains_in_float32_weights(images: ImageArrays) -> None:
@@ -275,7 +255,7 @@ def test_bfloat16_trains_in_float32_weights(images: ImageArrays) -> None:
 
     model = toy_model()
     model.model.append(Probe())  # type: ignore[operator]
-    log = fit(model, images, toy_recipe(precision="bfloat16", epochs=3))
+    log = fit(model, images, toy_recipe(precision="bfloat16"))
     assert kinds == {torch.bfloat16}
     assert log.epochs[-1].loss < log.epochs[0].loss
     assert model.model[5].weight.dtype == torch.float32
@@ -323,8 +303,8 @@ def test_noise_depends_on_the_epoch_and_nothing_else() -> None:
     found = accuracy(model, images)
     torch.manual_seed(99)
     assert accuracy(model, images) == found
-    assert len({accuracy(model, images, epoch) for epoch in range(6)}) > 1
-    assert len({accuracy(model, images, seed=seed) for seed in range(6)}) > 1
+    assert len({accuracy(model, images, epoch) for epoch in range(4)}) > 1
+    assert len({accuracy(model, images, seed=seed) for seed in range(4)}) > 1
 
 
 def test_decisions_are_averaged_over_draws() -> None:
@@ -365,11 +345,6 @@ def test_loss_that_is_not_finite_stops(images: ImageArrays) -> None:
         model.model[5].bias[0] = float("inf")
     with pytest.raises(VOneNetError, match=r"nan at step 1 of epoch 1, learning rate .*warmup"):
         fit(model, images, toy_recipe())
-
-
-def test_nothing_to_train_is_refused(images: ImageArrays) -> None:
-    with pytest.raises(InputError, match="no parameter"):
-        fit(toy_model().requires_grad_(False), images, toy_recipe())
 
 
 @pytest.mark.parametrize(

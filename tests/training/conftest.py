@@ -1,0 +1,10 @@
+"""Tests of training write many checkpoints, which need not wait for the disk."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
