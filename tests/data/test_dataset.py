@@ -51,13 +51,6 @@ def pixels_of(seed):
     return torch.from_numpy(np.array(noise_image(8, 8, seed))).permute(2, 0, 1).float() / 255
 
 
-def test_bytes_become_pixels_on_access():
-    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
-    pixels, label = ImageArrays(images, torch.tensor([1]), "ab", "tiny")[0]
-    assert pixels.flatten().tolist() == pytest.approx([0, 0.2, 1])
-    assert (pixels.dtype, label) == (torch.float32, 1)
-
-
 @pytest.mark.parametrize(
     ("n", "kept"), [(1, [0]), (3, [0, 3, 5]), (4, [0, 1, 3, 5]), (5, [0, 1, 3, 4, 5])]
 )
@@ -72,12 +65,13 @@ def test_subset_takes_the_first_of_every_class(n, kept):
             data.subset(impossible)
 
 
-def test_a_selection_of_a_selection():
-    images = torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1)
+def test_bytes_become_pixels_on_access_in_a_selection_of_a_selection():
+    images = torch.arange(0, 256, 51, dtype=torch.uint8).reshape(6, 1, 1, 1)
     data = ImageArrays(images, LABELS, "abc", "six").select(torch.tensor([5, 1, 4, 0]))
     chosen = data.select(torch.tensor([2, 0]))
-    assert [levels(chosen.whole(i)) for i in (0, 1)] == [[4], [5]]
-    assert [round(float(chosen[i][0]) * 255) for i in (0, 1)] == [4, 5]
+    assert [levels(chosen.whole(i)) for i in (0, 1)] == [[204], [255]]
+    assert [float(chosen[i][0]) for i in (0, 1)] == pytest.approx([0.8, 1])
+    assert (chosen[0][0].dtype, chosen[0][1]) == (torch.float32, 1)
     assert chosen.labels.tolist() == [1, 2]
     with pytest.raises(InputError, match="'six' holds no image"):
         data.select(torch.tensor([], dtype=torch.long))
@@ -87,13 +81,11 @@ def test_a_selection_of_a_selection():
     ("images", "labels", "message"),
     [
         (GREY, torch.tensor([0, 0, 0, 1, 1, 3]), "0 to 3; allowed: 0 to 2"),
-        (GREY, torch.tensor([-1, 0, 0, 1, 1, 2]), "-1 to 2"),
         (GREY[:5], LABELS, r"\(5, 1, 4, 4\)"),
         (GREY[:, 0], LABELS, r"\(6, 4, 4\)"),
         (GREY * 3, LABELS, r"1.5 to 1.5; allowed: \[0, 1\]"),
         (GREY * float("nan"), LABELS, "nan"),
         (GREY.to(torch.int32), LABELS, "int32"),
-        (GREY[:0], LABELS[:0], "holds no image"),
     ],
 )
 def test_impossible_arrays_are_refused(images, labels, message):

@@ -39,7 +39,7 @@ def test_what_is_broken_is_named(content, reason):
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what is no longer as it was
-@settings(deadline=None)  # a header may ask for a large image
+@settings(deadline=None, max_examples=60)  # a header may ask for a large image
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"]), st.data())
 def test_damage_raises_nothing_else(kind, data):
     content = bytearray(encoded(noise_image(8, 8), kind))
@@ -81,4 +81,4 @@ def test_transparent_palettes_do_not_warn_and_lab_becomes_grey_by_way_of_rgb():
     image.info["transparency"] = b"\0\x80"
     assert levels(as_channels(image, 3)) == [10, 20, 30, 40, 50, 60]
     lab = Image.new("LAB", (1, 1), (128, 128, 128))
-    assert levels(as_channels(lab, 1)) == levels(lab.convert("RGB").convert("L"))
+    assert levels(as_channels(lab, 1)) == [pytest.approx(119, abs=2)]  # of half the lightness

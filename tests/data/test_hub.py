@@ -70,15 +70,12 @@ def test_images_beside_the_table(hub):
         ("hub/owner/text", "test", "hub/owner/text has columns .*'sentence'.*needed: 'img'"),
     ],
 )
-def test_what_cannot_be_had_is_one_line(hub, address, split, message):
+def test_what_cannot_be_had_is_one_line(hub, address, split, message, monkeypatch):
     path = hub / "owner" / "text" / "test-00000-of-00001.parquet"
     write_parquet(path, [b"x"], [0], column="sentence")
     with pytest.raises(InputError, match=message) as caught:
         open_dataset(address, split, image_size=8)
     assert "\n" not in str(caught.value)
-
-
-def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"hub/a/b needs datasets: pip install 'vonenet\[hub\]'"):
         open_dataset("hub/a/b", image_size=8)

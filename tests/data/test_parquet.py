@@ -52,17 +52,17 @@ def test_every_row_in_any_order(folder, room, monkeypatch):
     assert data.select(torch.tensor([5])).describe(0) == data.describe(5)
 
 
-def test_opening_reads_no_image_and_each_group_is_read_once(folder, groups_read):
+def test_each_group_is_read_once_and_no_more_is_kept_than_there_is_room_for(
+    folder, groups_read, monkeypatch
+):
+    """Room for two row groups of 2 images (some 400 bytes each): the last two used stay."""
     data = opened(folder)
-    assert groups_read == []
+    assert groups_read == []  # opening reads no image
     for index in [*range(9), *range(9)]:
         data.whole(index)
     assert groups_read == [0, 1, 2, 4, 5]  # of 2, 2, 1, none, 2, 2 rows
-
-
-def test_no_more_is_kept_than_there_is_room_for(folder, groups_read, monkeypatch):
-    """Room for two row groups of 2 images (some 400 bytes each): the last two used stay."""
     data = opened(folder)
+    groups_read.clear()
     data.whole(0)
     monkeypatch.setattr(shards, "CACHE_BYTES", int(2.5 * data.source._kept_bytes()))
     for index in (2, 0, 5, 0, 2):  # groups 1, 0 (kept), 4 (for 1), 0 (kept), 1 (again)
@@ -98,13 +98,10 @@ def test_class_names_and_columns(tmp_path, label, names, classes):
         opened(tmp_path)
 
 
-def test_images_without_a_struct(tmp_path):
+def test_images_without_a_struct_and_a_row_without_bytes(tmp_path):
     table = pytest.importorskip("pyarrow").table({"img": [noise_png(3)], "label": [0]})
     pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "train-0.parquet")
     assert levels(opened(tmp_path).whole(0)) == levels(noise_image(12, 10, 3))
-
-
-def test_a_row_without_bytes_is_broken(tmp_path):
     write_parquet(tmp_path / "train-0.parquet", [noise_png(0), None], [0, 0])
     with pytest.raises(BrokenImageError, match=r"in row 1 of .*train-0\.parquet cannot be read: "):
         opened(tmp_path).whole(1)
@@ -120,7 +117,7 @@ def test_labels_that_are_no_numbers(tmp_path, labels, message):
         opened(tmp_path)
 
 
-def test_damaged_files_are_named(folder):
+def test_damaged_files_are_named_and_what_is_needed_to_read_them(folder, monkeypatch):
     data = opened(folder)
     path = folder / "data" / "train-00000-of-00003.parquet"
     content = path.read_bytes()
@@ -131,9 +128,6 @@ def test_damaged_files_are_named(folder):
     with pytest.raises(InputError, match=r"00000-of-00003\.parquet cannot be read: ") as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
-
-
-def test_parquet_without_pyarrow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(InputError, match=r"pip install 'vonenet\[parquet\]'"):
         opened(folder)

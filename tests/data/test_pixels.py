@@ -1,4 +1,4 @@
-"""PixelModel and seeding: normalisation inside, gradients through, global state untouched."""
+"""PixelModel: normalisation inside, the state dict the model's own."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from vonenet.data import PixelModel
-from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 
 
@@ -23,13 +22,3 @@ def test_state_dict_is_the_models_own_and_zero_std_is_refused():
     assert wrapped.to(torch.float64).mean.dtype == torch.float64
     with pytest.raises(InputError, match="std="):
         PixelModel(nn.Identity(), 0.5, (0.5, 0.0, 0.5))
-
-
-def test_seeded_repeats_and_restores():
-    before, drawn = torch.get_rng_state(), []
-    for seed in (0, 0, 1):
-        with seeded(seed, torch.device("cpu")):
-            drawn.append(torch.randn(3))
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert torch.equal(torch.get_rng_state(), before)

@@ -47,19 +47,15 @@ def test_addresses(shards, address, split, seeds, name):
         assert levels(data.whole(index)) == levels(noise_image(12, 10, seeds[index]))
 
 
-def test_shards_in_the_folder_of_a_split(tmp_path):
-    write_tar(tmp_path / "train" / "0.tar", sample(5, 0))
-    write_tar(tmp_path / "test" / "0.tar", sample(6, 0))
-    data = open_dataset(str(tmp_path), "test", image_size=8)
-    assert levels(data.whole(0)) == levels(noise_image(12, 10, 6))
-
-
-def test_labels_of_json_and_files_that_are_no_images(tmp_path):
+def test_the_folder_of_a_split_labels_of_json_and_files_that_are_no_images(tmp_path):
     note = json.dumps({"label": 4, "text": "a"}).encode()
-    members = [("README", b"x"), ("a/b.json", note), ("a/b.jpg", noise_png(0)), ("c.txt", b"")]
-    data = open_dataset(str(write_tar(tmp_path / "a.tar", members)), image_size=8)
+    members = [("README", b"x"), ("a/b.json", note), ("a/b.jpg", noise_png(6)), ("c.txt", b"")]
+    write_tar(tmp_path / "train" / "0.tar", sample(5, 0))
+    write_tar(tmp_path / "test" / "0.tar", members)
+    data = open_dataset(str(tmp_path), "test", image_size=8)
     assert data.labels.tolist() == [4]
-    assert data.describe(0) == f"a/b in {tmp_path}/a.tar"
+    assert data.describe(0) == f"a/b in {tmp_path}/test/0.tar"
+    assert levels(data.whole(0)) == levels(noise_image(12, 10, 6))
 
 
 @pytest.mark.parametrize(
@@ -112,8 +108,6 @@ def test_a_shard_that_changes_after_it_was_opened(shards):
 def test_missing_shards_are_named(shards):
     with pytest.raises(InputError, match=r"2 of 4 shards are not there; first: .*train-002\.tar"):
         open_dataset(f"{shards}/train-{{000..003}}.tar", image_size=8)
-    with pytest.raises(InputError, match=r"1 of 1 shards are not there; first: .*none-\*\.tar"):
-        open_dataset(f"{shards}/none-*.tar", image_size=8)
 
 
 PATTERNS = (
@@ -140,7 +134,7 @@ SAMPLES = st.lists(
 
 @pytest.mark.oracle
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
 )
 @given(SAMPLES, st.randoms(use_true_random=False))
 def test_the_same_samples_as_webdataset(tmp_path, samples, random):
