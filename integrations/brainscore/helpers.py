@@ -30,7 +30,7 @@ class Squares(Stimulus):
     def draw(stimuli, canvas, window):
         side = canvas.pixels // 8
         levels = [np.random.default_rng(s.seed).integers(-1, 2, (side, side)) for s in stimuli]
-        whole = torch.tensor(np.kron(levels, np.ones((8, 8)))) * EXACT["contrast"]
+        whole = torch.tensor(np.kron(levels, np.ones((8, 8)))).float() * EXACT["contrast"]
         return whole[:, window.top :, window.left :][:, : window.height, : window.width]
 
 

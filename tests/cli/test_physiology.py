@@ -9,6 +9,7 @@ import pytest
 from tests.cli.test_main import run as run_cli
 from vonenet.cli.physiology import Physiology, record_models
 from vonenet.errors import InputError
+from vonenet.physiology import experiments, preparation
 from vonenet.results import RESULTS, read_jsonl
 
 TOY = """
@@ -17,7 +18,7 @@ from torch import nn
 import vonenet
 from vonenet.data import PixelModel
 
-SMALL = dict(image_size=64, in_chans=1, simple_channels=12, complex_channels=12, num_classes=3)
+SMALL = dict(image_size=64, in_chans=1, simple_channels=8, complex_channels=8, num_classes=3)
 
 def network(**settings):
     return vonenet.create_model("voneresnet_small", **(SMALL | settings))
@@ -49,6 +50,17 @@ def record(addresses, out, **settings):
     return record_models(options, progress=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_stimuli():
+    """What files, rows and addresses do depends neither on all experiments nor on fine maps."""
+    some = ("receptive_field", "orientation", "modulation", "noise")
+    with pytest.MonkeyPatch.context() as patch:
+        few = {name: experiments.EXPERIMENTS[name] for name in some}
+        patch.setattr(experiments, "EXPERIMENTS", few)
+        patch.setattr(preparation, "PATCH_POSITIONS", 7)
+        yield
+
+
 @pytest.fixture(scope="module")
 def first(toy, tmp_path_factory):
     out = tmp_path_factory.mktemp("first")
@@ -65,11 +77,11 @@ def once(first, tmp_path):
 
 
 def test_a_block_is_recorded_with_what_it_was_built_with(once):
-    assert (once.label, once.map_shape) == ("network vone_block", (24, 32, 32))
-    settings = {"degrees": 2.0, "pixels": 64, "units": 24, "trials": 1, "before_noise": True}
+    assert (once.label, once.map_shape) == ("network vone_block", (16, 32, 32))
+    settings = {"degrees": 2.0, "pixels": 64, "units": 16, "trials": 1, "before_noise": True}
     assert once.settings == settings | {"seed": 0}
     assert once.is_stochastic
-    assert once.ground_truth.is_complex.tolist() == [False] * 12 + [True] * 12
+    assert once.ground_truth.is_complex.tolist() == [False] * 8 + [True] * 8
     assert once.ground_truth.noise_slope == pytest.approx(1 / 0.35)
     assert once.ground_truth.noise_offset == pytest.approx((0.07 + 1e-4) / 0.35**2)
     whole = once.ground_truth.whole
@@ -100,31 +112,26 @@ def test_rows_that_a_kill_kept_away_come_with_the_next_start(once, toy, tmp_path
     assert read_jsonl(path) == rows
 
 
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_rows(once, toy, tmp_path):
-    """And the same fresh weights, where a model of one's own draws them."""
+def numbers(folder):
+    return [dataclasses.replace(row, seconds=0) for row in read_jsonl(folder / RESULTS)]
 
-    def numbers(folder):
-        return [dataclasses.replace(row, seconds=0) for row in read_jsonl(folder / RESULTS)]
 
+def test_a_seed_gives_the_same_rows_and_other_ways_to_record_stand_beside(once, toy, tmp_path):
+    """The same fresh weights too, where a model of one's own draws them."""
+    out = tmp_path / "out"
     record([toy], tmp_path / "other")
-    assert numbers(tmp_path / "out") == numbers(tmp_path / "other")
+    assert numbers(out) == numbers(tmp_path / "other")
     plain = toy.replace("network", "plain") + "@0"
     one, same = (record([plain], tmp_path / name)[0] for name in "ab")
     assert one.model_hash == same.model_hash
-    record([toy], tmp_path / "third", seed=1)
-    assert numbers(tmp_path / "out") != numbers(tmp_path / "third")
-
-
-@pytest.mark.slow
-def test_other_ways_to_record_stand_beside(once, toy, tmp_path):
-    before = len(read_jsonl(tmp_path / "out" / RESULTS))
-    [trials] = record([toy], tmp_path / "out", trials=3)
-    [wider] = record([toy], tmp_path / "out", degrees=3.0)
+    before = numbers(out)
+    [trials] = record([toy], out, trials=3)
+    [wider] = record([toy], out, degrees=3.0)
+    record([toy], out, seed=1)
     assert (trials.settings["before_noise"], trials.settings["trials"]) == (False, 3)
     assert wider.settings["degrees"] == 3
-    assert len(list((tmp_path / "out").glob("*.npz"))) == 3
-    assert len(read_jsonl(tmp_path / "out" / RESULTS)) > 2.5 * before
+    assert len(list(out.glob("*.npz"))) == 4
+    assert len(numbers(out)) > 3.5 * len(before)
 
 
 def test_layers_by_address_and_by_option(toy, tmp_path):
@@ -165,12 +172,9 @@ def test_mistakes_get_one_line(toy, tmp_path, function, settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_the_command_prints_scores_and_writes_a_page(capsys, toy, tmp_path):
-    plain = toy.replace("network", "plain")
-    out = tmp_path / "page"
-    status, printed, error = run_cli(
-        capsys, "physiology", toy, "--compare", f"{plain}@0", "--out", out
-    )
+def test_the_command_prints_scores_and_writes_a_page(capsys, once, toy, tmp_path):
+    out, plain = tmp_path / "out", toy.replace("network", "plain") + "@0"
+    status, printed, error = run_cli(capsys, "physiology", toy, "--compare", plain, "--out", out)
     assert status == 0, error
     assert "preferred orientation" in printed
     assert str(out / "report.html") in printed

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from vonenet.physiology import Recording, Subject
+    from vonenet.physiology import Canvas, Recording, Subject
     from vonenet.physiology.recording import GroundTruth
+    from vonenet.zoo.loading import LoadedModel
 
 # Of a model whose noise cannot be left out
 DEFAULT_TRIALS = 20
@@ -61,58 +62,55 @@ class Physiology:
 
 
 def record_models(options: Physiology, *, progress: bool = True) -> list[Recording]:
-    """Record models; each one's recording and rows are on disk before the next begins.
+    """Record models, each on disk before the next begins; return different ones, as given.
 
     What was recorded before in the same way is read from its file.
-
-    Args:
-        options: Which models, and how they are recorded.
-        progress: Show progress bars.
-
-    Returns:
-        Different recordings, in the order given.
 
     Raises:
         InputError: A model, layer or setting cannot be used.
     """
-    from vonenet.physiology import record
+    from vonenet.physiology import Subject, record
     from vonenet.physiology.recording import read_recording, save_recording
     from vonenet.physiology.scores import recording_rows
     from vonenet.results import RESULTS, append_missing
+    from vonenet.zoo.loading import v1_block_of
 
     recordings = {}
     for address in (options.model, *options.compare):
-        name, subject = _load_subject(address, options)
-        path = options.out / _file_name(name, subject)
+        before_at, at, after_at = address.rpartition("@")
+        loaded, canvas = load_on_canvas(
+            before_at if at else address, options.degrees, options.device
+        )
+        layer = after_at if at else options.layer
+        subject = Subject(
+            loaded.model,
+            v1_block_of(loaded) if layer is None else layer,
+            canvas,
+            trials=DEFAULT_TRIALS if options.trials is None else options.trials,
+            mean_response=options.trials is None,
+            seed=options.seed,
+        )
+        path = options.out / _file_name(loaded.name, subject)
         if not path.is_file():
             truth = _ground_truth(subject)
-            save_recording(record(subject, name, ground_truth=truth, progress=progress), path)
+            recording = record(subject, loaded.name, ground_truth=truth, progress=progress)
+            save_recording(recording, path)
         # Read back also what was just recorded: the rows are the same in both cases
         recordings[path] = read_recording(path)
         append_missing(options.out / RESULTS, recording_rows(recordings[path]))
     return list(recordings.values())
 
 
-def _load_subject(address: str, options: Physiology) -> tuple[str, Subject]:
-    """Load the model of MODEL or MODEL@LAYER; return its name and the subject."""
+def load_on_canvas(address: str, degrees: float | None, device: str) -> tuple[LoadedModel, Canvas]:
+    """Load a model onto a device; return it with the canvas that its images are."""
     from vonenet.data.pixels import chosen_device
-    from vonenet.physiology import Canvas, Subject
-    from vonenet.zoo.loading import load_model, v1_block_of, visual_degrees_of
+    from vonenet.physiology import Canvas
+    from vonenet.zoo.loading import load_model, visual_degrees_of
 
-    before_at, at, after_at = address.rpartition("@")
-    loaded = load_model(before_at if at else address)
-    loaded.model.to(chosen_device(options.device))
-    layer = after_at if at else options.layer
-    degrees = visual_degrees_of(loaded) if options.degrees is None else options.degrees
-    subject = Subject(
-        loaded.model,
-        v1_block_of(loaded) if layer is None else layer,
-        Canvas(degrees, loaded.image_size, loaded.in_chans),
-        trials=DEFAULT_TRIALS if options.trials is None else options.trials,
-        mean_response=options.trials is None,
-        seed=options.seed,
-    )
-    return loaded.name, subject
+    loaded = load_model(address)
+    loaded.model.to(chosen_device(device))
+    degrees = visual_degrees_of(loaded) if degrees is None else degrees
+    return loaded, Canvas(degrees, loaded.image_size, loaded.in_chans)
 
 
 def _ground_truth(subject: Subject) -> GroundTruth | None:
@@ -147,8 +145,7 @@ def _ground_truth(subject: Subject) -> GroundTruth | None:
 def _file_name(name: str, subject: Subject) -> str:
     """Return a name such as `voneresnet50_vone_block_1f3a90c2.npz`.
 
-    The digest is of everything that the recording depends on: each way to record a layer has a file
-    of its own.
+    Its digest is of all that a recording depends on: each way to record has a file of its own.
     """
     from vonenet.data import inner_model
     from vonenet.physiology.experiments import settings_of

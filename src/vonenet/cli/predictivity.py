@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from vonenet.cli.physiology import load_on_canvas
 
 if TYPE_CHECKING:
     from vonenet.physiology.predictivity import Predictivity as Prediction
@@ -54,20 +55,19 @@ class Predictivity:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def run(self) -> None:
-        """Predict, and print the table."""
-        print(predictivity_table(predict_neurons(self)))
+        """Predict, and print a table of the layers."""
+        found = predict_neurons(self)
+        print(f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}{'units':>8}")
+        for layer, each in found.items():
+            interval = "{:.3f} to {:.3f}".format(*each.interval)
+            ceiled = "-" if each.ceiled is None else f"{each.ceiled:.3f}"
+            units = len(each.per_unit) - each.n_undefined
+            print(f"{layer:<28}{each.median:>10.3f}{interval:>18}{ceiled:>14}{units:>8}")
         print(f"\nrows: {(self.out / 'results.jsonl').resolve()}")
 
 
 def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str, Prediction]:
-    """Predict recorded responses from each layer of a model; rows are written as they come.
-
-    Args:
-        options: Which model, layers, responses and images, and how.
-        progress: Show a progress bar.
-
-    Returns:
-        The predictivity of each layer.
+    """Return how each layer of a model predicts responses; rows are written as they come.
 
     Raises:
         InputError: A model, file, layer or setting cannot be used, or there are not as many images
@@ -75,29 +75,35 @@ def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str
     """
     from tqdm import tqdm
 
-    from vonenet.data.pixels import chosen_device
     from vonenet.errors import InputError
-    from vonenet.physiology import Canvas
     from vonenet.physiology.neural_data import image_files, read_images, read_responses
     from vonenet.physiology.predictivity import layer_features, predictivity
-    from vonenet.results import HASH_LENGTH, RESULTS, Result, append_missing, model_hash
-    from vonenet.zoo.loading import load_model, v1_block_of, visual_degrees_of
+    from vonenet.results import HASH_LENGTH, RESULTS, Result, Value, append_missing, model_hash
+    from vonenet.zoo.loading import v1_block_of
 
     recorded, names = read_responses(options.responses)
+    stimuli = recorded.shape[-2]
     paths = image_files(options.images, names)
-    if len(paths) != recorded.shape[-2]:
+    if len(paths) != stimuli:
         raise InputError(
             f"{options.images} holds {len(paths)} images, but {options.responses} has "
-            f"{recorded.shape[-2]} stimuli; needed: one image for each, in the same order"
+            f"{stimuli} stimuli; needed: one image for each, in the same order"
         )
     data_hash = hashlib.sha256(f"{recorded.shape}\n".encode())
     for content in (recorded.tobytes(), *(path.read_bytes() for path in paths)):
         data_hash.update(content)
-    loaded = load_model(options.model)
-    loaded.model.to(chosen_device(options.device))
-    degrees = visual_degrees_of(loaded) if options.degrees is None else options.degrees
-    image_degrees = degrees if options.image_degrees is None else options.image_degrees
-    canvas = Canvas(degrees, loaded.image_size, loaded.in_chans)
+    loaded, canvas = load_on_canvas(options.model, options.degrees, options.device)
+    image_degrees = canvas.degrees if options.image_degrees is None else options.image_degrees
+    settings: dict[str, Value] = {
+        "data_hash": data_hash.hexdigest()[:HASH_LENGTH],
+        "image_degrees": image_degrees,
+        "degrees": canvas.degrees,
+        "pixels": canvas.pixels,
+        "before_noise": options.trials is None,
+        "trials": options.trials or 1,
+        "components": options.components,
+        "folds": options.folds,
+    }
     predictions = {}
     layers = options.layers or (v1_block_of(loaded),)
     for layer in (bar := tqdm(layers, unit="layer", leave=False, disable=not progress)):
@@ -107,53 +113,25 @@ def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str
         features = layer_features(
             loaded.model, layer, images, trials=options.trials, seed=options.seed
         )
-        prediction = predictivity(
-            features,
-            recorded,
-            components=options.components,
-            folds=options.folds,
-            seed=options.seed,
-        )
-        predictions[layer] = prediction
-        low, high = prediction.ceiled_interval or prediction.interval
-        ceiling = {} if prediction.ceiling is None else {"ceiling": prediction.ceiling}
+        how = {"components": options.components, "folds": options.folds, "seed": options.seed}
+        predictions[layer] = found = predictivity(features, recorded, **how)
+        low, high = found.ceiled_interval or found.interval
+        ceiling = {} if found.ceiling is None else {"ceiling": found.ceiling}
         row = Result(
             experiment="predictivity",
             model=loaded.name,
             model_hash=model_hash(loaded.model.model),
             data=options.responses.name,
-            data_size=recorded.shape[-2],
-            condition={
-                "layer": layer,
-                "data_hash": data_hash.hexdigest()[:HASH_LENGTH],
-                "image_degrees": image_degrees,
-                "degrees": degrees,
-                "pixels": canvas.pixels,
-                "before_noise": options.trials is None,
-                "trials": options.trials or 1,
-                "components": options.components,
-                "folds": options.folds,
-            },
-            metric="pearson_r" if prediction.ceiled is None else "ceiled_pearson_r",
-            value=prediction.median if prediction.ceiled is None else prediction.ceiled,
+            data_size=stimuli,
+            condition={"layer": layer, **settings},
+            metric="pearson_r" if found.ceiled is None else "ceiled_pearson_r",
+            value=found.median if found.ceiled is None else found.ceiled,
             ci_low=low,
             ci_high=high,
-            n=len(prediction.per_unit) - prediction.n_undefined,
+            n=len(found.per_unit) - found.n_undefined,
             seed=options.seed,
-            flags={"pearson_r": prediction.median, "undefined": prediction.n_undefined} | ceiling,
+            flags={"pearson_r": found.median, "undefined": found.n_undefined} | ceiling,
             seconds=time.perf_counter() - start,
         )
         append_missing(options.out / RESULTS, [row])
     return predictions
-
-
-def predictivity_table(predictions: Mapping[str, Prediction]) -> str:
-    """List layers and their predictivity, for the terminal."""
-    lines = [f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}{'units':>8}"]
-    for layer, each in predictions.items():
-        low, high = each.interval
-        ceiled = "-" if each.ceiled is None else f"{each.ceiled:.3f}"
-        units = len(each.per_unit) - each.n_undefined
-        interval = f"{low:.3f} to {high:.3f}"
-        lines.append(f"{layer:<28}{each.median:>10.3f}{interval:>18}{ceiled:>14}{units:>8}")
-    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +29,16 @@ DOTS_PER_INCH = 130  # not more: noise cannot be compressed
 
 def write_v1_figures(block: VOneBlock, folder: Path) -> None:
     """Write the two pictures, unless the block has no Gabor filters or they are there."""
-    if block.gabor_parameters is None or (folder / V1_RESPONSES).is_file():
+    parameters = block.gabor_parameters
+    if parameters is None or (folder / V1_RESPONSES).is_file():
         return
-    _save(v1_filters(_filters(block)), folder / V1_FILTERS)
-    _save(_responses(), folder / V1_RESPONSES)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    replace_whole(path, lambda file: figure.savefig(file, format="png", dpi=DOTS_PER_INCH))
-
-
-def _filters(block: VOneBlock) -> Array:
-    """Draw some of a block's kernels, low frequencies first."""
-    assert block.gabor_parameters is not None
-    order = np.argsort(block.gabor_parameters.frequency_cpd)
+    # Some of the kernels, low frequencies first
+    order = np.argsort(parameters.frequency_cpd)
     places = np.linspace(0, len(order) - 1, min(MOST_FILTERS, len(order))).astype(int)
-    kernels: Array = _kernels(block)[order[places]]
-    return kernels
+    filters = v1_filters(_kernels(block, parameters)[order[places]])
+    for figure, name in ((filters, V1_FILTERS), (_responses(), V1_RESPONSES)):
+        write = partial(figure.savefig, format="png", dpi=DOTS_PER_INCH)
+        replace_whole(folder / name, write)
 
 
 def _responses() -> Figure:
@@ -57,33 +51,28 @@ def _responses() -> Figure:
     with torch.no_grad(), noise_generator(block, torch.Generator().manual_seed(0)):
         response = block.mean_response((photo - mean) / std)
         noisy = block.respond(response)[0].numpy()
-    kernels, parameters = _kernels(block), block.gabor_parameters
+    parameters = block.gabor_parameters
     assert parameters is not None
+    kernels, simple = _kernels(block, parameters), block.config.simple_channels
+    # Octaves from the frequency, and from an envelope of half a cycle
+    octaves = np.abs(np.log2(parameters.frequency_cpd / FREQUENCY_CPD))
+    for width in (parameters.nx_cycles, parameters.ny_cycles):
+        octaves = octaves + np.abs(np.log2(width / 0.5))
 
     def cells(first: int, last: int) -> dict[str, tuple[Array, Array, Array]]:
         found = {}
         for degrees in ORIENTATIONS_DEG:
-            i = _nearest(parameters, degrees, first, last)
+            away = np.abs((parameters.orientation_deg - degrees + 90) % 180 - 90) / 15
+            i = first + int(np.argmin((away + octaves)[first:last]))
             orientation_deg, cpd = parameters.orientation_deg[i], parameters.frequency_cpd[i]
             name = f"{orientation_deg:.0f}°\n{cpd:.1f} c/deg"
             found[name] = (kernels[i], response[0, i].numpy(), noisy[i])
         return found
 
-    simple = block.config.simple_channels
     kinds = {"simple cells": cells(0, simple), "complex cells": cells(simple, block.out_channels)}
     return v1_responses(photo[0].permute(1, 2, 0).numpy(), kinds)
 
 
-def _nearest(parameters: GaborParameters, orientation_deg: float, first: int, last: int) -> int:
-    """Find the channel nearest to an orientation and a frequency, of a whole envelope."""
-    away = np.abs((parameters.orientation_deg - orientation_deg + 90) % 180 - 90) / 15
-    octaves = np.abs(np.log2(parameters.frequency_cpd / FREQUENCY_CPD))
-    widths = (parameters.nx_cycles, parameters.ny_cycles)
-    blunt = sum(np.abs(np.log2(width / 0.5)) for width in widths)
-    return first + int(np.argmin((away + octaves + blunt)[first:last]))
-
-
-def _kernels(block: VOneBlock) -> Array:
-    assert block.gabor_parameters is not None
+def _kernels(block: VOneBlock, parameters: GaborParameters) -> Array:
     size = block.simple_conv_q0.weight.shape[-1]
-    return gabor_kernels(block.gabor_parameters, block.config.pixels_per_degree, size).numpy()
+    return gabor_kernels(parameters, block.config.pixels_per_degree, size).numpy()

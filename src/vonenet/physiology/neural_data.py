@@ -21,10 +21,7 @@ from vonenet.physiology.stimuli import Canvas
 
 NAME = "responses"  # of the array in a file that holds several
 NAMES = "stimuli"  # of the array of the stimuli's names
-# Names of dimensions: Brain-Score's and plain words
-REPETITIONS = ("repetition", "repetitions", "repeat", "trial", "trials")
-STIMULI = ("presentation", "stimulus", "stimuli", "stimulus_id", "image", "image_id")
-UNITS = ("neuroid", "neuroid_id", "neuron", "neurons", "unit", "units", "cell")
+REPETITION, STIMULUS, UNIT = "repetition", "presentation", "neuroid"  # Brain-Score's dimensions
 STIMULUS_IDS = ("stimulus_id", "image_id")  # names of coordinates
 # What numpy's and xarray's readers raise on damaged files
 UNREADABLE = (OSError, ValueError, EOFError, ImportError, zipfile.BadZipFile, zlib.error)
@@ -92,26 +89,21 @@ def checked_responses(responses: npt.ArrayLike) -> Array:
 def arrange(array: Any) -> Array:
     """Return an xarray.DataArray as (stimuli, units) or (repetitions, stimuli, units).
 
-    Dimensions are known by their names: those of Brain-Score ("presentation", "neuroid",
-    "repetition") and the plain words in `STIMULI`, `UNITS`, `REPETITIONS`. Others must have length
-    1, as a single time bin has.
+    Dimensions have Brain-Score's names: "presentation", "neuroid" and, where there are repetitions,
+    "repetition". Others must have length 1, as a single time bin has.
 
     Raises:
         InputError: A dimension is missing or unknown, or a stimulus stands there twice.
     """
-    repetitions, stimuli, units = (
-        [dim for dim in array.dims if str(dim) in names] for names in (REPETITIONS, STIMULI, UNITS)
-    )
-    known = [*repetitions, *stimuli, *units]
-    others = [dim for dim in array.dims if dim not in known]
-    is_long = any(array.sizes[dim] > 1 for dim in others)
-    if is_long or len(repetitions) > 1 or len(stimuli) != 1 or len(units) != 1:
+    known = [name for name in (REPETITION, STIMULUS, UNIT) if name in array.dims]
+    others = [name for name in array.dims if name not in known]
+    if not {STIMULUS, UNIT} <= set(known) or any(array.sizes[name] > 1 for name in others):
         raise InputError(
-            f"responses have dimensions {dict(array.sizes)}; allowed: one of {STIMULI}, one of "
-            f"{UNITS}, if need be one of {REPETITIONS}, and others of length 1"
+            f"responses have dimensions {dict(array.sizes)}; allowed: {STIMULUS}, {UNIT}, if need "
+            f"be {REPETITION}, and others of length 1"
         )
     for name in STIMULUS_IDS:
-        if name in array.coords and array.coords[name].dims == (stimuli[0],):
+        if name in array.coords and array.coords[name].dims == (STIMULUS,):
             ids = np.asarray(array.coords[name].values)
             if len(np.unique(ids)) < len(ids):
                 raise InputError(

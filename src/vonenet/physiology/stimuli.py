@@ -114,7 +114,7 @@ class Stimulus(ABC):
     @staticmethod
     @abstractmethod
     def draw(stimuli: Sequence[Any], canvas: Canvas, window: Window) -> Tensor:
-        """Return patterns times contrast, (n, height, width), of n stimuli of this kind."""
+        """Return patterns times contrast, float32 (n, height, width), of n such stimuli."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,6 @@ frequency F1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
@@ -75,32 +73,6 @@ def largest(responses: Array) -> Array:
     return top
 
 
-@dataclass(frozen=True, eq=False)
-class FrequencyTuning:
-    """Spatial-frequency tuning, every array of the units' shape.
-
-    Attributes:
-        peak_cpd: Frequency of the largest response, cycles per degree; at an end of the measured
-            range where the curve rises towards it.
-        low_cut_cpd: Below the peak, where the response first falls to the level; NaN if never.
-        high_cut_cpd: The same above the peak.
-    """
-
-    peak_cpd: Array
-    low_cut_cpd: Array
-    high_cut_cpd: Array
-
-    @property
-    def bandwidth_percent(self) -> Array:
-        """Low cut over high cut, times 100 (Schiller et al. 1976): the larger, the narrower."""
-        return 100 * self.low_cut_cpd / self.high_cut_cpd
-
-    @property
-    def selective(self) -> Mask:
-        """Whether the response falls to the level on both sides of the peak."""
-        return np.isfinite(self.bandwidth_percent)
-
-
 def circular_variance(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     """Return one minus the length of the mean vector at twice the angle (Ringach et al. 2002).
 
@@ -157,15 +129,19 @@ def half_bandwidth(angles_deg: npt.ArrayLike, rates: npt.ArrayLike) -> Array:
     return _where(usable, (left + right) / 2 * 180 / ANGLE_STEPS)
 
 
-def sf_peak_and_bandwidth(frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike) -> FrequencyTuning:
-    """Find peak and cuts at 0.707 of a curve by a cubic spline over log frequency.
+def frequency_peak_and_cuts(
+    frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Find the peak of a curve and where it falls to 0.707, by a cubic spline over log frequency.
 
     Args:
         frequencies_cpd: (n,) at least 4, ascending, above 0.
         rates: (..., n); responses above the spontaneous rate if the cuts shall refer to these.
 
     Returns:
-        All NaN for a flat curve.
+        Frequency of the largest response, at an end of the range where the curve rises towards it;
+        those of the first cut below it and above it, NaN where there is none. All NaN for a flat
+        curve.
     """
     frequencies = np.asarray(frequencies_cpd, dtype=np.float64)
     if len(frequencies) < 4 or frequencies[0] <= 0 or not np.all(np.diff(frequencies) > 0):
@@ -185,9 +161,10 @@ def sf_peak_and_bandwidth(frequencies_cpd: npt.ArrayLike, rates: npt.ArrayLike) 
     low = steps - 1 - _first_crossing(below, HALF_POWER * top)
     flat = np.ptp(curves, axis=-1) <= FLAT * np.abs(curves).max(axis=-1)
     width = (octaves[-1] - octaves[0]) / (steps - 1)
-    return FrequencyTuning(
-        *(_where(usable & ~flat, frequencies[0] * np.exp2(at * width)) for at in (peak, low, high))
+    peak_cpd, low_cpd, high_cpd = (
+        _where(usable & ~flat, frequencies[0] * np.exp2(at * width)) for at in (peak, low, high)
     )
+    return peak_cpd, low_cpd, high_cpd
 
 
 def modulation_ratio(rates: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from vonenet.data import inner_model
 from vonenet.physiology.experiments.albrecht1982 import contrast
@@ -20,7 +20,7 @@ from vonenet.physiology.subject import Subject
 from vonenet.results import Value, current_versions, model_hash
 
 # In the order of a report; none needs another's results
-EXPERIMENTS: Mapping[str, Callable[[Preparation], Population]] = {
+EXPERIMENTS: dict[str, Callable[[Preparation], Population]] = {
     "receptive_field": receptive_field,
     "orientation": orientation,
     "modulation": modulation,
@@ -38,16 +38,14 @@ def record(
     name: str,
     *,
     ground_truth: GroundTruth | None = None,
-    experiments: Sequence[str] = tuple(EXPERIMENTS),
     progress: bool = False,
 ) -> Recording:
-    """Record a subject in every experiment.
+    """Record a subject in every experiment of `EXPERIMENTS`.
 
     Args:
         subject: The subject.
         name: The model's, for rows and pages.
         ground_truth: What the units were built with, in their order, where it is known.
-        experiments: Names of `EXPERIMENTS`.
         progress: Whether to show a bar for each set of stimuli.
 
     Raises:
@@ -55,7 +53,7 @@ def record(
     """
     start = time.perf_counter()
     prepared = prepare(subject, progress=progress)
-    populations = {each: EXPERIMENTS[each](prepared) for each in experiments}
+    populations = {each: measure(prepared) for each, measure in EXPERIMENTS.items()}
     return Recording(
         model=name,
         model_hash=model_hash(inner_model(subject.model)),

@@ -10,7 +10,7 @@ from vonenet.physiology.experiments.skottun1991 import is_simple
 from vonenet.physiology.preparation import PHASES_DEG, Preparation
 from vonenet.physiology.recording import Curve, Population
 from vonenet.physiology.stimuli import crossed, evenly_spaced
-from vonenet.physiology.tuning import best_curve, f0, larger_component, sf_peak_and_bandwidth
+from vonenet.physiology.tuning import best_curve, f0, frequency_peak_and_cuts, larger_component
 
 SOURCE = "De Valois, Albrecht & Thorell 1982, Vision Research 22:545; Schiller et al. 1976"
 # Quarter octaves; the model sees those below its Nyquist limit
@@ -40,14 +40,15 @@ def spatial_frequency(prepared: Preparation) -> Population:
     frequencies = design.axis("frequency_cpd")
     components = best_curve(larger_component(rates, prepared.spontaneous), along=-1)
     means = f0(rates)
-    width = sf_peak_and_bandwidth(frequencies, best_curve(means, along=-1))
+    _, low, high = frequency_peak_and_cuts(frequencies, best_curve(means, along=-1))
+    bandwidth = 100 * low / high
     simple = is_simple(prepared)
     properties = {
-        "peak_spatial_frequency": sf_peak_and_bandwidth(frequencies, components).peak_cpd,
-        "sf_bandwidth": width.bandwidth_percent,
-        "sf_bandwidth_simple": np.where(simple, width.bandwidth_percent, np.nan),
-        "sf_bandwidth_complex": np.where(simple, np.nan, width.bandwidth_percent),
-        "sf_selective": width.selective,
+        "peak_spatial_frequency": frequency_peak_and_cuts(frequencies, components)[0],
+        "sf_bandwidth": bandwidth,
+        "sf_bandwidth_simple": np.where(simple, bandwidth, np.nan),
+        "sf_bandwidth_complex": np.where(simple, np.nan, bandwidth),
+        "sf_selective": np.isfinite(bandwidth),
     }
     curve = Curve("spatial frequency (cycles/degree)", frequencies, components)
     return prepared.population(
