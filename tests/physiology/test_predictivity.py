@@ -116,13 +116,6 @@ def test_consistency_of_odd_and_even_repetitions(repetitions):
     assert np.mean(internal_consistency(y)) == pytest.approx(expected, abs=0.01)
 
 
-def test_consistency_is_what_a_second_recording_shows():
-    _, first = planted(1, 4)
-    _, both = planted(1, 8)
-    agreement = correlation(both[:4].mean(axis=0), both[4:].mean(axis=0))
-    assert np.mean(internal_consistency(first)) == pytest.approx(agreement.mean(), abs=0.02)
-
-
 @pytest.mark.parametrize("stimuli", [100, 103])
 def test_folds_are_even_and_a_seeds(stimuli):
     fold_of = folds_of(stimuli, 10, seed=0)

@@ -20,25 +20,13 @@ STIMULI = [
 ]
 
 
-def network(*layers):
+def network(*layers, in_chans=3):
     """A small network that takes pixels; its first layer is called `first`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        first = nn.Conv2d(3, 6, 9, stride=4, padding=4)
+        first = nn.Conv2d(in_chans, 6, 9, stride=4, padding=4)
     named = {"first": first} | {f"later{i}": layer for i, layer in enumerate(layers)}
     return PixelModel(nn.Sequential(OrderedDict(named)), 0.5, 0.5)
-
-
-class Refusing(nn.Module):
-    def forward(self, images):
-        raise AssertionError("should not be reached")
-
-
-class Jitter(nn.Module):
-    """Noise that nothing can leave out."""
-
-    def forward(self, images):
-        return images + torch.randn_like(images)
 
 
 class Returning(nn.Module):
@@ -50,35 +38,34 @@ class Returning(nn.Module):
         return self.make(images)
 
 
-def test_responses_are_the_layers_own_at_the_middle_of_its_map():
-    model = network(nn.ReLU())
-    subject = Subject(model, "first", CANVAS)
-    responses = subject.respond(STIMULI)
+def shown_to(model, subject):
+    """What the model's own output is at the subject's units, of the whole canvas."""
     with torch.no_grad():
-        expected = model.model.first(model.normalise(render(STIMULI, CANVAS)))[:, :, 8, 8]
-    assert responses.shape == (1, len(STIMULI), 6)
+        maps = model(render(STIMULI, subject.canvas))
+    return maps[:, *subject.units.T].numpy()
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_responses_are_the_layers_own_at_the_middle_of_its_map(in_chans):
+    model, canvas = network(in_chans=in_chans), Canvas(2, 64, in_chans)
+    subject = Subject(model, "first", canvas)
+    responses = subject.respond(STIMULI)
+    assert responses.shape == (1, len(STIMULI), len(subject)) == (1, len(STIMULI), 6)
     assert responses.dtype == np.float32
-    np.testing.assert_allclose(responses[0], expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(responses[0], shown_to(model, subject), atol=1e-6)
     np.testing.assert_array_equal(subject.mean_response(STIMULI), responses[0])
     assert subject.map_shape == (6, 16, 16)
     assert subject.units.tolist() == [[channel, 8, 8] for channel in range(6)]
-    assert len(subject) == 6
     assert not subject.is_stochastic
+    # The kernel is 9 px wide, its middle at pixel 32: rows 28 to 36, in steps of 4
+    assert subject.window == Window(top=16, left=16, height=32, width=32)
 
 
 def test_chosen_units_are_recorded_in_their_order():
     units = np.array([[5, 0, 15], [0, 3, 2], [5, 0, 15]])
     model = network()
     subject = Subject(model, "first", CANVAS, units=units, batch_size=4)
-    with torch.no_grad():
-        expected = model(render(STIMULI, CANVAS))[:, *units.T]
-    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected.numpy(), atol=1e-6)
-
-
-def test_only_what_the_units_see_is_computed():
-    """The kernel is 9 px wide, its middle at pixel 32: rows 28 to 36, in steps of 4."""
-    window = Subject(network(), "first", CANVAS).window
-    assert window == Window(top=16, left=16, height=32, width=32)
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], shown_to(model, subject), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +82,11 @@ def test_units_that_see_everything_are_shown_everything(layer):
     model = network(layer)
     subject = Subject(model, "later0", CANVAS)
     assert subject.window == CANVAS.whole
-    with torch.no_grad():
-        expected = model(render(STIMULI, CANVAS))[:, :, 8, 8]
-    np.testing.assert_allclose(subject.respond(STIMULI)[0], expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], shown_to(model, subject), atol=1e-6)
 
 
 def test_what_follows_the_layer_is_not_computed():
-    model = network(Refusing())
+    model = network(Returning(lambda x: pytest.fail("reached")))
     assert Subject(model, "first", CANVAS).respond(STIMULI).shape == (1, len(STIMULI), 6)
 
 
@@ -202,16 +187,22 @@ def test_the_model_is_left_as_it_was():
     assert all(torch.equal(before[5][name], tensor) for name, tensor in after[5].items())
 
 
-def test_a_staged_layers_mean_response_has_no_noise():
+def test_noise_is_left_out_at_its_layer_and_after_it():
     model = staged_network()
-    subject = Subject(model, "0", CANVAS, mean_response=True)
-    block, pixels = model.model[0], render(STIMULI, CANVAS)
-    expected = block.mean_response(model.normalise(pixels))[:, :, 16, 16]
-    assert subject.is_stochastic
-    assert subject.has_mean_response
-    assert subject.uses_mean_response
-    assert subject.window != CANVAS.whole
-    np.testing.assert_allclose(subject.mean_response(STIMULI), expected, rtol=1e-5, atol=1e-5)
+    block, norm = model.model[:2]
+    expected = block.mean_response(model.normalise(render(STIMULI, CANVAS)))[:, :, 16, 16]
+    scale = (norm.running_var + norm.eps) ** -0.5
+    for layer, scaled, error in (("0", expected, 1e-5), ("1", expected * scale, 1e-4)):
+        subject = Subject(model, layer, CANVAS, trials=3, mean_response=True)
+        assert subject.is_stochastic
+        assert subject.has_mean_response
+        assert subject.uses_mean_response
+        assert subject.window != CANVAS.whole
+        found = subject.mean_response(STIMULI)
+        np.testing.assert_allclose(found, scaled, rtol=error, atol=error)
+        trials = subject.respond(STIMULI)
+        assert trials.shape == (3, len(STIMULI), 16)
+        assert (trials[0] != trials[1]).any()
 
 
 def test_trials_scatter_about_the_mean_response_as_the_noise_does():
@@ -230,21 +221,9 @@ def test_trials_scatter_about_the_mean_response_as_the_noise_does():
     np.testing.assert_allclose(subject.mean_response(STIMULI), trials.mean(axis=0), rtol=1e-4)
 
 
-def test_a_layer_after_the_noise_is_recorded_with_and_without_it():
-    model = staged_network()
-    subject = Subject(model, "1", CANVAS, trials=3, mean_response=True)
-    first = Subject(model, "0", CANVAS, mean_response=True).mean_response(STIMULI)
-    norm = model.model[1]
-    expected = first / np.sqrt(norm.running_var.numpy() + norm.eps)
-    np.testing.assert_allclose(subject.mean_response(STIMULI), expected, rtol=1e-4, atol=1e-4)
-    assert subject.window != CANVAS.whole
-    trials = subject.respond(STIMULI)
-    assert trials.shape == (3, len(STIMULI), 16)
-    assert (trials[0] != trials[1]).any()
-
-
 def test_noise_that_cannot_be_left_out_is_averaged_over_trials():
-    subject = Subject(network(Jitter()), "later0", CANVAS, trials=3, mean_response=True)
+    jitter = Returning(lambda x: x + torch.randn_like(x))
+    subject = Subject(network(jitter), "later0", CANVAS, trials=3, mean_response=True)
     assert subject.is_stochastic
     assert not subject.has_mean_response
     assert not subject.uses_mean_response
@@ -253,27 +232,19 @@ def test_noise_that_cannot_be_left_out_is_averaged_over_trials():
 
 
 @pytest.mark.parametrize("layer", ["0", "1"])
-def test_the_seed_sets_the_noise(layer):
+def test_seed_and_stimuli_set_the_noise(layer):
+    """What was shown before does not."""
     model = staged_network()
-
-    def recorded(seed, stimuli=STIMULI):
-        return Subject(model, layer, CANVAS, trials=2, seed=seed).respond(stimuli)
-
-    np.testing.assert_array_equal(recorded(0), recorded(0))
-    assert (recorded(0) != recorded(1)).any()
     subject = Subject(model, layer, CANVAS, trials=2)
-    subject.respond(STIMULI[:4])  # what was shown before does not matter
-    np.testing.assert_array_equal(subject.respond(STIMULI), recorded(0))
-
-
-def test_stimuli_do_not_share_their_noise():
-    subject = Subject(staged_network(), "0", CANVAS, trials=2)
+    first = subject.respond([Blank()] * 8)
     unseen = Grating(orientation_deg=0, frequency_cpd=1, diameter_deg=0.1, x_deg=0.9, y_deg=0.9)
-    shown = [[Blank()] * 8, [unseen] * 8]
-    np.testing.assert_array_equal(*(subject.mean_response(s, before_noise=True) for s in shown))
-    first, second = (subject.respond(stimuli) for stimuli in shown)
-    assert (first != second).any()
+    means = (subject.mean_response([s] * 8, before_noise=True) for s in (Blank(), unseen))
+    np.testing.assert_array_equal(*means)
+    assert (first != subject.respond([unseen] * 8)).any()
     np.testing.assert_array_equal(first, subject.respond([Blank(mean_luminance=0.5)] * 8))
+    same, other = (Subject(model, layer, CANVAS, trials=2, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(first, same.respond([Blank()] * 8))
+    assert (first != other.respond([Blank()] * 8)).any()
 
 
 def test_a_deterministic_layer_is_recorded_once():
@@ -283,9 +254,3 @@ def test_a_deterministic_layer_is_recorded_once():
     assert subject.trials == 1
     assert subject.respond(STIMULI, trials=5).shape == (1, len(STIMULI), 6)
     assert model.training
-
-
-def test_grey_models_are_shown_grey_images():
-    model = PixelModel(nn.Sequential(nn.Conv2d(1, 2, 9, stride=4, padding=4)), 0.5, 0.5)
-    subject = Subject(model, "0", Canvas(degrees=2, pixels=64, in_chans=1))
-    assert subject.respond(STIMULI).shape == (1, len(STIMULI), 2)

@@ -13,12 +13,12 @@ from vonenet.physiology.tuning import (
     circular_variance,
     f0,
     f1,
+    frequency_peak_and_cuts,
     half_bandwidth,
     larger_component,
     modulation_ratio,
     orthogonal_preferred_ratio,
     preferred_orientation,
-    sf_peak_and_bandwidth,
 )
 
 ORIENTATIONS = np.arange(12) * 15.0
@@ -97,31 +97,28 @@ def test_half_bandwidth_does_not_depend_on_how_finely_angles_are_sampled():
 
 @pytest.mark.parametrize(("peak", "sigma"), [(1.3, 0.5), (3.0, 0.8), (6.1, 0.4)])
 def test_frequency_tuning_of_a_log_gaussian(peak, sigma):
-    tuning = sf_peak_and_bandwidth(FREQUENCIES, log_gaussian(peak, sigma))
+    found, low, high = frequency_peak_and_cuts(FREQUENCIES, log_gaussian(peak, sigma))
     octaves = sigma * np.sqrt(-2 * np.log(HALF_POWER))
-    assert np.log2(tuning.peak_cpd / peak) == pytest.approx(0, abs=0.01)
-    assert tuning.low_cut_cpd == pytest.approx(peak * 2**-octaves, rel=2e-3)
-    assert tuning.high_cut_cpd == pytest.approx(peak * 2**octaves, rel=2e-3)
-    width = np.log2(tuning.high_cut_cpd / tuning.low_cut_cpd)
-    assert width == pytest.approx(2 * octaves, abs=5e-3)
-    assert tuning.bandwidth_percent == pytest.approx(100 * 2 ** (-2 * octaves), abs=0.2)
-    assert tuning.selective
+    assert np.log2(found / peak) == pytest.approx(0, abs=0.01)
+    assert low == pytest.approx(peak * 2**-octaves, rel=2e-3)
+    assert high == pytest.approx(peak * 2**octaves, rel=2e-3)
+    assert np.log2(high / low) == pytest.approx(2 * octaves, abs=5e-3)
 
 
 def test_frequency_tuning_takes_the_cuts_nearest_to_the_peak():
-    two_peaks = np.maximum(log_gaussian(6.0, 0.3), 0.9 * log_gaussian(1.0, 0.3))
-    alone, both = (sf_peak_and_bandwidth(FREQUENCIES, c) for c in (log_gaussian(6, 0.3), two_peaks))
-    assert both.low_cut_cpd == pytest.approx(alone.low_cut_cpd, rel=1e-2)
+    one_peak = log_gaussian(6.0, 0.3)
+    two_peaks = np.maximum(one_peak, 0.9 * log_gaussian(1.0, 0.3))
+    _, low, _ = frequency_peak_and_cuts(FREQUENCIES, np.stack([one_peak, two_peaks]))
+    assert low[1] == pytest.approx(low[0], rel=1e-2)
 
 
 def test_a_curve_open_at_one_end_has_a_peak_and_one_cut():
-    tuning = sf_peak_and_bandwidth(FREQUENCIES, np.stack([1 / FREQUENCIES, FREQUENCIES]))
-    assert tuning.peak_cpd == pytest.approx([FREQUENCIES[0], FREQUENCIES[-1]])
-    assert tuning.high_cut_cpd[0] == pytest.approx(FREQUENCIES[0] / HALF_POWER, rel=1e-2)
-    assert tuning.low_cut_cpd[1] == pytest.approx(FREQUENCIES[-1] * HALF_POWER, rel=1e-2)
-    assert np.isnan([tuning.low_cut_cpd[0], tuning.high_cut_cpd[1]]).all()
-    assert np.isnan(tuning.bandwidth_percent).all()
-    assert not tuning.selective.any()
+    curves = np.stack([1 / FREQUENCIES, FREQUENCIES])
+    peak, low, high = frequency_peak_and_cuts(FREQUENCIES, curves)
+    assert peak == pytest.approx([FREQUENCIES[0], FREQUENCIES[-1]])
+    assert high[0] == pytest.approx(FREQUENCIES[0] / HALF_POWER, rel=1e-2)
+    assert low[1] == pytest.approx(FREQUENCIES[-1] * HALF_POWER, rel=1e-2)
+    assert np.isnan([low[0], high[1]]).all()
 
 
 def test_modulation_ratio():
@@ -153,10 +150,8 @@ def test_flat_curves():
     never_low = 5 + von_mises(ORIENTATIONS, 2.0)
     assert np.isnan(half_bandwidth(ORIENTATIONS, never_low))
     assert orthogonal_preferred_ratio(ORIENTATIONS, flat) == pytest.approx(1)
-    tuning = sf_peak_and_bandwidth(FREQUENCIES, np.full((2, 22), [[0.1], [0.0]]))
-    for each in (tuning.peak_cpd, tuning.low_cut_cpd, tuning.high_cut_cpd):
-        assert np.isnan(each).all()
-    assert not tuning.selective.any()
+    curves = np.full((2, 22), [[0.1], [0.0]])
+    assert np.isnan(frequency_peak_and_cuts(FREQUENCIES, curves)).all()
     assert np.isnan(modulation_ratio(np.zeros(8)))
     assert np.isnan(modulation_ratio(np.cos(np.deg2rad(PHASES)) - 1))
 
@@ -171,8 +166,8 @@ def test_flat_curves():
         (circular_variance, ([0.0, 90.0], np.ones(2)), "allowed"),
         (circular_variance, (ORIENTATIONS / 2, np.ones(12)), "allowed"),
         (half_bandwidth, (ORIENTATIONS, np.ones((12, 11))), r"\(11, 12\)|\(12, 11\)"),
-        (sf_peak_and_bandwidth, ([0, 1, 2, 3], np.ones(4)), "above 0"),
-        (sf_peak_and_bandwidth, ([1, 2, 3], np.ones(3)), "at least 4"),
+        (frequency_peak_and_cuts, ([0, 1, 2, 3], np.ones(4)), "above 0"),
+        (frequency_peak_and_cuts, ([1, 2, 3], np.ones(3)), "at least 4"),
     ],
 )
 def test_angles_and_shapes_that_do_not_match_are_refused(function, arguments, message):
