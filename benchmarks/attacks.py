@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from vonenet.robustness.apgd import apgd
 from vonenet.robustness.attacks import pgd
-from vonenet.robustness.autoattack import NORM_NAMES
 from vonenet.robustness.sampling import sample_logits
 
 
@@ -96,7 +95,7 @@ def _art(_kind: str, model: nn.Module, x: Tensor, labels: Tensor, b: Budget) -> 
 
 
 def _pyautoattack(kind: str, model: nn.Module, x: Tensor, labels: Tensor, b: Budget) -> Any:
-    options = {"n_iter": b.steps, "norm": NORM_NAMES[b.norm], "eps": b.epsilon}
+    options = {"n_iter": b.steps, "norm": b.norm.capitalize(), "eps": b.epsilon}
     options |= {"eot_iter": b.samples, "loss": "ce" if kind == "apgd" else "dlr"}
     library = import_module("pyautoattack.autopgd_base")
     return library.APGDAttack(model, device=x.device, **options).perturb(x, labels).detach()

@@ -4,11 +4,9 @@ from vonenet.data.pixels import eval_mode
 from vonenet.robustness.apgd import apgd
 from vonenet.robustness.attacks import fgsm, pgd
 from vonenet.robustness.audit import audit
-from vonenet.robustness.autoattack import autoattack
 from vonenet.robustness.conditions import Clean, Condition, Corruption, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS, corrupt
-from vonenet.robustness.evaluate import evaluate, evaluate_stored, rank_and_size
-from vonenet.robustness.preparation import ready
+from vonenet.robustness.evaluate import evaluate, evaluate_stored, rank_and_size, ready
 from vonenet.robustness.sampling import (
     MeanResponseModel,
     averaged_gradient,
@@ -16,7 +14,7 @@ from vonenet.robustness.sampling import (
     sample_logits,
 )
 from vonenet.robustness.square import square
-from vonenet.robustness.suites import SUITES, Attack, attack_suite
+from vonenet.robustness.suites import SUITES, Attack, attack_suite, autoattack
 
 __all__ = [
     "CORRUPTIONS",

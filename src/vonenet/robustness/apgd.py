@@ -9,14 +9,13 @@ gradients are averages over noise draws.
 from __future__ import annotations
 
 from math import ceil
-from typing import Unpack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vonenet.robustness.attacks import Options, each, most_damaging
+from vonenet.robustness.attacks import check_counts, each, most_damaging
 from vonenet.robustness.norms import STEPS, Region, steepest_few
-from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.sampling import Estimate, Objective
 
 # Section 3 of the 2020 paper: step of 2 epsilon, momentum, share of rising steps that is enough.
@@ -39,7 +38,7 @@ def apgd(
     steps: int = 100,
     gradient_samples: int = 10,
     random_start: bool = True,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Tensor:
     """Attack by APGD, which has no step size to choose. With `loss="dlr"` it is APGD-DLR.
 
@@ -86,33 +85,13 @@ def checkpoints(steps: int) -> dict[int, int]:
 
 
 class APGD:
-    """Images under APGD for L-inf and L2.
-
-    Args:
-        region: Where the iterates stay.
-        steps: Steps in all.
-        images: (B, C, H, W), the centres of the balls.
-        start: (B, C, H, W), where the attack starts.
-
-    Attributes:
-        adversarial: (B, C, H, W), the iterate, where the next estimate is taken.
-        previous: The iterate before.
-        gradient: The gradient at `adversarial`.
-        best: The iterate of the highest loss, from which shortened steps go on.
-        best_gradient: The gradient there.
-        best_loss: (B,).
-        found: The iterate with the most wrong decision, which is returned.
-        found_margin: (B,), its margin.
-        step_size: (B, 1, 1, 1).
-        last_loss: (B,), of the iterate before.
-        rises: (B,), steps since the last checkpoint that raised the loss.
-        checked_loss: (B,), `best_loss` at the last checkpoint.
-        shortened: (B,), whether the last checkpoint shortened the step.
-    """
+    """Images under APGD for L-inf and L2, inside a region, for so many steps from a start."""
 
     def __init__(self, region: Region, steps: int, images: Tensor, start: Tensor) -> None:
         self.region, self.steps, self.images = region, steps, images
         self.checkpoints = checkpoints(steps)
+        # The iterate, the one before, that of the highest loss and that of the most wrong decision,
+        # which is returned; then the gradients at the first and at the third of these
         self.adversarial = self.previous = self.best = self.found = start
         self.gradient = self.best_gradient = torch.zeros_like(images)
         zeros = torch.zeros_like(images[:, 0, 0, 0])
@@ -120,6 +99,7 @@ class APGD:
         self.last_loss = torch.full_like(zeros, torch.inf)  # the first loss is no rise
         self.found_margin = torch.full_like(zeros, torch.inf)
         self.step_size = each(torch.full_like(zeros, FIRST_STEP * region.epsilon))
+        # Since the last checkpoint: steps that raised the loss; whether that one halved the step
         self.rises = zeros
         self.shortened = torch.ones_like(zeros, dtype=torch.bool)
 
@@ -174,8 +154,7 @@ class APGD:
 class SparseAPGD(APGD):
     """Images under APGD for L1: steps along few values, as many as the best point so far suggests.
 
-    Attributes:
-        support: (B,), values changed at the last checkpoint.
+    Their `support` is the number of values that were changed at the last checkpoint.
     """
 
     def __init__(self, region: Region, steps: int, images: Tensor, start: Tensor) -> None:

@@ -1,61 +1,31 @@
 """Gradient attacks in pixel space: PGD and FGSM; and what all attacks share: restarts, targets.
 
 An attack is one visible loop over a whole batch. The balls and their steps are in `norms.py`; the
-averaging over a model's noise is in `sampling.Objective`, which wraps the model. APGD, Square and
-AutoAttack are in files of their own.
+losses and the averaging over a model's noise are in `sampling.Objective`, which wraps the model.
+APGD and Square are in files of their own, AutoAttack is in `suites.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
-from vonenet.robustness.losses import LOSSES
 from vonenet.robustness.norms import STEPS, Region
-from vonenet.robustness.preparation import check_counts
-from vonenet.robustness.sampling import Objective, averaged_probabilities, decision_margin
+from vonenet.robustness.sampling import (
+    LOSSES,
+    Objective,
+    averaged_probabilities,
+    decision_margin,
+)
 
-TINY = torch.finfo(torch.float32).tiny
 # One run of an attack: (objective, images, where it starts) -> adversarial images
 Run: TypeAlias = Callable[[Objective, Tensor, Tensor], Tensor]
-
-
-class Options(TypedDict, total=False):
-    """What attacks take besides their own settings.
-
-    Attributes:
-        targets: (B,) classes to reach; without them an attack is untargeted.
-        target_classes: Attack toward each of so many wrong classes, the likeliest first. The run
-            with the most wrong decision counts. 0: untargeted, or toward `targets`.
-        loss: A key of `vonenet.robustness.losses.LOSSES`; "ce" if not given.
-        restarts: Runs in all, 1 if not given; those after the first start at random points of the
-            ball. Of each image's results the one with the most wrong averaged decision counts.
-        stop_samples: If given, an image stops being attacked once its averaged decision is wrong
-            and this many fresh noise draws are all wrong too. 1 for deterministic models, where
-            this changes the time but not the accuracy. On a stochastic model it saves time at a
-            price: such images stay nearer to the decision boundary than all steps would take them,
-            and accuracy over single draws reads higher, by up to about 1 / `stop_samples`. Take 20
-            or more; take None for numbers to be published.
-        draws_seed: Optimize one fixed set of noise draws instead of fresh ones at every step.
-        mixed_precision: Gradients in bfloat16; iterates and decisions stay in full precision.
-        generator: Source of random starts and proposals; torch's global one, on the CPU, if not
-            given.
-    """
-
-    targets: Tensor | None
-    target_classes: int
-    loss: str
-    restarts: int
-    stop_samples: int | None
-    draws_seed: int | None
-    mixed_precision: bool
-    generator: torch.Generator | None
 
 
 def pgd(
@@ -70,8 +40,7 @@ def pgd(
     step_rule: str | None = None,
     gradient_samples: int = 10,
     random_start: bool = False,
-    momentum: float = 0.0,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Tensor:
     """Attack by projected gradient descent (Madry et al. 2018, arXiv:1706.06083).
 
@@ -91,9 +60,7 @@ def pgd(
         gradient_samples: Noise draws that each gradient is averaged over; 1 for a deterministic
             model.
         random_start: Start at a random point of the ball instead of the image.
-        momentum: Share of the earlier directions that is kept (Dong et al. 2018,
-            arXiv:1710.06081, which uses 1); 0 is PGD.
-        **options: See `Options`.
+        **options: Those of `most_damaging`: targets, loss, restarts, early stopping, ...
 
     Returns:
         The last iterate, (B, C, H, W).
@@ -109,7 +76,7 @@ def pgd(
         step_size = default_step_size(epsilon, steps)
 
     def run(objective: Objective, images: Tensor, start: Tensor) -> Tensor:
-        adversarial, velocity = start, torch.zeros_like(start)
+        adversarial = start
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         for _ in range(steps):
             estimate = objective.estimate(adversarial, standing)
@@ -117,10 +84,6 @@ def pgd(
             if objective.stop_samples is not None and not standing.any():
                 break
             gradient = estimate.gradient.nan_to_num_(nan=0.0)
-            if momentum:
-                mean_size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-                velocity = momentum * velocity + gradient / mean_size.clamp(min=TINY)
-                gradient = velocity
             change = adversarial - images + step_size * direction_of(gradient, adversarial)
             adversarial = torch.where(each(standing), region.moved(images, change), adversarial)
         return adversarial
@@ -131,31 +94,14 @@ def pgd(
 
 
 def fgsm(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    norm: str,
-    epsilon: float,
-    step_rule: str | None = None,
-    gradient_samples: int = 10,
-    **options: Unpack[Options],
+    model: nn.Module, images: Tensor, labels: Tensor, *, norm: str, epsilon: float, **settings: Any
 ) -> Tensor:
     """Take one step of the whole radius along the gradient (Goodfellow 2015, arXiv:1412.6572).
 
     Arguments, result and errors are those of `pgd`.
     """
     return pgd(
-        model,
-        images,
-        labels,
-        norm=norm,
-        epsilon=epsilon,
-        steps=1,
-        step_size=epsilon,
-        step_rule=step_rule,
-        gradient_samples=gradient_samples,
-        **options,
+        model, images, labels, norm=norm, epsilon=epsilon, steps=1, step_size=epsilon, **settings
     )
 
 
@@ -167,6 +113,17 @@ def default_step_size(epsilon: float, steps: int) -> float:
 def each(values: Tensor) -> Tensor:
     """Return one value per image, (B,), in a shape that goes with images, (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}={count} is too few; at least 1")
 
 
 def most_damaging(
@@ -184,22 +141,47 @@ def most_damaging(
     restarts: int = 1,
     stop_samples: int | None = None,
     draws_seed: int | None = None,
-    mixed_precision: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Run an attack once or several times; return each image's result with the worst decision.
 
-    `run` is one run, inside `region`, with so many noise draws (`samples`) per estimate. Unless
-    `random_start`, the first run starts at the images. See `pgd` and `Options` for the rest.
+    Args:
+        run: One run of the attack, inside `region`.
+        region: Where it may go.
+        model: Takes pixels in [0, 1]; in eval mode.
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) true classes.
+        samples: Noise draws per estimate.
+        random_start: Start the first run, too, at a random point of the ball.
+        targets: (B,) classes to reach; without them an attack is untargeted.
+        target_classes: Attack toward each of so many wrong classes, the likeliest first. The run
+            with the most wrong decision counts. 0: untargeted, or toward `targets`.
+        loss: A key of `vonenet.robustness.sampling.LOSSES`.
+        restarts: Runs in all; those after the first start at random points of the ball. Of each
+            image's results the one with the most wrong averaged decision counts.
+        stop_samples: If given, an image stops being attacked once its averaged decision is wrong
+            and this many fresh noise draws are all wrong too. 1 for deterministic models, where
+            this changes the time but not the accuracy. On a stochastic model it saves time at a
+            price: such images stay nearer to the decision boundary than all steps would take them,
+            and accuracy over single draws reads higher, by up to about 1 / `stop_samples`. Take 20
+            or more; take None for numbers to be published.
+        draws_seed: Optimize one fixed set of noise draws instead of fresh ones at every step.
+        generator: Source of random starts and proposals; torch's global one, on the CPU, if None.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        InputError: On an unknown loss, counts below 1, settings of early stopping that do not go
+            together, or images outside [0, 1].
     """
     check_pixels(images)
     check_counts(samples=samples, restarts=restarts)
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r} is unknown; allowed: {', '.join(LOSSES)}")
-    _check_stopping(samples, stop_samples, draws_seed)
-    objective = Objective(
-        model, labels, targets, samples, LOSSES[loss], draws_seed, mixed_precision, stop_samples
-    )
+    if stop_samples is not None:
+        _check_stopping(samples, stop_samples, draws_seed)
+    objective = Objective(model, labels, targets, samples, LOSSES[loss], draws_seed, stop_samples)
     judged = stop_samples or samples
     tried: list[Tensor | None] = [targets]
     if target_classes:
@@ -229,16 +211,14 @@ def most_damaging(
     return best
 
 
-def _check_stopping(samples: int, stop_samples: int | None, draws_seed: int | None) -> None:
-    if stop_samples is None:
-        return
+def _check_stopping(samples: int, stop_samples: int, draws_seed: int | None) -> None:
     check_counts(stop_samples=stop_samples)
     if samples > 1 and stop_samples == 1:
         raise InputError(
             f"stop_samples=1 with {samples} noise draws per gradient would stop at one lucky "
             "decision; at least 2 for a stochastic model"
         )
-    if draws_seed is not None and samples > 1:
+    if samples > 1 and draws_seed is not None:
         raise InputError(
             f"stop_samples={stop_samples} takes images out of the batch, and the fixed draws of "
             f"draws_seed={draws_seed} belong to places; allowed: one of them"

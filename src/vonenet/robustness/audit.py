@@ -26,8 +26,8 @@ from vonenet.data.dataset import ImageDataset
 from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.results import AuditRow, Value, append_jsonl, model_hash, read_jsonl
+from vonenet.robustness.evaluate import check_model, ready
 from vonenet.robustness.norms import Region
-from vonenet.robustness.preparation import check_model, ready
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
 from vonenet.robustness.suites import Attack, radius_scale
 
@@ -111,10 +111,11 @@ def audit(
         if rows:
             return rows
     with ready(model):
+        device = device_of(model)
         audited = _AuditedModel(
             model=model,
-            images=torch.stack([part[i][0] for i in range(len(part))]).to(device_of(model)),
-            labels=part.labels.to(device_of(model)),
+            images=torch.stack([part[i][0] for i in range(len(part))]).to(device),
+            labels=part.labels.to(device),
             attack=Attack(norm, 0.0, steps, gradient_samples),
             stochastic=check_model(model, part, seed),
             batch_size=batch_size or len(part),
@@ -122,24 +123,16 @@ def audit(
         )
         if not audited.stochastic:
             audited.attack = replace(audited.attack, stop_samples=1).for_deterministic_model()
-        with seeded(seed, audited.images.device):
+        with seeded(seed, device):
             checks = _checks(audited, base, noise_off)
             findings = list(tqdm(checks, desc="audit", unit="check", disable=not progress))
     failed = {finding.check for finding in findings if not finding.passed}
     failed |= holm({f.check: f.p_value for f in findings if f.p_value is not None}, FAMILY_LEVEL)
-    rows = [
-        AuditRow(
-            model=model_name,
-            model_hash=weights,
-            settings=settings,
-            check=finding.check,
-            passed=finding.check not in failed,
-            value=finding.value,
-            expected=finding.expected,
-            explanation=finding.explanation,
-        )
-        for finding in findings
-    ]
+    rows = []
+    for finding in findings:
+        found = vars(finding) | {"passed": finding.check not in failed}
+        del found["p_value"]
+        rows.append(AuditRow(model=model_name, model_hash=weights, settings=settings, **found))
     if out_path is not None:
         append_jsonl(out_path, rows)
     return rows
@@ -158,9 +151,8 @@ def sign_test(correct: Tensor, correct_after_other: Tensor) -> float:
         The p-value; 1 where the other broke none that the first left.
     """
     lost = int((correct & ~correct_after_other).sum())
-    gained = int((~correct & correct_after_other).sum())
-    test = binomtest(lost, lost + gained, alternative="greater") if lost else None
-    return 1.0 if test is None else float(test.pvalue)
+    differing = int((correct != correct_after_other).sum())
+    return float(binomtest(lost, differing, alternative="greater").pvalue) if lost else 1.0
 
 
 def holm(p_values: Mapping[str, float], level: float) -> set[str]:
@@ -178,42 +170,35 @@ def holm(p_values: Mapping[str, float], level: float) -> set[str]:
 
 @dataclass
 class _AuditedModel:
-    """A model under audit, and what was measured of it, each once.
+    """A model under audit, and what was measured of it, each once."""
 
-    Attributes:
-        model: Takes pixels; in eval mode.
-        images: (N, C, H, W) in [0, 1].
-        labels: (N,) true classes.
-        attack: The attack that is varied; its radius is 0.
-        stochastic: Whether two passes differ.
-        batch_size: Images at a time.
-        seed: Of random starts.
-    """
-
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    attack: Attack
-    stochastic: bool
+    model: nn.Module  # takes pixels; in eval mode
+    images: Tensor  # (N, C, H, W) in [0, 1]
+    labels: Tensor  # (N,) true classes
+    attack: Attack  # it is varied; its radius is 0
+    stochastic: bool  # whether two passes differ
     batch_size: int
-    seed: int
+    seed: int  # of random starts
+
+    def batches(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return images with their labels, some at a time."""
+        size = self.batch_size
+        return zip(torch.split(images, size), torch.split(self.labels, size), strict=True)
 
     def adversarial(self, attack: Attack, against: nn.Module | None = None) -> Tensor:
         """Return adversarial images, made with this model or another."""
-        parts = []
-        for first in range(0, len(self.images), self.batch_size):
-            batch = slice(first, first + self.batch_size)
-            x, y = self.images[batch], self.labels[batch]
-            parts.append(
-                attack.perturb(against or self.model, x, y, seed=self.seed, first_index=first)
-            )
-        return torch.cat(parts)
+        model, size = against or self.model, self.batch_size
+        found = [
+            attack.perturb(model, x, y, seed=self.seed, first_index=number * size)
+            for number, (x, y) in enumerate(self.batches(self.images))
+        ]
+        return torch.cat(found)
 
     def correct(self, images: Tensor) -> Tensor:
         """Return whether each image is decided right, averaged over noise, (N,) on the CPU."""
         samples = DECISION_SAMPLES if self.stochastic else 1
-        batches = torch.split(images, self.batch_size)
-        chances = [averaged_probabilities(self.model, batch, samples) for batch in batches]
+        batches = self.batches(images)
+        chances = [averaged_probabilities(self.model, x, samples) for x, _ in batches]
         return (torch.cat(chances).argmax(dim=1) == self.labels).cpu()
 
     def withstands(self, attack: Attack) -> Tensor:
@@ -222,8 +207,7 @@ class _AuditedModel:
 
     def gradient(self, images: Tensor) -> Tensor:
         """Return averaged gradients, flat, (N, values)."""
-        samples, size = self.attack.gradient_samples, self.batch_size
-        batches = zip(torch.split(images, size), torch.split(self.labels, size), strict=True)
+        samples, batches = self.attack.gradient_samples, self.batches(images)
         gradients = [averaged_gradient(self.model, x, y, samples) for x, y in batches]
         return torch.cat(gradients).flatten(1)
 
@@ -295,37 +279,41 @@ def _checks(
             p_value=sign_test(correct, other),
         )
 
-    variants = {
-        "more_steps_no_stronger": (
-            "four times the steps break more: the attack had not converged",
-            replace(attack, steps=4 * attack.steps),
-        ),
-        "restarts_no_stronger": (
-            "random starts break more: one start is not enough",
-            replace(attack, restarts=3),
-        ),
-        "dlr_no_stronger": (
+    def varied(check: str, failure: str, **changes: Any) -> _Finding:
+        return compared(check, failure, audited.withstands(replace(attack, **changes)))
+
+    yield varied(
+        "more_steps_no_stronger",
+        "four times the steps break more: the attack had not converged",
+        steps=4 * attack.steps,
+    )
+    yield varied(
+        "restarts_no_stronger", "random starts break more: one start is not enough", restarts=3
+    )
+    if audited.classes >= 3:  # the loss needs three
+        yield varied(
+            "dlr_no_stronger",
             "APGD on a loss that ignores the scale of the logits breaks more: they are saturated",
-            replace(attack, method="apgd-dlr", steps=2 * attack.steps),
-        ),
-        "square_no_stronger": (
-            "random search without any gradient breaks more: the gradient is masked",
-            replace(attack, method="square", steps=SQUARE_QUERIES),
-        ),
-    }
-    if audited.classes < 3:
-        del variants["dlr_no_stronger"]  # the loss needs three
+            method="apgd-dlr",
+            steps=2 * attack.steps,
+        )
+    yield varied(
+        "square_no_stronger",
+        "random search without any gradient breaks more: the gradient is masked",
+        method="square",
+        steps=SQUARE_QUERIES,
+    )
     if audited.stochastic:
-        variants["more_samples_no_stronger"] = (
+        yield varied(
+            "more_samples_no_stronger",
             "gradients averaged over four times the noise draws break more: they were too noisy",
-            replace(attack, gradient_samples=4 * attack.gradient_samples),
+            gradient_samples=4 * attack.gradient_samples,
         )
-        variants["one_sample_no_stronger"] = (
+        yield varied(
+            "one_sample_no_stronger",
             "gradients of one noise draw break more than averaged ones: averaging goes wrong",
-            replace(attack, gradient_samples=1),
+            gradient_samples=1,
         )
-    for check, (failure, variant) in variants.items():
-        yield compared(check, failure, audited.withstands(variant))
     if base is not None:
         with eval_mode(base):
             found = audited.adversarial(attack, against=base)

@@ -102,14 +102,8 @@ class Corruption(Condition):
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
         """Return corrupted images."""
-        return corrupt(
-            pixels,
-            self.name,
-            self.severity,
-            seed=seed,
-            first_index=first_index,
-            frost_folder=self.frost_folder,
-        )
+        place = {"seed": seed, "first_index": first_index}
+        return corrupt(pixels, self.name, self.severity, frost_folder=self.frost_folder, **place)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from vonenet.data.dataset import ImageDataset, check_pixels
 from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.data.sources import find_stored_corruption, open_stored_corruption
-from vonenet.errors import InputError
+from vonenet.errors import InputError, VOneNetWarning
 from vonenet.results import (
     Result,
     append_jsonl,
@@ -26,16 +28,13 @@ from vonenet.results import (
     read_jsonl,
     wilson_interval,
 )
+from vonenet.robustness.attacks import check_counts
 from vonenet.robustness.conditions import Condition, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS
-from vonenet.robustness.preparation import (
-    check_counts,
-    check_model,
-    ready,
-)
 from vonenet.robustness.sampling import averaged_probabilities
 
 IMAGENET_C = tuple(name for name, kind in CORRUPTIONS.items() if kind.category != "extra")
+CHECKED_IMAGES = 4
 
 
 def evaluate(
@@ -89,7 +88,7 @@ def evaluate(
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
     images = measured.cached()
-    with eval_mode(model):
+    with ready(model):
         stochastic = check_model(model, images, seed)
         if not stochastic:
             decision_samples = 1
@@ -108,8 +107,8 @@ def evaluate(
         height, width = images[0][0].shape[-2:]
         samples = {"decision_samples": decision_samples}
         keys = [shared | {"condition": c.columns((height, width)) | samples} for c in conditions]
-        with ready(model):
-            return _measure_missing(model, images, conditions, keys, batch_size, out_path, progress)
+        path = None if out_path is None else Path(out_path)
+        return _measure_missing(model, images, conditions, keys, batch_size, path, progress)
 
 
 def evaluate_stored(
@@ -143,12 +142,84 @@ def evaluate_stored(
     for condition in conditions:  # before hours of work, not after
         find_stored_corruption(root, condition.name, condition.severity)
     rows = []
-    for condition in conditions:
-        dataset = open_stored_corruption(
-            root, condition.name, condition.severity, in_chans=in_chans
-        )
-        rows += evaluate(model, dataset, [condition], **settings)
+    for each in conditions:
+        dataset = open_stored_corruption(root, each.name, each.severity, in_chans=in_chans)
+        rows += evaluate(model, dataset, [each], **settings)
     return rows
+
+
+@contextmanager
+def ready(model: nn.Module) -> Iterator[None]:
+    """Inside: eval mode, no weight asks for a gradient, and on a CPU weights lie channels last.
+
+    The model computes the same, up to rounding; gradients to the image take about 15 % less time
+    (ResNet-18 and VOneResNet-50, 224 px, 2 CPU cores). Everything is as it was afterwards.
+    """
+    before = [(each, each.requires_grad, each.data) for each in model.parameters()]
+    on_cpu = device_of(model).type == "cpu"
+    with eval_mode(model):
+        try:
+            for parameter, _, values in before:
+                parameter.requires_grad_(False)
+                if on_cpu and parameter.ndim == 4:
+                    parameter.data = values.contiguous(memory_format=torch.channels_last)
+            yield
+        finally:
+            for parameter, trained, values in before:
+                parameter.requires_grad_(trained)
+                parameter.data = values
+
+
+@torch.no_grad()
+def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
+    """Show the model a few images, twice.
+
+    Args:
+        model: Takes pixels; in eval mode.
+        dataset: What it is to be measured on.
+        seed: Of the model's noise.
+
+    Returns:
+        Whether the model is stochastic: whether the two passes differ.
+
+    Raises:
+        InputError: The model does not return one row of finite logits for each image, has fewer
+            classes than the data, or returns probabilities; or the images are no pixels.
+
+    Warns:
+        VOneNetWarning: The model has more classes than the data.
+    """
+    pixels = torch.stack([dataset[i][0] for i in range(min(CHECKED_IMAGES, len(dataset)))])
+    check_pixels(pixels)
+    pixels = pixels.to(device_of(model))
+    with seeded(seed, pixels.device):
+        logits, again = model(pixels), model(pixels)
+    if not isinstance(logits, Tensor):
+        kind = type(logits).__name__
+        raise InputError(f"the model returns a {kind}; needed: one tensor of logits (B, classes)")
+    if logits.ndim != 2 or len(logits) != len(pixels):
+        raise InputError(
+            f"the model returns shape {tuple(logits.shape)} for {len(pixels)} images; needed: "
+            f"({len(pixels)}, classes)"
+        )
+    if not logits.isfinite().all():
+        raise InputError("the model's logits are not finite on clean images")
+    sums = logits.double().sum(dim=1)
+    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        raise InputError(
+            "the model returns probabilities (rows sum to 1); needed: logits, before the softmax, "
+            "which hides gradients from attacks"
+        )
+    outputs, classes = logits.shape[1], len(dataset.classes)
+    if outputs < classes:
+        raise InputError(f"the model has {outputs} outputs; {dataset.name!r} has {classes} classes")
+    if outputs > classes:
+        message = (
+            f"the model has {outputs} outputs and {dataset.name!r} {classes} classes, which are "
+            "taken to be the first ones"
+        )
+        warnings.warn(message, VOneNetWarning, stacklevel=3)
+    return not torch.equal(logits, again)
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -164,12 +235,11 @@ def _measure_missing(
     conditions: Sequence[Condition],
     keys: Sequence[dict[str, Any]],
     batch_size: int,
-    out_path: Path | str | None,
+    path: Path | None,
     progress: bool,
 ) -> list[Result]:
-    """Find each condition's row in `out_path` by its key, or measure it and append it there."""
+    """Find each condition's row in the file by its key, or measure it and append it there."""
     rank, _ = rank_and_size()
-    path = None if out_path is None else Path(out_path)
     known = read_jsonl(path) if path is not None and path.exists() else []
     found = [
         next((row for row in known if all(getattr(row, k) == v for k, v in key.items())), None)
@@ -206,7 +276,11 @@ def _measure(
     rank, processes = rank_and_size()
     text = json.dumps(key | {"batch_size": batch_size}, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    finished = _finished_batches(path, digest)
+    # What all processes wrote before a kill, without a last line that the kill cut short
+    files = _batch_files(path)
+    lines = [line for file in files for line in file.read_bytes().split(b"\n")[:-1] if line]
+    entries = [entry for entry in map(json.loads, lines) if entry["key"] == digest]
+    finished = {entry["batch"]: entry["correct"] for entry in entries}
     counted = {}
     for number, indices in enumerate(torch.split(torch.arange(len(images)), batch_size)):
         if number not in finished and number % processes == rank:
@@ -233,7 +307,7 @@ def _count_correct(
     key: dict[str, Any],
     indices: Tensor,
 ) -> int:
-    """Correct decisions on one batch. Its noise depends on the seed and on the batch alone."""
+    """Count correct decisions on one batch; its noise depends on the seed and the batch alone."""
     device = device_of(model)
     batch, labels = zip(*(images[index] for index in indices.tolist()), strict=True)
     pixels = torch.stack(batch)
@@ -248,16 +322,6 @@ def _count_correct(
     if not probabilities.isfinite().all():
         raise InputError(f"the model's logits are not finite under {condition.label!r}")
     return int((probabilities.argmax(dim=1) == truth).sum())
-
-
-def _finished_batches(path: Path | None, digest: str) -> dict[int, int]:
-    """Correct decisions by number of batch, as all processes wrote them before a kill.
-
-    A last line that the kill cut short is left out.
-    """
-    lines = [line for file in _batch_files(path) for line in file.read_bytes().split(b"\n")[:-1]]
-    entries = [json.loads(line) for line in lines if line]
-    return {entry["batch"]: entry["correct"] for entry in entries if entry["key"] == digest}
 
 
 def _batch_files(path: Path | None) -> list[Path]:

@@ -28,11 +28,6 @@ def length(change: Tensor, norm: str) -> Tensor:
     return lengths
 
 
-def step_sign(gradient: Tensor, _: Tensor) -> Tensor:
-    """Return the steepest direction in L-inf: the gradient's signs."""
-    return gradient.sign()
-
-
 def step_along(gradient: Tensor, _: Tensor, *, norm: str) -> Tensor:
     """Return the gradient at length one; zero where it is zero.
 
@@ -71,7 +66,7 @@ def steepest_few(gradient: Tensor, adversarial: Tensor, count: int | Tensor) -> 
 
 # Step rules of each norm, the default first: (gradient, adversarial images) -> direction uphill
 STEPS: Mapping[str, Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
-    "linf": {"sign": step_sign},
+    "linf": {"sign": lambda gradient, _: gradient.sign()},
     "l2": {"normalized": partial(step_along, norm="l2")},
     "l1": {"sparse": step_sparse, "dense": partial(step_along, norm="l1")},
 }

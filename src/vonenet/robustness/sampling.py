@@ -1,4 +1,4 @@
-"""Many noise draws of a stochastic model: its logits, averaged decisions and averaged gradients.
+"""What attacks and decisions ask of a model: losses, averaged over draws of its noise.
 
 The gradient of one noise draw is not the gradient of the expected loss. An attack that follows it
 makes a noisy model look robust (Athalye et al. 2018, arXiv:1802.00420, "expectation over
@@ -7,20 +7,65 @@ transformation").
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import log
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vonenet.data.pixels import PixelModel
 from vonenet.data.seeding import seeded
-from vonenet.robustness.losses import Loss, cross_entropy, margin_loss
+from vonenet.errors import InputError
 
 Stage: TypeAlias = Callable[[Tensor], Tensor]
+# (logits (B, K), labels (B,), targets (B,) or None) -> (B,), what an attack maximises: larger where
+# the model is more wrong; with targets, where it is nearer to them.
+Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return the cross-entropy of the labels; with targets, minus theirs."""
+    if targets is None:
+        return F.cross_entropy(logits, labels, reduction="none")
+    return -F.cross_entropy(logits, targets, reduction="none")
+
+
+def dlr(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return the difference of logits ratio (Croce & Hein 2020, arXiv:2003.01690, eq. 6 and 7).
+
+    Unlike cross-entropy it does not change when logits are scaled or shifted, so a model cannot
+    hide behind saturated ones. Positive where the decision is wrong.
+
+    Raises:
+        InputError: With fewer than 3 classes; 4 with targets.
+    """
+    needed = 3 if targets is None else 4
+    if logits.shape[1] < needed:
+        raise InputError(f"the DLR loss needs {needed} or more classes; got {logits.shape[1]}")
+    top = logits.topk(needed, dim=1).values
+    tiny = torch.finfo(logits.dtype).tiny
+    if targets is None:
+        return margin_loss(logits, labels) / (top[:, 0] - top[:, 2]).clamp(min=tiny)
+    gain = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None]))[:, 0]
+    return gain / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp(min=tiny)
+
+
+def margin_loss(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return by how much the best other class exceeds the label; positive where it is wrong.
+
+    With targets, by how much the target exceeds the best other class; positive where it is reached.
+    """
+    classes = labels if targets is None else targets
+    own = logits.gather(1, classes[:, None])[:, 0]
+    others = logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
+    return others - own if targets is None else own - others
+
+
+LOSSES: Mapping[str, Loss] = {"ce": cross_entropy, "dlr": dlr, "margin": margin_loss}
 
 
 @runtime_checkable
@@ -44,29 +89,18 @@ def two_stages(model: nn.Module) -> tuple[Stage, Stage]:
     """
     if isinstance(model, PixelModel) and isinstance(model.model, MeanResponseModel):
         inner, normalise = model.model, model.normalise
-
-        def before_noise(pixels: Tensor) -> Tensor:
-            return inner.mean_response(normalise(pixels))
-
-        return before_noise, inner.forward_from_mean_response
+        from_noise_on = inner.forward_from_mean_response
+        return lambda pixels: inner.mean_response(normalise(pixels)), from_noise_on
     if isinstance(model, MeanResponseModel):
         return model.mean_response, model.forward_from_mean_response
     return nn.Identity(), model
 
 
 def sample_logits(model: nn.Module, pixels: Tensor, samples: int) -> Tensor:
-    """Return logits of independent noise draws, differentiable with respect to the pixels.
+    """Return logits of independent noise draws, (samples, B, K), differentiable to the pixels.
 
     Where the model, or the model inside a `PixelModel`, is a `MeanResponseModel`, all draws share
     one pass up to the mean response. Otherwise the whole forward pass is repeated.
-
-    Args:
-        model: Takes pixels; in eval mode, so that the images of a batch do not interact.
-        pixels: (B, C, H, W) in [0, 1].
-        samples: Number of noise draws per image.
-
-    Returns:
-        (samples, B, K).
     """
     before_noise, from_noise_on = two_stages(model)
     mean = before_noise(pixels)
@@ -83,18 +117,11 @@ def averaged_probabilities(model: nn.Module, pixels: Tensor, samples: int) -> Te
 def decision_margin(
     model: nn.Module, pixels: Tensor, labels: Tensor, samples: int, targets: Tensor | None = None
 ) -> Tensor:
-    """Return the log odds of the label against the best other class, averaged over noise.
+    """Return the log odds of the label against the best other class, averaged over noise draws.
 
-    Args:
-        model: Takes pixels; in eval mode.
-        pixels: (B, C, H, W) in [0, 1].
-        labels: (B,) true classes.
-        samples: Noise draws per image, over which probabilities are averaged.
-        targets: (B,) classes; if given, the odds are those against the target.
-
-    Returns:
-        (B,), negative where an attacker has succeeded. Unlike a difference of probabilities it
-        does not saturate, so attacks on a confident model can be told apart.
+    With targets, the odds against the target. (B,), negative where an attacker has succeeded.
+    Unlike a difference of probabilities it does not saturate, so attacks on a confident model can
+    be told apart.
     """
     return _averaged_margin(sample_logits(model, pixels, samples), labels, targets)
 
@@ -109,7 +136,7 @@ def averaged_gradient(
         pixels: (B, C, H, W) in [0, 1].
         labels: (B,) class indices.
         samples: Number of noise draws per image.
-        loss: (logits, labels, targets or None) -> (B,); see `vonenet.robustness.losses`.
+        loss: One of `LOSSES`, or another (logits, labels, targets or None) -> (B,).
 
     Returns:
         (B, C, H, W), the mean of the `samples` per-draw gradients; zeros where the logits do not
@@ -146,11 +173,10 @@ class Objective:
         labels: (B,) true classes.
         targets: (B,) classes to reach; None to get away from the labels.
         samples: Noise draws per estimate; 1 for a deterministic model.
-        loss: A function of `vonenet.robustness.losses`.
+        loss: One of `LOSSES`.
         draws_seed: If given, every estimate sees the same draws, seeded with it: the attack
             optimizes one fixed set of draws, and losses of different steps can be compared. A draw
             belongs to a place in the batch.
-        mixed_precision: Forward and backward in bfloat16 where torch's autocast does so.
         stop_samples: Noise draws that confirm that an image is broken; None: nothing stops early.
     """
 
@@ -160,7 +186,6 @@ class Objective:
     samples: int = 1
     loss: Loss = cross_entropy
     draws_seed: int | None = None
-    mixed_precision: bool = False
     stop_samples: int | None = None
 
     def select(self, images: Tensor | slice) -> Self:
@@ -184,18 +209,22 @@ class Objective:
         """
         if self.stop_samples is not None and standing is not None and not standing.all():
             part = self.select(standing).estimate(pixels[standing], gradient=gradient)
-            return _spread(part, standing)
+            return Estimate(
+                _spread(part.loss, standing, fill=-torch.inf),
+                _spread(part.margin, standing, fill=torch.inf),
+                _spread(part.gradient, standing, fill=0.0),
+            )
         before_noise, from_noise_on = two_stages(self.model)
-        device = pixels.device
-        with torch.set_grad_enabled(gradient), self._draws(device):
+        draws = nullcontext() if self.draws_seed is None else seeded(self.draws_seed, pixels.device)
+        with torch.set_grad_enabled(gradient), draws:
             pixels = pixels.detach().requires_grad_(gradient)
-            with self._precision(device):
-                mean = before_noise(pixels)
+            mean = before_noise(pixels)
             start = mean.detach().requires_grad_(gradient)
             slope, losses, logits = torch.zeros_like(start), [], []
             for _ in range(self.samples):
-                with self._precision(device):
-                    drawn = _full_precision(from_noise_on(start))
+                drawn = from_noise_on(start)
+                if drawn.dtype in (torch.bfloat16, torch.float16):
+                    drawn = drawn.float()  # losses of half-precision logits round gradients to zero
                 loss = self.loss(drawn, self.labels, self.targets)
                 if gradient:
                     slope += _slope(loss.sum(), start)
@@ -224,42 +253,23 @@ class Objective:
             broken[broken.clone()] = torch.stack(wins).all(dim=0)
         return standing & ~broken
 
-    def _draws(self, device: torch.device) -> AbstractContextManager[None]:
-        return nullcontext() if self.draws_seed is None else seeded(self.draws_seed, device)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        return (
-            torch.autocast(device.type, torch.bfloat16) if self.mixed_precision else nullcontext()
-        )
-
 
 def _averaged_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """Margin of the probabilities averaged over draws, (samples, B, K) -> (B,)."""
+    """Return the margin of the probabilities averaged over draws, (samples, B, K) -> (B,)."""
     averaged = logits.log_softmax(dim=-1).logsumexp(dim=0) - log(len(logits))
     return -margin_loss(averaged, labels, targets)
 
 
-def _spread(part: Estimate, standing: Tensor) -> Estimate:
-    """Put an estimate of the standing images among all of them."""
-
-    def full(values: Tensor, fill: float) -> Tensor:
-        whole = values.new_full((len(standing), *values.shape[1:]), fill)
-        whole[standing] = values
-        return whole
-
-    return Estimate(
-        full(part.loss, -torch.inf), full(part.margin, torch.inf), full(part.gradient, 0.0)
-    )
+def _spread(values: Tensor, standing: Tensor, *, fill: float) -> Tensor:
+    """Put values of the standing images among those of all."""
+    whole = values.new_full((len(standing), *values.shape[1:]), fill)
+    whole[standing] = values
+    return whole
 
 
 def _slope(output: Tensor, at: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Gradient of an output; zeros where it does not depend on `at`, or not differentiably."""
+    """Return an output's gradient; zeros where it does not depend on `at` differentiably."""
     if not output.requires_grad:
         return torch.zeros_like(at)
     (slope,) = torch.autograd.grad(output, at, weight, allow_unused=True, materialize_grads=True)
     return slope
-
-
-def _full_precision(logits: Tensor) -> Tensor:
-    """Losses of logits in bfloat16 would round gradients to zero."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

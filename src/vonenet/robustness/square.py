@@ -3,23 +3,21 @@
 Each proposal changes one random square of an image and is kept if the loss rises. Squares shrink as
 the search goes on. For L-inf a square's channels each move to an end of the ball, as in the paper.
 For L2 and L1 a square is redrawn with the budget that is free plus what a second square and itself
-give back; this is the paper's scheme with flat squares.
-
-The search of the package pyautoattack is not used: for L2 and L1 it fails on images below 25 px and
-on rectangles, and it stops at the decision boundary, where a stochastic model is still often right.
+give back; this is the paper's scheme with flat squares. (pyautoattack's own search fails for L2 and
+L1 on rectangles and below 25 px, and stops where a stochastic model is still often right.)
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
-from typing import Unpack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vonenet.robustness.attacks import Options, each, most_damaging
+from vonenet.robustness.attacks import check_counts, each, most_damaging
 from vonenet.robustness.norms import Region, length
-from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.sampling import Objective
 
 # Share of the image that a square covers at first, halved at these shares of all queries
@@ -37,7 +35,7 @@ def square(
     epsilon: float,
     queries: int = 1000,
     decision_samples: int = 10,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Tensor:
     """Attack by random search, which no masked gradient can mislead.
 
@@ -50,7 +48,8 @@ def square(
         queries: Proposals per image.
         decision_samples: Noise draws per query; 1 for a deterministic model. With more, give
             `draws_seed` too: among fresh draws a search keeps the luckiest, not the best.
-        **options: See `Options`; the loss is the decision's margin unless another is named.
+        **options: Those of `vonenet.robustness.attacks.most_damaging`; the loss is the decision's
+            margin unless another is named.
 
     Returns:
         The best proposal, (B, C, H, W).
@@ -78,8 +77,8 @@ def square(
             proposal = proposals.next(images, best, side_of_square(images, query / queries))
         return best
 
-    settings: Options = {"loss": "margin", **options}
-    return most_damaging(run, region, model, images, labels, decision_samples, **settings)
+    options = {"loss": "margin", **options}
+    return most_damaging(run, region, model, images, labels, decision_samples, **options)
 
 
 def side_of_square(images: Tensor, progress: float) -> int:
@@ -90,17 +89,12 @@ def side_of_square(images: Tensor, progress: float) -> int:
     return min(max(side, 1), height, width)
 
 
+@dataclass
 class Proposals:
-    """Random changes of images.
+    """Random changes of images, inside a region; the generator is torch's global one if None."""
 
-    Args:
-        region: Where the proposals stay.
-        generator: On the CPU; torch's global one if None.
-    """
-
-    def __init__(self, region: Region, generator: torch.Generator | None = None) -> None:
-        self.region = region
-        self.generator = generator
+    region: Region
+    generator: torch.Generator | None = None
 
     def stripes(self, images: Tensor) -> Tensor:
         """Return the first proposal: vertical stripes of random sign, as long as allowed."""
@@ -115,9 +109,8 @@ class Proposals:
         inside = self._squares(images, side)
         signs = self._signs(*change.shape[:2], 1, 1).to(change)
         if self.region.norm == "linf":
-            return self.region.moved(
-                images, torch.where(inside, self.region.epsilon * signs, change)
-            )
+            corners = self.region.epsilon * signs
+            return self.region.moved(images, torch.where(inside, corners, change))
         rest = change.masked_fill(inside | self._squares(images, side), 0)
         power = 2 if self.region.norm == "l2" else 1
         taken = length(rest, self.region.norm) ** power

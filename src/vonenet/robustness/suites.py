@@ -1,25 +1,93 @@
-"""The condition of being attacked, and suites of attacks by name."""
+"""The condition of being attacked, suites of attacks by name, and AutoAttack of another package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from math import prod, sqrt
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from vonenet.data.dataset import check_pixels
+from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.results import Value
 from vonenet.robustness.apgd import apgd
-from vonenet.robustness.attacks import default_step_size, fgsm, pgd
-from vonenet.robustness.autoattack import autoattack
+from vonenet.robustness.attacks import check_counts, default_step_size, fgsm, pgd
 from vonenet.robustness.conditions import Condition
 from vonenet.robustness.norms import Region
-from vonenet.robustness.preparation import check_counts
 from vonenet.robustness.square import square
+
+# Wrong classes that the targeted attacks of AutoAttack's standard version try, by norm
+TARGET_CLASSES = {"linf": 9, "l2": 9, "l1": 5}
+FEWEST_CLASSES = {"rand": 3, "standard": 4}
+# About how many passes per image it makes, forward and backward counted apart: two runs of APGD
+# with 101 gradients of 20 draws; APGD, 9 targets of APGD and of FAB, and Square's queries.
+AUTOATTACK_PASSES = {"rand": 2 * 2 * 101 * 20, "standard": 2 * 101 * (1 + 9 + 9) + 5000}
+
+
+def autoattack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: str,
+    epsilon: float,
+    stochastic: bool,
+    seed: int = 0,
+) -> Tensor:
+    """Attack by AutoAttack of the package `pyautoattack` (Croce & Hein 2020, arXiv:2003.01690).
+
+    These are APGD, FAB and Square in its standard order. Stochastic models get its `rand` version:
+    APGD with cross-entropy and DLR, 20 draws per gradient. Its own success test looks at one draw;
+    what counts here is the decision that is averaged afterwards over the images it returns.
+
+    Args:
+        model: Takes pixels in [0, 1]; in eval mode.
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) true classes.
+        norm: "linf", "l2" or "l1".
+        epsilon: Radius in pixel units.
+        stochastic: Whether the model is; chooses the version.
+        seed: Of its random starts and of the model's noise meanwhile.
+
+    Returns:
+        (B, C, H, W); an image that withstood is returned as it was.
+
+    Raises:
+        InputError: If `pyautoattack` is not installed, or there are fewer than 4 classes (3 for
+            the `rand` version).
+    """
+    try:
+        package = import_module("pyautoattack")
+    except ImportError as error:
+        raise InputError(
+            "AutoAttack needs the package pyautoattack; install vonenet[autoattack]"
+        ) from error
+    Region(norm, epsilon)
+    check_pixels(images)
+    version = "rand" if stochastic else "standard"
+    with torch.no_grad():
+        classes = model(images[:1]).shape[1]
+    if classes < FEWEST_CLASSES[version]:
+        raise InputError(
+            f"AutoAttack's {version} version needs {FEWEST_CLASSES[version]} or more classes; "
+            f"the model has {classes}"
+        )
+    settings = {"norm": norm.capitalize(), "eps": epsilon, "version": version, "seed": seed}
+    with seeded(seed, images.device):  # it seeds torch's global generators
+        attack = package.AutoAttack(model, **settings, device=images.device)
+        # Its 9 wrong classes are more than a model of few classes has.
+        targets = min(TARGET_CLASSES[norm], classes - 1)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        found, _ = attack.run_standard_evaluation(images, labels, batch_size=len(images))
+    adversarial: Tensor = found.detach()
+    return adversarial
+
 
 METHODS: Mapping[str, Callable[..., Tensor]] = {
     "pgd": pgd,
@@ -30,17 +98,16 @@ METHODS: Mapping[str, Callable[..., Tensor]] = {
     "autoattack": autoattack,
 }
 # Settings that every attack takes, AutoAttack apart, and those that some take
-SHARED = ("norm", "epsilon", "restarts", "target_classes", "stop_samples", "mixed_precision")
+SHARED = ("norm", "epsilon", "restarts", "target_classes", "stop_samples")
 OWN = {
-    "pgd": ("steps", "gradient_samples", "step_rule", "momentum"),
+    "pgd": ("steps", "gradient_samples", "step_rule"),
     "fgsm": ("gradient_samples", "step_rule"),
     "apgd": ("steps", "gradient_samples"),
     "apgd-dlr": ("steps", "gradient_samples"),
     "square": (),
 }
-# About how many passes per image AutoAttack makes, forward and backward counted apart: two runs of
-# APGD with 101 gradients of 20 draws; APGD, 9 targets of APGD and of FAB, and Square's queries.
-AUTOATTACK_PASSES = {"rand": 2 * 2 * 101 * 20, "standard": 2 * 101 * (1 + 9 + 9) + 5000}
+# Settings that a row names where they are not the default
+NAMED = ("restarts", "target_classes", "stop_samples", "published_epsilon")
 
 
 @dataclass(frozen=True)
@@ -56,15 +123,11 @@ class Attack(Condition):
             protocol. A deterministic model is attacked, and its row written, with 1.
         method: "pgd" (without random start, as in the paper), "fgsm", "apgd", "apgd-dlr", "square"
             or "autoattack".
-        restarts: This, `target_classes`, `stop_samples` and `mixed_precision` are as in
-            `vonenet.robustness.attacks.Options`, and not of AutoAttack.
+        restarts: This, `target_classes` and `stop_samples` are as in
+            `vonenet.robustness.attacks.most_damaging`, and not of AutoAttack.
         target_classes: 0 for an untargeted attack.
-        momentum: Of PGD.
         stop_samples: Early stopping; on a stochastic model accuracy then reads a little high. Not
             of Square, whose draws are fixed.
-        fixed_draws: Optimize one fixed set of noise draws, not fresh ones at every step. Square
-            always does.
-        mixed_precision: Gradients in bfloat16.
         step_rule: Of PGD and FGSM in L1: "sparse", the default, or "dense", as in the paper.
         published_epsilon: The radius for images of 224 px that `epsilon` was scaled from, if it
             was; for the row alone.
@@ -80,10 +143,7 @@ class Attack(Condition):
     method: str = "pgd"
     restarts: int = 1
     target_classes: int = 0
-    momentum: float = 0.0
     stop_samples: int | None = None
-    fixed_draws: bool = False
-    mixed_precision: bool = False
     step_rule: str | None = None
     published_epsilon: float | None = None
 
@@ -117,11 +177,8 @@ class Attack(Condition):
 
     def columns(self, image_size: tuple[int, int]) -> dict[str, Value]:
         """Return every setting that is at work: those of plain PGD, and others not default."""
-        columns: dict[str, Value] = {
-            "attack": self.method,
-            "norm": self.norm,
-            "epsilon": self.epsilon,
-        }
+        columns: dict[str, Value]
+        columns = {"attack": self.method, "norm": self.norm, "epsilon": self.epsilon}
         if self.method not in ("fgsm", "autoattack"):
             columns["steps"] = self.steps
         if self.method == "pgd":
@@ -129,48 +186,36 @@ class Attack(Condition):
         if self.method not in ("square", "autoattack"):
             columns["step_rule"] = Region(self.norm, self.epsilon).step_rule(self.step_rule)
         columns["gradient_samples"] = self.gradient_samples
-        optional: dict[str, Value | None] = {
-            "restarts": self.restarts if self.restarts != 1 else None,
-            "target_classes": self.target_classes or None,
-            "momentum": self.momentum or None,
-            "stop_samples": self.stop_samples,
-            # Rows before this rule stopped at the decision boundary.
-            "stop_rule": "unanimous" if (self.stop_samples or 1) > 1 else None,
-            "fixed_draws": self.fixed_draws or None,
-            "mixed_precision": self.mixed_precision or None,
-            "published_epsilon": self.published_epsilon,
-        }
-        return columns | {name: value for name, value in optional.items() if value is not None}
+        for name in NAMED:
+            if getattr(self, name) != getattr(Attack, name):
+                columns[name] = getattr(self, name)
+        if (self.stop_samples or 1) > 1:  # rows before this rule stopped at the decision boundary
+            columns["stop_rule"] = "unanimous"
+        return columns
 
     def perturb(
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
         """Return adversarial images."""
         seed += first_index
+        stochastic = self.gradient_samples > 1
         if self.method == "autoattack":
-            return autoattack(
-                model,
-                pixels,
-                labels,
-                norm=self.norm,
-                epsilon=self.epsilon,
-                stochastic=self.gradient_samples > 1,
-                seed=seed,
+            ball = {"norm": self.norm, "epsilon": self.epsilon}
+            return METHODS["autoattack"](
+                model, pixels, labels, **ball, stochastic=stochastic, seed=seed
             )
-        settings: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
-        settings |= {name: getattr(self, name) for name in OWN[self.method]}
-        fixed_draws = self.fixed_draws
-        if self.method == "square":
+        names = SHARED + OWN[self.method]
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.method == "square":  # among fresh draws it would keep the luckiest proposal
             settings |= {"queries": self.steps, "decision_samples": self.gradient_samples}
-            fixed_draws = self.gradient_samples > 1
-        settings["draws_seed"] = seed if fixed_draws else None
+            settings["draws_seed"] = seed if stochastic else None
         settings["generator"] = torch.Generator().manual_seed(seed)
         return METHODS[self.method](model, pixels, labels, **settings)
 
     def for_deterministic_model(self) -> Self:
         """Return the same attack with one gradient per step: all draws would be equal."""
         stop_samples = None if self.stop_samples is None else 1
-        return replace(self, gradient_samples=1, stop_samples=stop_samples, fixed_draws=False)
+        return replace(self, gradient_samples=1, stop_samples=stop_samples)
 
 
 # Dapello, Marques et al. 2020 (NeurIPS): untargeted PGD without random start, 64 steps of
@@ -212,8 +257,6 @@ SUITES: Mapping[str, tuple[Attack, ...]] = {
     "quick": QUICK,
     "stronger": STRONGER,
 }
-# The size that the radii were published for, height and width in pixels.
-PUBLISHED_SIZE = (224, 224)
 
 
 def attack_suite(name: str, image_size: tuple[int, int] | None = None) -> list[Attack]:
@@ -230,11 +273,9 @@ def attack_suite(name: str, image_size: tuple[int, int] | None = None) -> list[A
     """
     if name not in SUITES:
         raise InputError(f"suite {name!r} is unknown; allowed: {', '.join(SUITES)}")
-    if image_size is None:
-        return list(SUITES[name])
     attacks = []
     for attack in SUITES[name]:
-        scale = radius_scale(attack.norm, image_size)
+        scale = 1.0 if image_size is None else radius_scale(attack.norm, image_size)
         if scale != 1:
             published = attack.epsilon
             attack = replace(attack, epsilon=scale * published, published_epsilon=published)
@@ -243,12 +284,12 @@ def attack_suite(name: str, image_size: tuple[int, int] | None = None) -> list[A
 
 
 def radius_scale(norm: str, image_size: tuple[int, int]) -> float:
-    """Return what a radius for images of 224 px is multiplied by for images of this size.
+    """Return what a radius published for 224 px is multiplied by for images of this size.
 
     Raises:
         InputError: On an impossible size.
     """
     if min(image_size) < 1:
         raise InputError(f"image_size={image_size} has no pixels; allowed: 1 or more a side")
-    pixels = prod(image_size) / prod(PUBLISHED_SIZE)
+    pixels = prod(image_size) / 224**2
     return {"linf": 1.0, "l2": sqrt(pixels), "l1": pixels}[norm]
