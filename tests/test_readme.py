@@ -15,7 +15,7 @@ import vonenet
 from tests.physiology.recorded import recorded
 from tests.published import write_published
 from vonenet import cli
-from vonenet.cli import evaluation, physiology, train
+from vonenet.cli import evaluate, physiology, train
 from vonenet.physiology.scores import recording_rows
 from vonenet.results import RESULTS, Result, append_jsonl
 from vonenet.training import EpochRecord, TrainingLog
@@ -57,7 +57,7 @@ def test_the_python_snippets_run(user_folder):
 def plant_rows(config):
     """Write the rows that measuring these models would give, but for the numbers."""
     for name in (model.removeprefix("timm/") for model in config.models):
-        for condition in evaluation.conditions_of(config.suite):
+        for condition in evaluate.conditions_of(config.suite):
             row = Result(
                 experiment="evaluate",
                 model=name,
@@ -103,8 +103,8 @@ def neurons(user_folder):
 @pytest.mark.usefixtures("neurons")
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(cli.Demo, "run", lambda demo: print(demo))
-    monkeypatch.setattr(evaluation, "run_evaluation", plant_rows)
-    monkeypatch.setattr(train, "run_training", short_log)
+    monkeypatch.setattr(evaluate, "run_evaluation", plant_rows)
+    monkeypatch.setattr(train, "run_train", short_log)
     monkeypatch.setattr(physiology, "record_models", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from vonenet.errors import InputError, VOneNetWarning
+from vonenet.files import written
 
 Value: TypeAlias = str | int | float
 Record = TypeVar("Record")
@@ -143,9 +144,13 @@ def append_jsonl(path: Path | str, rows: Iterable[Result | AuditRow]) -> None:
 
 def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
     """Append those rows of which the file holds none with the same columns but the numbers."""
-    path = Path(path)
-    there = {_key(row) for row in read_jsonl(path)} if path.is_file() else set()
-    missing = [row for row in rows if _key(row) not in there]
+
+    def key(row: Result) -> str:
+        what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
+        return json.dumps([*what, dict(row.condition)], sort_keys=True)
+
+    there = {key(row) for row in read_jsonl(path)} if Path(path).is_file() else set()
+    missing = [row for row in rows if key(row) not in there]
     if missing:
         append_jsonl(path, missing)
 
@@ -157,7 +162,7 @@ def append_lines(path: Path, lines: str) -> None:
         InputError: If the file cannot be written (a full disk, a folder that may not be changed).
             Lines that were there stay.
     """
-    try:
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             file.seek(0)
@@ -165,8 +170,6 @@ def append_lines(path: Path, lines: str) -> None:
             file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @overload
@@ -223,22 +226,15 @@ def model_hash(module: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, child in module.named_modules():
-        digest.update(f"{name} {type(child).__name__} {_settings(child)}\n".encode())
+        public = {n: _plain(v) for n, v in vars(child).items() if not n.startswith("_")}
+        settings = {n: text for n, text in public.items() if text and n != "training"}
+        text = json.dumps(settings, sort_keys=True)
+        digest.update(f"{name} {type(child).__name__} {text}\n".encode())
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:HASH_LENGTH]
-
-
-def _settings(module: nn.Module) -> str:
-    """Public attributes of a module that are plain values, but not whether it is training."""
-    found = {
-        name: _plain(value)
-        for name, value in vars(module).items()
-        if name != "training" and not name.startswith("_")
-    }
-    return json.dumps({name: value for name, value in found.items() if value != ""}, sort_keys=True)
 
 
 def _plain(value: object) -> str:
@@ -268,9 +264,3 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
     interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def _key(row: Result) -> str:
-    """Return what is measured, without what was found."""
-    what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
-    return json.dumps([*what, dict(row.condition)], sort_keys=True)

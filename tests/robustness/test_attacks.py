@@ -13,8 +13,8 @@ from tests.robustness.toys import CoinModel, LinearModel, small_net
 from vonenet.errors import InputError
 from vonenet.robustness import apgd, fgsm, pgd, square
 from vonenet.robustness.attacks import default_step_size
-from vonenet.robustness.norms import ORDERS, STEPS, Region
-from vonenet.robustness.sampling import averaged_gradient, decision_margin, sample_logits
+from vonenet.robustness.norms import ORDERS, Region
+from vonenet.robustness.sampling import decision_margin, sample_logits
 
 ATTACKS = {
     "pgd": partial(pgd, gradient_samples=1),
@@ -45,7 +45,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     kind=st.sampled_from(IN_ALL_NORMS),
     epsilon=st.floats(0, 100),
@@ -61,17 +61,11 @@ def test_always_inside_ball_and_box(kind, epsilon, steps, shape, targeted, extre
     source = generator(seed)
     images = torch.rand(3, *shape, generator=source)
     images = images.round() if extreme else images
-    found = ATTACKS[attack](
-        nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 4)),
-        images,
-        torch.tensor([0, 1, 2]),
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        targets=torch.tensor([3, 2, 0]) if targeted else None,
-        restarts=restarts,
-        generator=source,
-    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 4))
+    shared = {"norm": norm, "epsilon": epsilon, "steps": steps, "restarts": restarts}
+    targets = torch.tensor([3, 2, 0]) if targeted else None
+    labels = torch.tensor([0, 1, 2])
+    found = ATTACKS[attack](model, images, labels, **shared, targets=targets, generator=source)
     assert 0 <= found.min() <= found.max() <= 1
     assert (lengths(found - images, norm) <= epsilon * (1 + 1e-5) + 1e-5).all()
 
@@ -88,39 +82,28 @@ def test_no_radius_gives_the_image_back(attack, norm):
 
 @pytest.mark.parametrize("norm", ORDERS)
 @pytest.mark.parametrize(
-    ("steps", "random_start"), [(1, False), (20, False), (64, False), (300, True)]
+    ("attack", "steps", "random_start"),
+    [
+        *[("pgd", 1, False), ("pgd", 20, False), ("pgd", 64, False), ("pgd", 300, True)],
+        *[("apgd", 100, False), ("apgd", 100, True)],
+    ],
 )
-def test_reaches_the_optimum_on_a_linear_model(norm, steps, random_start):
+def test_reaches_the_optimum_on_a_linear_model(attack, norm, steps, random_start):
     """The largest change of a linear score within a ball is epsilon times the dual norm."""
-    model = LinearModel(SHAPE)
-    images = torch.full((2, *SHAPE), 0.5)  # far from the box's walls
+    model, images = LinearModel(SHAPE), torch.full((2, *SHAPE), 0.5)  # far from the box's walls
     epsilon = {"linf": 0.02, "l2": 0.1, "l1": 0.3}[norm]
-    adversarial = pgd(
-        model,
-        images,
-        torch.tensor([0, 1]),
-        norm=norm,
-        epsilon=epsilon,
-        steps=steps,
-        gradient_samples=1,
-        random_start=random_start,
-        generator=generator(),
-    )
+    shared = {"norm": norm, "epsilon": epsilon, "steps": steps, "random_start": random_start}
+    labels = torch.tensor([0, 1])
+    adversarial = ATTACKS[attack](model, images, labels, **shared, generator=generator())
     dual = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[norm]
     best = epsilon * torch.linalg.vector_norm(model.slope.flatten(), ord=dual)
     scores = model(adversarial)[:, 1] - model(images)[:, 1]
-    torch.testing.assert_close(scores, torch.stack([best, -best]), rtol=1e-5, atol=0)
+    # The best L1 change is of one value: APGD's search for their number nears it step by step.
+    tolerance = 1e-5 if attack == "pgd" else 0.15 if norm == "l1" else 0.02
+    torch.testing.assert_close(scores, torch.stack([best, -best]), rtol=tolerance, atol=0)
 
 
-def test_one_step_is_fgsm():
-    model = LinearModel(SHAPE)
-    images = torch.rand(2, *SHAPE)
-    adversarial = pgd(model, images, torch.tensor([0, 1]), norm="linf", epsilon=0.1, steps=1)
-    sign = model.slope.sign() * torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
-    torch.testing.assert_close(adversarial, (images + 0.1 * sign).clamp(0, 1))
-
-
-def test_default_step_sizes():
+def test_step_sizes():
     sizes = [default_step_size(0.32, steps) for steps in (64, 20, 1)]
     assert sizes == pytest.approx([0.01, 0.04, 0.8])
 
@@ -163,9 +146,6 @@ def test_an_unknown_keyword_is_a_type_error():
         pgd(small_net(), IMAGES, own_labels(small_net()), norm="l2", epsilon=1.0, restart=2)
 
 
-# --- on a small net ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("attack", "norm"), IN_ALL_NORMS)
 def test_attacks_work(attack, norm):
     model = small_net()
@@ -184,10 +164,8 @@ def test_early_stopping_leaves_the_same_accuracy(attack, norm):
     shared = {"norm": norm, "epsilon": RADIUS[norm], "steps": 60}
 
     def left(stop):
-        found = ATTACKS[attack](
-            model, IMAGES, labels, **shared, stop_samples=stop, generator=generator()
-        )
-        return accuracy(model, found, labels)
+        settings = shared | {"stop_samples": stop, "generator": generator()}
+        return accuracy(model, ATTACKS[attack](model, IMAGES, labels, **settings), labels)
 
     undone = 0.05 if attack in ("pgd", "dense") else 0.0
     assert left(1) <= left(None) <= left(1) + undone
@@ -231,9 +209,8 @@ def test_restarts_never_raise_accuracy(attack, stop):
     margins = []
     for restarts in (1, 2, 4):
         shared = {"norm": "linf", "epsilon": 0.02, "steps": 4, "restarts": restarts}
-        found = ATTACKS[attack](
-            model, IMAGES, labels, **shared, stop_samples=stop, generator=generator()
-        )
+        settings = shared | {"stop_samples": stop, "generator": generator()}
+        found = ATTACKS[attack](model, IMAGES, labels, **settings)
         margins.append(decision_margin(model, found, labels, 1))
     kept = [float((each >= 0).float().mean()) for each in margins]
     assert kept[2] <= kept[1] <= kept[0]
@@ -250,20 +227,6 @@ def test_targeted_attacks_reach_their_class(attack):
     shared = {"norm": "linf", "epsilon": 0.3, "steps": 100}
     found = ATTACKS[attack](model, IMAGES, labels, **shared, targets=targets)
     assert accuracy(model, found, targets) > 0.9
-
-
-@pytest.mark.parametrize("norm", ORDERS)
-def test_momentum_accumulates_normalised_gradients(norm):
-    model, images, labels = small_net().double(), IMAGES[:5].double(), own_labels(small_net())[:5]
-    region, rule = Region(norm, 0.2), next(iter(STEPS[norm].values()))
-    expected, velocity = images, torch.zeros_like(images)
-    for _ in range(4):
-        gradient = averaged_gradient(model, expected, labels, 1)
-        velocity = 0.5 * velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-        expected = region.moved(images, expected - images + 0.05 * rule(velocity, expected))
-    shared = {"norm": norm, "epsilon": 0.2, "steps": 4, "step_size": 0.05}
-    found = ATTACKS["pgd"](model, images, labels, **shared, momentum=0.5)
-    torch.testing.assert_close(found, expected)
 
 
 def test_gradients_that_are_no_numbers_move_nothing():
@@ -325,14 +288,3 @@ def test_fixed_draws_are_optimised_and_the_same_at_every_step():
     assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:4]))
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_mixed_precision_attacks_as_well():
-    model = small_net()
-    labels = own_labels(model)
-    shared = {"norm": "linf", "epsilon": 0.03, "steps": 20}
-    left = [
-        accuracy(model, ATTACKS["pgd"](model, IMAGES, labels, **shared, mixed_precision=m), labels)
-        for m in (False, True)
-    ]
-    assert left[1] == pytest.approx(left[0], abs=0.08)

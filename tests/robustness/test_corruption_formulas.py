@@ -16,7 +16,7 @@ from scipy.signal import convolve2d
 from torch import Tensor
 
 from tests.robustness.photographs import at_published_size
-from vonenet.cli.evaluation import conditions_of
+from vonenet.cli.evaluate import conditions_of
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError
 from vonenet.robustness import CORRUPTIONS, Corruption, corrupt

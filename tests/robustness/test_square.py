@@ -13,15 +13,11 @@ from vonenet.robustness.sampling import decision_margin
 from vonenet.robustness.square import Proposals, side_of_square
 
 
-class Masked(nn.Module):
+class Masked(nn.Sequential):
     """A model without gradient."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.model(pixels).detach()
+    def forward(self, pixels):
+        return super().forward(pixels).detach()
 
 
 @pytest.mark.parametrize("norm", ORDERS)

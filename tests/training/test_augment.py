@@ -17,7 +17,7 @@ from vonenet.data import ImageArrays, PixelModel
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness import corrupt, pgd
-from vonenet.robustness.losses import cross_entropy
+from vonenet.robustness.sampling import cross_entropy
 from vonenet.training.augment import TrainingImages, attacked, mixed
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vonenet.cli.evaluate import Evaluate, run_evaluation
+
 if TYPE_CHECKING:
     from vonenet.robustness import Condition
 
@@ -52,10 +54,8 @@ class Scale:
     )
     severities: tuple[int, ...] = (1, 3, 5)
     attacks: tuple[tuple[str, float], ...] = (
-        ("linf", 4 / 255),
-        ("linf", 8 / 255),
-        ("l2", 0.6),
-        ("l2", 1.5),
+        *(("linf", 4 / 255), ("linf", 8 / 255)),
+        *(("l2", 0.6), ("l2", 1.5)),
     )
 
 
@@ -90,18 +90,20 @@ class Demo:
 
     def run(self) -> None:
         """Train, measure, write the page and print its tables."""
-        from vonenet.cli.evaluate import Evaluate
-        from vonenet.cli.evaluation import run_evaluation
         from vonenet.cli.train import run_training
         from vonenet.report.evaluation import write_evaluation_report
+        from vonenet.results import EXAMPLES, RESULTS, RUN, V1_FILTERS, V1_RESPONSES
         from vonenet.training import TrainingRecipe
         from vonenet.v1.memory import keep_freed_memory
 
         keep_freed_memory()
-        self._remove_earlier()
+        for name in (RESULTS, EXAMPLES, V1_FILTERS, V1_RESPONSES):
+            (self.out / name).unlink(missing_ok=True)
         scale = QUICK if self.quick else FULL
         folders = [self.out / name for name in (BASE, VONE)]
         for folder in folders:
+            if (folder / RUN).is_file():
+                shutil.rmtree(folder)
             tables = self.recipe(scale, base=folder.name == BASE)
             run_training(TrainingRecipe.from_tables(tables), "embedded", folder, device="cpu")
         measurement = Evaluate(
@@ -121,20 +123,11 @@ class Demo:
         print(f"\nreport: {page.resolve()}")
 
     def recipe(self, scale: Scale, *, base: bool) -> dict[str, dict[str, Any]]:
-        """Return the tables of the recipe, which both networks share."""
+        """Return the tables of the recipe that both networks share."""
         tables = tomllib.loads(RECIPE)
         tables["model"]["base"] = base
         tables["optimization"] |= {"epochs": scale.epochs, "seed": self.seed}
         return tables
-
-    def _remove_earlier(self) -> None:
-        from vonenet.results import EXAMPLES, RESULTS, RUN, V1_FILTERS, V1_RESPONSES
-
-        for name in (RESULTS, EXAMPLES, V1_FILTERS, V1_RESPONSES):
-            (self.out / name).unlink(missing_ok=True)
-        for name in (BASE, VONE):
-            if (self.out / name / RUN).is_file():
-                shutil.rmtree(self.out / name)
 
 
 def conditions(scale: Scale) -> list[Condition]:
@@ -142,8 +135,5 @@ def conditions(scale: Scale) -> list[Condition]:
     from vonenet.robustness import Attack, Clean, Corruption
 
     corrupted = [Corruption(name, s) for name in scale.corruptions for s in scale.severities]
-    attacked = [
-        Attack(norm, epsilon, scale.steps, scale.gradient_samples)
-        for norm, epsilon in scale.attacks
-    ]
+    attacked = [Attack(*ball, scale.steps, scale.gradient_samples) for ball in scale.attacks]
     return [Clean(), *corrupted, *attacked]

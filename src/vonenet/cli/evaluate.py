@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from vonenet.errors import InputError
+
+if TYPE_CHECKING:
+    from vonenet.data import ImageDataset, PixelModel
+    from vonenet.robustness import Condition
+    from vonenet.zoo.loading import LoadedModel
+
+SEVERITIES = (1, 2, 3, 4, 5)
+MIDDLE_SEVERITY = 3
+# A type of each category of ImageNet-C, at the middle severity
+QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
+AUDIT_IMAGES = 50
+# Of the contact sheet. Attacks are drawn with fewer gradients than they are measured with: the
+# picture is the same.
+TILE_PX, LABEL_PX, GAP_PX, COLUMNS = 160, 16, 8, 6
+SHOWN_STEPS, SHOWN_SAMPLES = 10, 2
 
 
 @dataclass(frozen=True)
@@ -52,9 +72,200 @@ class Evaluate:
 
     def run(self) -> None:
         """Measure; the first process writes the page and prints its tables."""
-        from vonenet.cli.evaluation import run_evaluation
         from vonenet.report.evaluation import write_evaluation_report
 
         if run_evaluation(self):
             print(write_evaluation_report([self.out], self.out / "report.html"))
             print(f"\nreport: {(self.out / 'report.html').resolve()}")
+
+
+def run_evaluation(
+    config: Evaluate,
+    *,
+    conditions: Sequence[Condition] | None = None,
+    experiment: str = "evaluate",
+    progress: bool = True,
+) -> bool:
+    """Measure models under a suite, or under other conditions.
+
+    Rows, which belong to `experiment`, are written as they come, and none is measured twice.
+
+    Returns:
+        Whether this is the first of the processes that measured together.
+
+    Raises:
+        InputError: A model, the data or a setting cannot be used.
+    """
+    import torch
+
+    from vonenet.cli.v1_figures import write_v1_figures
+    from vonenet.data import open_dataset
+    from vonenet.data.pixels import chosen_device
+    from vonenet.model import VOneNet
+    from vonenet.results import EXAMPLES, RESULTS
+    from vonenet.robustness import Attack, evaluate, rank_and_size
+    from vonenet.zoo.loading import load_model
+
+    if not config.models:
+        raise InputError("no model was given; give one or more names, files or module:function")
+    device = chosen_device(config.device)
+    if device.type == "cuda":  # of several GPUs the one that `torchrun` means this process to use
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    first: LoadedModel | None = None
+    with _process_group():
+        is_first_process = rank_and_size()[0] == 0
+        for address in config.models:
+            loaded = load_model(address)
+            loaded.model.to(device)
+            size = config.image_size or loaded.image_size
+            dataset = open_dataset(
+                config.data, config.split, image_size=size, in_chans=loaded.in_chans
+            )
+            height, width = dataset[0][0].shape[-2:]
+            scaled_to = (height, width) if config.scale_radii else None
+            suite = conditions or conditions_of(config.suite, scaled_to)
+            for attacked in (False, True):
+                part = [each for each in suite if isinstance(each, Attack) == attacked]
+                if part:
+                    evaluate(
+                        loaded.model,
+                        dataset,
+                        part,
+                        experiment=experiment,
+                        model_name=loaded.name,
+                        batch_size=config.batch_size,
+                        limit=(config.attack_limit if attacked else None) or config.limit,
+                        seed=config.seed,
+                        decision_samples=config.decision_samples,
+                        out_path=config.out / RESULTS,
+                        progress=progress,
+                    )
+            if is_first_process:
+                if config.audit and config.suite != "corruptions":
+                    _audit(loaded, first, dataset, config, progress)
+                examples = config.out / EXAMPLES
+                if first is None and not examples.is_file():
+                    shown = shown_conditions(suite)
+                    write_contact_sheet(loaded.model, dataset, shown, examples, config.seed)
+                if isinstance(loaded.model.model, VOneNet):
+                    write_v1_figures(loaded.model.model.vone_block, config.out)
+            first = first or loaded
+        return is_first_process
+
+
+def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
+    """Return the conditions of a suite, clean images first.
+
+    Attack radii are scaled to the image size, height and width, if it is given.
+    """
+    from vonenet.robustness import CORRUPTIONS, Clean, Corruption, attack_suite
+
+    conditions: list[Condition] = [Clean()]
+    if suite == "quick":
+        conditions += [Corruption(name, MIDDLE_SEVERITY) for name in QUICK_CORRUPTIONS]
+    if suite in ("paper", "corruptions", "full"):
+        names = [n for n, c in CORRUPTIONS.items() if suite != "paper" or c.category != "extra"]
+        conditions += [Corruption(name, severity) for name in names for severity in SEVERITIES]
+    if suite in ("quick", "paper"):
+        conditions += attack_suite(suite, image_size)
+    if suite in ("attacks", "full"):
+        conditions += attack_suite("evnets", image_size) + attack_suite("stronger", image_size)
+    return conditions
+
+
+def shown_conditions(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return each corruption at the middle severity, clean, and each norm's largest radius."""
+    from vonenet.robustness import Attack, Corruption
+
+    radii: dict[str, float] = {}
+    shown = []
+    for condition in conditions:
+        if isinstance(condition, Attack):
+            radii[condition.norm] = max(condition.epsilon, radii.get(condition.norm, 0.0))
+        elif not isinstance(condition, Corruption) or condition.severity == MIDDLE_SEVERITY:
+            shown.append(condition)
+    return shown + [Attack(norm, e, SHOWN_STEPS, SHOWN_SAMPLES) for norm, e in radii.items()]
+
+
+def write_contact_sheet(
+    model: PixelModel, dataset: ImageDataset, conditions: Sequence[Condition], path: Path, seed: int
+) -> None:
+    """Draw the first image under each condition, one labelled tile for each, as a PNG file.
+
+    Attacks are made against the model, which is in eval mode.
+    """
+    import torch
+    from PIL import Image, ImageDraw
+    from torchvision.transforms.functional import to_pil_image
+
+    from vonenet.data.seeding import device_of, seeded
+    from vonenet.files import replace_whole
+
+    pixels, label = dataset[0]
+    device = device_of(model)
+    batch, labels = pixels[None].to(device), torch.tensor([label], device=device)
+    rows = -(-len(conditions) // COLUMNS)
+    step_x, step_y = TILE_PX + GAP_PX, TILE_PX + LABEL_PX + GAP_PX
+    width = min(COLUMNS, len(conditions)) * step_x - GAP_PX
+    sheet = Image.new("RGB", (width, rows * step_y - GAP_PX), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, condition in enumerate(conditions):
+        with seeded(seed, device):
+            shown = condition.perturb(model, batch, labels, seed=seed, first_index=0)[0]
+        row, column = divmod(number, COLUMNS)
+        left, top = column * step_x, row * step_y
+        drawing.text((left, top), condition.label, fill="black")
+        tile = to_pil_image((255 * shown.detach().cpu()).round().byte().expand(3, -1, -1))
+        # Small images keep their pixels visible
+        small = max(tile.size) < TILE_PX
+        resampling = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+        sheet.paste(tile.resize((TILE_PX, TILE_PX), resampling), (left, top + LABEL_PX))
+    replace_whole(path, lambda unfinished: sheet.save(unfinished, format="PNG"))
+
+
+def _audit(
+    loaded: LoadedModel,
+    first: LoadedModel | None,
+    dataset: ImageDataset,
+    config: Evaluate,
+    progress: bool,
+) -> None:
+    """Audit a model; the first model's adversarial images are tried on those that take the same."""
+    from vonenet.results import AUDIT
+    from vonenet.robustness import audit
+    from vonenet.v1.noise import no_noise
+
+    base = None
+    if first is not None and first.image_size == loaded.image_size:
+        base = first.model if first.in_chans == loaded.in_chans else None
+    audit(
+        loaded.model,
+        dataset,
+        model_name=loaded.name,
+        images=min(AUDIT_IMAGES, config.limit or AUDIT_IMAGES),
+        base=base,
+        noise_off=no_noise,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        out_path=config.out / AUDIT,
+        progress=progress,
+    )
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """Join the other processes if `torchrun` started this one; leave them together.
+
+    Always by gloo: NCCL, which trainings take on GPUs, gives up before an audit is through.
+    """
+    from torch import distributed
+
+    if "RANK" not in os.environ or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
