@@ -104,7 +104,7 @@ def neurons(user_folder):
 def test_the_commands_run(user_folder, capsys, monkeypatch):
     monkeypatch.setattr(cli.Demo, "run", lambda demo: print(demo))
     monkeypatch.setattr(evaluate, "run_evaluation", plant_rows)
-    monkeypatch.setattr(train, "run_train", short_log)
+    monkeypatch.setattr(train, "run_training", short_log)
     monkeypatch.setattr(physiology, "record_models", planted_recording)
     shutil.copytree(ROOT / "recipes", user_folder / "recipes")
     lines = commands("vonenet")
