@@ -3,7 +3,6 @@
 import copy
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,15 +20,15 @@ from vonenet.results import (
 )
 
 
-def row(value: float = 0.1 + 0.2, **changes: object) -> Result:
-    columns: dict[str, object] = {
+def row(value=0.1 + 0.2, **changes):
+    columns = {
         "experiment": "test",
         "model": "voneresnet18",
         "model_hash": "0123456789abcdef",
         "data": "embedded/test 32px",
         "data_size": 2000,
-        "condition": {"attack": "pgd", "norm": "linf", "epsilon": 1 / 255, "steps": 20},
         "metric": "accuracy",
+        "condition": {"attack": "pgd", "norm": "linf", "epsilon": 1 / 255, "steps": 20},
         "value": value,
         "ci_low": 0.25,
         "ci_high": 0.35,
@@ -37,10 +36,10 @@ def row(value: float = 0.1 + 0.2, **changes: object) -> Result:
         "seed": 0,
         "flags": {"stochastic": True},
     }
-    return Result(**(columns | changes))  # type: ignore[arg-type]
+    return Result(**(columns | changes))
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_rows_come_back_as_they_were(tmp_path):
     path = tmp_path / "new" / "results.jsonl"
     rows = [row(), row(1 / 3, condition={})]
     append_jsonl(path, rows[:1])
@@ -48,7 +47,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_jsonl(path) == rows
 
 
-def test_versions_are_those_of_this_run() -> None:
+def test_versions_are_those_of_this_run():
     assert row().versions == {
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "torch": torch.__version__,
@@ -57,7 +56,7 @@ def test_versions_are_those_of_this_run() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])
-def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path: Path, cut: int) -> None:
+def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path, cut):
     path = tmp_path / "results.jsonl"
     append_jsonl(path, [row(0.1), row(0.2)])
     path.write_bytes(path.read_bytes()[:-cut])
@@ -68,7 +67,7 @@ def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path: Path, cut:
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '{"experiment": "demo"}', '{"colour": 1}'])
-def test_another_broken_line_is_an_error(tmp_path: Path, line: str) -> None:
+def test_another_broken_line_is_an_error(tmp_path, line):
     path = tmp_path / "results.jsonl"
     append_jsonl(path, [row()])
     path.write_text(path.read_text() + line + "\n")
@@ -77,27 +76,20 @@ def test_another_broken_line_is_an_error(tmp_path: Path, line: str) -> None:
         read_jsonl(path)
 
 
-def test_other_records_come_back_too(tmp_path: Path) -> None:
-    check = AuditRow(
-        model="net",
-        model_hash="01",
-        settings={"seed": 0},
-        check="restarts",
-        passed=True,
-        value=0.1,
-        expected="at most 0.2",
-        explanation="Do restarts help?",
-    )
+def test_other_records_come_back_too(tmp_path):
+    question = {"check": "restarts", "expected": "at most 0.2", "explanation": "Do restarts help?"}
+    model = {"model": "net", "model_hash": "01", "settings": {"seed": 0}}
+    check = AuditRow(**model, **question, passed=True, value=0.1)
     append_jsonl(tmp_path / "audit.jsonl", [check])
     assert read_jsonl(tmp_path / "audit.jsonl", AuditRow) == [check]
 
 
-def test_missing_file_is_an_error(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_jsonl(tmp_path / "results.jsonl")
 
 
-def test_value_that_json_cannot_carry_is_not_written(tmp_path: Path) -> None:
+def test_value_that_json_cannot_carry_is_not_written(tmp_path):
     path = tmp_path / "results.jsonl"
     append_jsonl(path, [row()])
     with pytest.raises(ValueError, match="JSON"):
@@ -105,26 +97,24 @@ def test_value_that_json_cannot_carry_is_not_written(tmp_path: Path) -> None:
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [250]
 
 
-def test_hash_belongs_to_the_weights() -> None:
+def test_hash_belongs_to_the_weights():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to(torch.bfloat16)
     assert model_hash(model) == model_hash(copy.deepcopy(model))
     assert len(model_hash(model)) == 16
     others = [copy.deepcopy(model) for _ in range(3)]
     with torch.no_grad():
-        others[0][0].bias[0] += 1  # type: ignore[operator, index]
-        others[1][1].running_mean[0] += 1  # type: ignore[operator, index]
+        others[0][0].bias[0] += 1
+        others[1][1].running_mean[0] += 1
     others[2].to(torch.float32)
-    assert len({model_hash(each) for each in (model, *others)}) == 4
-
-
-def test_hash_tells_names_and_shapes_apart() -> None:
-    """The bytes are the same in all three."""
+    # The bytes are the same in these three
     tall, wide = nn.Linear(1, 4, bias=False), nn.Linear(4, 1, bias=False)
     wide.weight.data = tall.weight.detach().T.clone()
-    assert len({model_hash(each) for each in (tall, wide, nn.Sequential(tall))}) == 3
+    several = [model, *others, tall, wide, nn.Sequential(tall)]
+    assert len({model_hash(each) for each in several}) == 7
 
 
-def test_hash_sees_settings_but_not_the_printed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_sees_settings_but_not_the_printed_form(monkeypatch):
+    small = {"image_size": 224, "simple_channels": 9, "complex_channels": 9}
     models = [
         nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()),
         nn.Sequential(nn.Conv2d(1, 1, 3, stride=2), nn.ReLU()),
@@ -132,9 +122,9 @@ def test_hash_sees_settings_but_not_the_printed_form(monkeypatch: pytest.MonkeyP
         nn.Sequential(nn.Conv2d(1, 1, 3), nn.LeakyReLU(0.2)),
         nn.TransformerEncoderLayer(1, 1, activation=nn.functional.relu),
         nn.TransformerEncoderLayer(1, 1, activation=nn.functional.gelu),
-        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9),
-        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9, noise=None),
-        vonenet.VOneBlock(image_size=224, simple_channels=9, complex_channels=9, k_exc=20.0),
+        vonenet.VOneBlock(**small),
+        vonenet.VOneBlock(**small, noise=None),
+        vonenet.VOneBlock(**small, k_exc=20.0),
     ]
     with torch.no_grad():
         for model in models:
@@ -146,18 +136,18 @@ def test_hash_sees_settings_but_not_the_printed_form(monkeypatch: pytest.MonkeyP
     assert [model_hash(model.eval()) for model in models] == found
 
 
-def test_wilson_is_the_published_formula() -> None:
+def test_wilson_is_the_published_formula():
     """Newcombe 1998 (Stat Med 17:857), table I: 81 of 263."""
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-@pytest.mark.parametrize("n", range(1, 100, 7))
-def test_certain_outcomes_have_exact_ends(n: int) -> None:
-    assert wilson_interval(0, n)[0] == 0
-    assert wilson_interval(n, n)[1] == 1
+def test_certain_outcomes_have_exact_ends():
+    for n in range(1, 100, 7):
+        assert wilson_interval(0, n)[0] == 0
+        assert wilson_interval(n, n)[1] == 1
 
 
 @pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5), (1, 5, 1.0), (1, 5, 0.0)])
-def test_impossible_proportions_are_refused(arguments: tuple[int, int]) -> None:
+def test_impossible_proportions_are_refused(arguments):
     with pytest.raises(InputError, match="no interval"):
         wilson_interval(*arguments)

@@ -13,7 +13,7 @@ from vonenet.robustness.norms import ORDERS, Region
 from vonenet.robustness.sampling import LOSSES, Estimate, decision_margin, dlr, margin_loss
 
 
-def test_checkpoints_are_the_papers() -> None:
+def test_checkpoints_are_the_papers():
     """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 (section 3 of the paper)."""
     windows = checkpoints(100)
     # 0.22 + 0.19 + 0.16 is a little above 0.57 in floating point, and so are others.
@@ -23,7 +23,7 @@ def test_checkpoints_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize("norm", ORDERS)
-def test_no_weaker_than_pgd(norm: str) -> None:
+def test_no_weaker_than_pgd(norm):
     model = small_net()
     labels = own_labels(model)
     shared = {"norm": norm, "epsilon": RADIUS[norm], "steps": 50, "gradient_samples": 1}
@@ -34,7 +34,7 @@ def test_no_weaker_than_pgd(norm: str) -> None:
     assert by_apgd <= by_pgd < 1
 
 
-def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise() -> None:
+def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise():
     images = torch.full((2, 1, 2, 2), 0.5)
     state = APGD(Region("linf", 0.1), 10, images, images)
     points, none = [], torch.zeros(2, dtype=torch.bool)
@@ -51,7 +51,7 @@ def test_step_is_halved_and_the_best_point_taken_up_where_the_loss_does_not_rise
     assert torch.equal(state.best[0], points[-1][0])
 
 
-def test_returns_a_broken_iterate_even_where_another_has_the_higher_loss() -> None:
+def test_returns_a_broken_iterate_even_where_another_has_the_higher_loss():
     images, none = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, dtype=torch.bool)
     state = APGD(Region("linf", 0.1), 5, images, images)
     state.remember(Estimate(torch.tensor([1.0]), torch.tensor([-1.0]), images), broken=none)
@@ -61,7 +61,7 @@ def test_returns_a_broken_iterate_even_where_another_has_the_higher_loss() -> No
     assert not torch.equal(state.best, images)
 
 
-def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
+def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong():
     logits, labels = torch.randn(50, 5), torch.randint(5, (50,))
     values = dlr(logits, labels)
     torch.testing.assert_close(dlr(1000 * logits + 3, labels), values, rtol=1e-3, atol=1e-3)
@@ -76,7 +76,7 @@ def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_targeted_losses_rise_with_the_wanted_logit(loss: str) -> None:
+def test_targeted_losses_rise_with_the_wanted_logit(loss):
     logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]], requires_grad=True)
     value = LOSSES[loss](logits, torch.tensor([0]), torch.tensor([2]))
     (slope,) = torch.autograd.grad(value.sum(), logits)
@@ -84,7 +84,7 @@ def test_targeted_losses_rise_with_the_wanted_logit(loss: str) -> None:
     assert slope[0, 0] < 0
 
 
-def test_averages_gradients_over_noise() -> None:
+def test_averages_gradients_over_noise():
     """Single draws of this model are wrong four times in ten; on average it is right."""
     model = CoinModel(noise=0.5)
     images, labels = torch.full((20, 1, 4, 4), 0.53), torch.ones(20, dtype=torch.int64)

@@ -4,7 +4,6 @@ import importlib.util
 import io
 import math
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from scipy import ndimage
 from scipy.signal import convolve2d
-from torch import Tensor
 
 from tests.robustness.photographs import at_published_size
 from vonenet.cli.evaluate import conditions_of
@@ -28,11 +26,11 @@ from vonenet.training.config import AugmentationRecipe
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def channels_last(image: Tensor) -> np.ndarray:
+def channels_last(image):
     return image.permute(1, 2, 0).double().numpy()
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -40,7 +38,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_gaussian_noise_has_its_std(severity: int) -> None:
+def test_gaussian_noise_has_its_std(severity):
     grey = torch.full((4, 3, 64, 64), 0.5)
     noise = corrupt(grey, "gaussian_noise", severity) - 0.5
     std = CORRUPTIONS["gaussian_noise"].constants[64][severity - 1]
@@ -50,7 +48,7 @@ def test_gaussian_noise_has_its_std(severity: int) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_shot_noise_is_poisson(severity: int) -> None:
+def test_shot_noise_is_poisson(severity):
     """Counts are whole and their variance is their mean."""
     photons = CORRUPTIONS["shot_noise"].constants[32][severity - 1]
     counts = corrupt(torch.full((20, 3, 32, 32), 0.4), "shot_noise", severity) * photons
@@ -60,7 +58,7 @@ def test_shot_noise_is_poisson(severity: int) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_impulse_noise_hits_its_share(severity: int) -> None:
+def test_impulse_noise_hits_its_share(severity):
     amount = CORRUPTIONS["impulse_noise"].constants[224][severity - 1]
     changed = corrupt(torch.full((1, 3, 224, 224), 0.5), "impulse_noise", severity)
     black, white = (changed == 0).float(), (changed == 1).float()
@@ -73,7 +71,7 @@ def test_impulse_noise_hits_its_share(severity: int) -> None:
 
 @pytest.mark.parametrize("size", [224, 64, 32])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_gaussian_blur_agrees_with_scipy(severity: int, size: int) -> None:
+def test_gaussian_blur_agrees_with_scipy(severity, size):
     image = at_published_size(size)[:1]
     sigma = CORRUPTIONS["gaussian_blur"].constants[size][severity - 1]
     expected = ndimage.gaussian_filter(
@@ -85,7 +83,7 @@ def test_gaussian_blur_agrees_with_scipy(severity: int, size: int) -> None:
 
 @pytest.mark.parametrize("size", [224, 64, 32])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_defocus_blur_agrees_with_scipy(severity: int, size: int) -> None:
+def test_defocus_blur_agrees_with_scipy(severity, size):
     image = at_published_size(size)[:1]
     radius, sigma = CORRUPTIONS["defocus_blur"].constants[size][severity - 1]
     reach, window = (8, 3) if radius <= 8 else (radius, 5)
@@ -101,7 +99,7 @@ def test_defocus_blur_agrees_with_scipy(severity: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_brightness_agrees_with_hsv(severity: int) -> None:
+def test_brightness_agrees_with_hsv(severity):
     image = at_published_size(64)[:1].clone()
     image[..., :2, :2] = 0  # black has no hue
     hsv = rgb_to_hsv(channels_last(image[0]))
@@ -110,7 +108,7 @@ def test_brightness_agrees_with_hsv(severity: int) -> None:
     np.testing.assert_allclose(channels_last(ours), hsv_to_rgb(hsv), atol=2e-6)
 
 
-def test_contrast_keeps_each_channels_mean() -> None:
+def test_contrast_keeps_each_channels_mean():
     image = channels_last(at_published_size(32)[0])
     means = image.mean(axis=(0, 1))
     ours = corrupt(at_published_size(32), "contrast", 5)[0]
@@ -119,7 +117,7 @@ def test_contrast_keeps_each_channels_mean() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (224, 224), (37, 50)])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_pixelate_agrees_with_pillow(severity: int, height: int, width: int) -> None:
+def test_pixelate_agrees_with_pillow(severity, height, width):
     """Within Pillow's rounding to whole grey levels, once on the way down and once up."""
     levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     size = {32: 32, 37: 32, 64: 64, 224: 224}[height]
@@ -134,7 +132,7 @@ def test_pixelate_agrees_with_pillow(severity: int, height: int, width: int) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jpeg_agrees_with_pillow(channels: int) -> None:
+def test_jpeg_agrees_with_pillow(channels):
     image = at_published_size(32)[:1, :channels]
     levels = (channels_last(image[0]) * 255).round().astype(np.uint8)
     file = io.BytesIO()
@@ -145,7 +143,7 @@ def test_jpeg_agrees_with_pillow(channels: int) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_speckle_noise_is_in_proportion(severity: int) -> None:
+def test_speckle_noise_is_in_proportion(severity):
     std = CORRUPTIONS["speckle_noise"].constants[64][severity - 1]
     images = torch.full((4, 3, 64, 64), 0.2)
     ratio = corrupt(images, "speckle_noise", severity) / 0.2 - 1
@@ -157,7 +155,7 @@ def test_speckle_noise_is_in_proportion(severity: int) -> None:
 
 
 @pytest.mark.parametrize("angle_deg", [-45.0, -10.0, 0.0, 44.0, -90.0, -135.0])
-def test_line_blur_is_a_sum_of_shifted_images(angle_deg: float) -> None:
+def test_line_blur_is_a_sum_of_shifted_images(angle_deg):
     image = at_published_size(64)[:1, :, :50]
     radius, sigma = 10, 2.5
     padded = np.pad(image[0].double().numpy(), ((0, 0), (20, 20), (20, 20)), mode="edge")
@@ -171,7 +169,7 @@ def test_line_blur_is_a_sum_of_shifted_images(angle_deg: float) -> None:
     np.testing.assert_allclose(ours[0], expected, atol=2e-6)
 
 
-def test_motion_blur_draws_its_angle_from_45_degrees_either_way() -> None:
+def test_motion_blur_draws_its_angle_from_45_degrees_either_way():
     """A bright point is drawn out towards one side, never more up or down than across."""
     point = torch.zeros(1, 1, 64, 64)
     point[..., 32, 32] = 1
@@ -186,7 +184,7 @@ def test_motion_blur_draws_its_angle_from_45_degrees_either_way() -> None:
 
 @pytest.mark.parametrize("factor", [1.01, 1.11, 1.3, 2.5, 4.5])
 @pytest.mark.parametrize("shape", [(64, 64), (50, 63)])
-def test_centre_zoom_agrees_with_scipy(factor: float, shape: tuple[int, int]) -> None:
+def test_centre_zoom_agrees_with_scipy(factor, shape):
     height, width = shape
     image = at_published_size(64)[:1, :, :height, :width]
     rows, columns = math.ceil(height / factor), math.ceil(width / factor)
@@ -199,7 +197,7 @@ def test_centre_zoom_agrees_with_scipy(factor: float, shape: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(("severity", "zooms"), [(1, 12), (2, 16), (3, 11), (4, 13), (5, 11)])
-def test_zoom_blur_is_the_mean_of_as_many_zooms_as_published(severity: int, zooms: int) -> None:
+def test_zoom_blur_is_the_mean_of_as_many_zooms_as_published(severity, zooms):
     image = at_published_size(224)[:1, :1]
     step = CORRUPTIONS["zoom_blur"].constants[224][severity - 1][1]
     layers = [image] + [blur.centre_zoom(image, 1 + step * k) for k in range(zooms)]
@@ -208,7 +206,7 @@ def test_zoom_blur_is_the_mean_of_as_many_zooms_as_published(severity: int, zoom
 
 
 @pytest.mark.parametrize(("reach", "passes"), [(1, 2), (2, 3), (4, 1)])
-def test_glass_shuffle_is_the_sequential_one(reach: int, passes: int) -> None:
+def test_glass_shuffle_is_the_sequential_one(reach, passes):
     """Pixels in raster order from the bottom right, each taking its neighbour's present colour."""
     height, width = 30, 37
     image = torch.arange(height * width).reshape(1, 1, height, width) / 255 / 8
@@ -228,7 +226,7 @@ def test_glass_shuffle_is_the_sequential_one(reach: int, passes: int) -> None:
 # --- weather -----------------------------------------------------------------------------------
 
 
-def test_plasma_fractal_is_diamond_square() -> None:
+def test_plasma_fractal_is_diamond_square():
     """Every cell the mean of its four neighbours on the torus plus its step."""
     side, decay = 16, 1.7
     draws = torch.rand(1, side * side, generator=generator()).double() * 2 - 1
@@ -249,7 +247,7 @@ def test_plasma_fractal_is_diamond_square() -> None:
     np.testing.assert_allclose(plasma_fractal(draws, decay)[0], expected, atol=1e-9)
 
 
-def test_fog_adds_a_fractal_and_keeps_the_brightest() -> None:
+def test_fog_adds_a_fractal_and_keeps_the_brightest():
     images = at_published_size(64)[:, :, :40]
     seeds = [generator(3), generator(4)]
     draws = torch.stack([torch.rand(64 * 64, generator=generator(seed)) for seed in (3, 4)])
@@ -259,7 +257,7 @@ def test_fog_adds_a_fractal_and_keeps_the_brightest() -> None:
     torch.testing.assert_close(weather.fog(images, (0.8, 2.5), seeds), expected)
 
 
-def test_snow_is_the_definition() -> None:
+def test_snow_is_the_definition():
     mean, std, zoom, threshold, radius, sigma, weight = constant = (0.3, 0.4, 2, 0.6, 6, 3, 0.7)
     image = at_published_size(64)[:1]
     draws = generator(7)
@@ -277,7 +275,7 @@ def test_snow_is_the_definition() -> None:
 
 
 @pytest.fixture
-def frost_folder(tmp_path: Path) -> Path:
+def frost_folder(tmp_path):
     """Five textures whose every pixel says which it is, and where."""
     for index, name in enumerate(weather.FROST_FILES):
         y, x = np.mgrid[:60, :70]
@@ -287,7 +285,7 @@ def frost_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_frost_adds_crops_of_all_textures(frost_folder: Path) -> None:
+def test_frost_adds_crops_of_all_textures(frost_folder):
     textures = weather.frost_textures(frost_folder)
     black = torch.zeros(60, 3, 32, 40)
     seeds = [generator(seed) for seed in range(60)]
@@ -304,9 +302,7 @@ def test_frost_adds_crops_of_all_textures(frost_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("scale", "size"), [(0.7, (32, 40)), (0.2, (33, 45)), (1.0, (90, 35))])
-def test_frost_scales_textures_to_cover_the_image(
-    scale: float, size: tuple[int, int], frost_folder: Path
-) -> None:
+def test_frost_scales_textures_to_cover_the_image(scale, size, frost_folder):
     textures = weather.frost_textures(frost_folder)
     black, seeds = torch.zeros(8, 3, *size), [generator(seed) for seed in range(8)]
     crops = weather.frost(black, (1, 1, scale), seeds, textures=textures)
@@ -316,7 +312,7 @@ def test_frost_scales_textures_to_cover_the_image(
     assert slope == pytest.approx(1 / scale, rel=0.05)
 
 
-def test_frost_rows_say_which_textures(frost_folder: Path) -> None:
+def test_frost_rows_say_which_textures(frost_folder):
     image = at_published_size(64)
     from_folder = Corruption("frost", 3, frost_folder)
     assert from_folder.columns((64, 64))["textures"] == f"folder {frost_folder}"
@@ -325,9 +321,7 @@ def test_frost_rows_say_which_textures(frost_folder: Path) -> None:
     assert "textures" not in Corruption("fog", 3).columns((64, 64))
 
 
-def test_frost_without_its_textures_is_refused(
-    frost_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frost_without_its_textures_is_refused(frost_folder, monkeypatch):
     """With the remedy, and before anything is measured or trained; a folder will do."""
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
@@ -350,24 +344,20 @@ def test_frost_without_its_textures_is_refused(
     corrupt(image, "frost", 3, frost_folder=frost_folder)
 
 
-def test_procedural_frost_is_asked_for_by_its_own_name() -> None:
-    image = at_published_size(32)
-    condition = Corruption("frost_procedural", 3)
+def test_procedural_frost_is_asked_for_by_its_own_name_and_has_the_photographs_colours():
+    image, condition = at_published_size(32), Corruption("frost_procedural", 3)
     assert condition.columns((32, 32))["category"] == "extra"  # not in the published mean
     assert "frost_procedural" not in CORRUPTIONS  # so in no suite
     shown = condition.perturb(torch.nn.Identity(), image, torch.zeros(2), seed=0, first_index=0)
     assert float((shown - image).abs().mean()) > 0.05
     assert not torch.equal(shown[0] - image[0], shown[1] - image[1])
-
-
-def test_procedural_frost_has_the_photographs_colours() -> None:
     pictures = weather.procedural_textures()
     means = torch.stack([picture.mean((1, 2)) for picture in pictures])
     torch.testing.assert_close(means, torch.tensor(weather.FROST_MEAN), atol=0.01, rtol=0)
     assert min(float(picture.std(dim=(1, 2)).min()) for picture in pictures) > 0.07
 
 
-def test_incomplete_frost_folder_is_named(frost_folder: Path) -> None:
+def test_incomplete_frost_folder_is_named(frost_folder):
     (frost_folder / "frost4.jpg").unlink()
     with pytest.raises(InputError, match=r"lacks frost4\.jpg"):
         corrupt(at_published_size(32), "frost", 1, frost_folder=frost_folder)
@@ -378,9 +368,7 @@ def test_incomplete_frost_folder_is_named(frost_folder: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 55)])
 @pytest.mark.parametrize("constant", [(0, 0, 5.12), (3.2, 19.2, 3.84), (10.24, 1.92, 1.28)])
-def test_elastic_transform_is_the_benchmarks(
-    shape: tuple[int, int], constant: tuple[float, float, float]
-) -> None:
+def test_elastic_transform_is_the_benchmarks(shape, constant):
     alpha, sigma, affine = constant
     height, width = shape
     image = at_published_size(64)[:1, :, :height, :width]
@@ -405,7 +393,7 @@ def test_elastic_transform_is_the_benchmarks(
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_saturate_agrees_with_hsv(severity: int) -> None:
+def test_saturate_agrees_with_hsv(severity):
     image = at_published_size(64)[:1].clone()
     image[..., :2, :2] = 0.6  # grey has red's hue
     image[..., 2:4, :2] = 0
@@ -416,7 +404,7 @@ def test_saturate_agrees_with_hsv(severity: int) -> None:
     np.testing.assert_allclose(channels_last(ours), hsv_to_rgb(hsv), atol=1e-5)
 
 
-def test_chamfer_distance_is_the_shortest_path() -> None:
+def test_chamfer_distance_is_the_shortest_path():
     """Of straight (1), diagonal (1.4) and knight's (2.1969) steps, over all edge pixels."""
     edges = torch.rand(2, 30, 34, generator=generator()).numpy() < 0.01
     y, x = np.mgrid[:30, :34]
@@ -430,7 +418,7 @@ def test_chamfer_distance_is_the_shortest_path() -> None:
         np.testing.assert_allclose(ours, expected, atol=1e-3)
 
 
-def test_canny_finds_steps_and_strong_edges_pull_weak_ones() -> None:
+def test_canny_finds_steps_and_strong_edges_pull_weak_ones():
     levels = torch.zeros(2, 40, 40)
     levels[0, :20, 20:] = 200  # a step that is high above,
     levels[0, 20:, 20:] = 25  # and low below: 4 * 25 is between the thresholds
@@ -441,7 +429,7 @@ def test_canny_finds_steps_and_strong_edges_pull_weak_ones() -> None:
     assert not edges[1].any()
 
 
-def test_mud_covers_and_water_adds() -> None:
+def test_mud_covers_and_water_adds():
     images = torch.full((2, 3, 64, 64), 0.5)
     muddy = weather.spatter(images, (0.65, 0.3, 1, 0.69, 1.0, 1), [generator(1), generator(2)])
     mud = torch.tensor([63, 42, 20]).reshape(3, 1, 1) / 255
@@ -456,6 +444,6 @@ def test_mud_covers_and_water_adds() -> None:
     assert wet.min() >= 0
 
 
-def test_an_image_without_a_drop_stays_dry() -> None:
+def test_an_image_without_a_drop_stays_dry():
     images = at_published_size(32)
     assert torch.equal(weather.spatter(images, (0, 0.01, 1, 0.9, 1, 0), [generator()] * 2), images)

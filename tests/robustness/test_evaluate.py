@@ -1,30 +1,29 @@
 """evaluate: right accuracies, honest columns, repeatable rows, and nothing measured twice."""
 
 import errno
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_and_bright
-from vonenet.data import ImageArrays, PixelModel, load_embedded
+from vonenet.data import PixelModel, load_embedded
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.results import Result, model_hash, read_jsonl, wilson_interval
+from vonenet.results import model_hash, read_jsonl, wilson_interval
 from vonenet.robustness import (
     Attack,
     Clean,
-    Condition,
     Corruption,
     StoredCorruption,
+    averaged_gradient,
     evaluate,
     evaluate_stored,
     pgd,
+    ready,
 )
 
-CONDITIONS: list[Condition] = [
+CONDITIONS = [
     Clean(),
     Corruption("gaussian_noise", 5),
     Attack("linf", 0.1, steps=3, gradient_samples=4),
@@ -32,18 +31,16 @@ CONDITIONS: list[Condition] = [
 TEST = {"experiment": "test", "model_name": "toy", "progress": False}
 
 
-def run(
-    model: nn.Module, data: ImageArrays, conditions: list[Condition], **options: object
-) -> list[Result]:
-    return evaluate(model, data, conditions, **(TEST | options))  # type: ignore[arg-type]
+def run(model, data, conditions, **options):
+    return evaluate(model, data, conditions, **(TEST | options))
 
 
-def measured(row: Result) -> tuple[object, ...]:
+def measured(row):
     """What must repeat: everything but the time it took."""
     return (row.condition, row.value, row.ci_low, row.ci_high, row.n, row.flags, row.model_hash)
 
 
-def test_clean_accuracy_and_its_interval() -> None:
+def test_clean_accuracy_and_its_interval():
     """A model that always says "bright" is right on the bright half."""
     data = dark_and_bright(60)
     always_bright = PixelModel(CoinModel(noise=0.0), -10.0, 1.0)
@@ -57,18 +54,18 @@ def test_clean_accuracy_and_its_interval() -> None:
     assert row.seconds > 0
 
 
-def test_limit_is_class_balanced() -> None:
+def test_limit_is_class_balanced():
     data = load_embedded("test", in_chans=1)
     says_zero = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).requires_grad_(False)
-    says_zero[1].weight.zero_()  # type: ignore[operator, union-attr]
-    says_zero[1].bias.copy_(-torch.arange(10))  # type: ignore[operator, union-attr]
+    says_zero[1].weight.zero_()
+    says_zero[1].bias.copy_(-torch.arange(10))
     (row,) = run(says_zero, data, [Clean()], limit=50)
     assert (row.n, row.data_size, row.value) == (50, 2000, 0.1)
     (row,) = run(says_zero, data, [Clean()], limit=10_000)
     assert row.n == 2000
 
 
-def test_attack_row_counts_what_pgd_leaves() -> None:
+def test_attack_row_counts_what_pgd_leaves():
     data = dark_and_bright(40, size=4)
     model = LinearModel((1, 4, 4))
     (row,) = run(model, data, [Attack("l2", 0.5, steps=5, gradient_samples=8)], batch_size=16)
@@ -81,27 +78,16 @@ def test_attack_row_counts_what_pgd_leaves() -> None:
     assert left < clean
 
 
-def test_columns_say_what_was_done() -> None:
+def test_columns_say_what_was_done():
     data = dark_and_bright(8)
     stochastic, deterministic = CoinModel(noise=1.0), CoinModel(noise=0.0)
     _, corruption, attack = run(stochastic, data, CONDITIONS, decision_samples=3)
-    assert corruption.condition == {
-        "corruption": "gaussian_noise",
-        "category": "noise",
-        "severity": 5,
-        "constants_px": 32,
-        "decision_samples": 3,
-    }
-    assert attack.condition == {
-        "attack": "pgd",
-        "norm": "linf",
-        "epsilon": 0.1,
-        "steps": 3,
-        "step_size": 2.5 * 0.1 / 3,
-        "step_rule": "sign",
-        "gradient_samples": 4,
-        "decision_samples": 3,
-    }
+    where = {"severity": 5, "constants_px": 32, "decision_samples": 3}
+    what = {"corruption": "gaussian_noise", "category": "noise"}
+    assert corruption.condition == what | where
+    ball = {"attack": "pgd", "norm": "linf", "epsilon": 0.1, "step_rule": "sign"}
+    steps = {"steps": 3, "step_size": 2.5 * 0.1 / 3, "gradient_samples": 4, "decision_samples": 3}
+    assert attack.condition == ball | steps
     assert attack.flags == {"stochastic": True}
     *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
     assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
@@ -110,7 +96,7 @@ def test_columns_say_what_was_done() -> None:
     assert deterministic.calls == 2 + 3 + 3
 
 
-def test_decisions_of_different_images_have_their_own_noise() -> None:
+def test_decisions_of_different_images_have_their_own_noise():
     """With nothing but noise to go by, the interval covers one half and the flips do not agree."""
     data = dark_and_bright(400, size=28)
     (row,) = run(CoinModel(noise=1e6), data, [Clean()], batch_size=400)
@@ -118,14 +104,14 @@ def test_decisions_of_different_images_have_their_own_noise() -> None:
     assert 0.3 < row.value < 0.7
 
 
-def test_averaged_decisions_beat_single_ones() -> None:
+def test_averaged_decisions_beat_single_ones():
     data = dark_and_bright(100, size=28)
     (single,) = run(CoinModel(noise=3.0), data, [Clean()])
     (averaged,) = run(CoinModel(noise=3.0), data, [Clean()], decision_samples=100)
     assert single.ci_high < averaged.ci_low
 
 
-def test_rows_repeat_in_any_company_and_leave_no_trace() -> None:
+def test_rows_repeat_in_any_company_and_leave_no_trace():
     data = dark_and_bright(50, size=28)
     model = CoinModel(noise=2.0)
     state = torch.get_rng_state()
@@ -139,7 +125,7 @@ def test_rows_repeat_in_any_company_and_leave_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_batch_size_changes_no_corrupted_decision() -> None:
+def test_batch_size_changes_no_corrupted_decision():
     data = load_embedded("test", in_chans=1).subset(30)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).requires_grad_(False)
@@ -150,25 +136,59 @@ def test_batch_size_changes_no_corrupted_decision() -> None:
     assert values[0] == values[1] == values[2]
 
 
-def test_modes_are_restored() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 28, 28)))
-    model.train()
-    model[0].eval()
+def test_dropout_and_batch_statistics_are_off():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 28, 28))).train()
     (row,) = run(model, dark_and_bright(10, size=28), [Clean()])
-    assert row.flags == {"stochastic": False}  # dropout was off
-    assert [module.training for module in model] == [False, True, True]
+    assert row.flags == {"stochastic": False}
     assert model[0].num_batches_tracked == 0
 
 
-def test_mean_response_models_are_seen_as_stochastic() -> None:
+def test_mean_response_models_are_seen_as_stochastic():
     class Seeded(NoisyMeanModel):
-        def decide(self, mean: Tensor) -> Tensor:
+        def decide(self, mean):
             noisy = mean + torch.randn_like(mean)
             return self.readout(noisy.mean(dim=(2, 3)))
 
     with pytest.warns(VOneNetWarning, match="4 outputs and 'toy 28px' 2 classes"):
         rows = run(PixelModel(Seeded(), 0.5, 0.5), dark_and_bright(6, size=28), CONDITIONS)
     assert [row.flags["stochastic"] for row in rows] == [True] * 3
+
+
+# --- a model made ready ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def network():
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)
+    return nn.Sequential(*layers)
+
+
+def test_a_ready_model_computes_the_same_without_asking_for_weight_gradients(network):
+    model, pixels, labels = network.eval(), torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+    logits, gradient = model(pixels), averaged_gradient(model, pixels, labels, 1)
+    with ready(model):
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(model(pixels), logits)
+        torch.testing.assert_close(averaged_gradient(model, pixels, labels, 1), gradient)
+
+
+def test_afterwards_the_model_is_as_it_was(network):
+    network[1].eval()
+    network[4].bias.requires_grad_(False)
+    weight = network[0].weight
+    try:
+        with ready(network):
+            assert not network.training
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert network.training
+    assert not network[1].training
+    assert [n for n, p in network.named_parameters() if not p.requires_grad] == ["4.bias"]
+    assert network[0].weight is weight
+    assert weight.is_contiguous()
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
 
 
 # --- resume ------------------------------------------------------------------------------------
@@ -181,11 +201,11 @@ class KilledError(Exception):
 class KilledAt(CoinModel):
     """Dies at its n-th forward pass."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at):
         super().__init__(noise=2.0)
         self._at = at
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels):
         if self.calls == self._at:
             raise KilledError
         return super().forward(pixels)
@@ -195,7 +215,7 @@ KilledAt.__name__ = "CoinModel"  # hashed like the model that lives
 
 
 @pytest.mark.parametrize("at", [1, 3, 4, 6, 25])
-def test_stopped_run_ends_with_the_rows_of_one_left_alone(at: int, tmp_path: Path) -> None:
+def test_stopped_run_ends_with_the_rows_of_one_left_alone(at, tmp_path):
     data = dark_and_bright(20, size=28)
     whole = run(CoinModel(noise=2.0), data, CONDITIONS, batch_size=10, out_path=tmp_path / "a")
     with pytest.raises(KilledError):
@@ -205,7 +225,7 @@ def test_stopped_run_ends_with_the_rows_of_one_left_alone(at: int, tmp_path: Pat
     assert read_jsonl(tmp_path / "b") == rows
 
 
-def test_nothing_is_measured_twice(tmp_path: Path) -> None:
+def test_nothing_is_measured_twice(tmp_path):
     data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     rows = run(CoinModel(noise=2.0), data, CONDITIONS[:2], out_path=out_path)
     model = CoinModel(noise=2.0)
@@ -218,21 +238,18 @@ def test_nothing_is_measured_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"seed": 1},
-        {"limit": 10},
-        {"decision_samples": 2},
-        {"experiment": "another"},
-        {"model_name": "another"},
+        *({"seed": 1}, {"limit": 10}, {"decision_samples": 2}),
+        *({"experiment": "another"}, {"model_name": "another"}),
     ],
 )
-def test_another_measurement_is_made_anew(changes: dict[str, object], tmp_path: Path) -> None:
+def test_another_measurement_is_made_anew(changes, tmp_path):
     data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path)
     run(CoinModel(noise=2.0), data, [Clean()], out_path=out_path, **changes)
     assert len(read_jsonl(out_path)) == 2
 
 
-def test_noise_switched_off_is_another_measurement(tmp_path: Path) -> None:
+def test_noise_switched_off_is_another_measurement(tmp_path):
     """The weights' hash is the same; the flag is not."""
     data, out_path = dark_and_bright(20, size=28), tmp_path / "results.jsonl"
     run(CoinModel(noise=9.0), data, [Clean()], out_path=out_path)
@@ -247,11 +264,11 @@ def test_noise_switched_off_is_another_measurement(tmp_path: Path) -> None:
 class Fixed(nn.Module):
     """Returns what it is told, whatever the images."""
 
-    def __init__(self, answer: Callable[[Tensor], object]) -> None:
+    def __init__(self, answer):
         super().__init__()
         self.answer = answer
 
-    def forward(self, pixels: Tensor) -> object:
+    def forward(self, pixels):
         return self.answer(pixels)
 
 
@@ -265,15 +282,13 @@ class Fixed(nn.Module):
         (lambda x: x.new_zeros(len(x), 1), "has 1 outputs; 'toy 28px' has 2 classes"),
     ],
 )
-def test_models_that_cannot_be_measured_are_named(
-    answer: Callable[[Tensor], object], message: str
-) -> None:
+def test_models_that_cannot_be_measured_are_named(answer, message):
     with pytest.raises(InputError, match=message):
         run(Fixed(answer), dark_and_bright(4, size=28), [Clean()])
 
 
-def test_logits_that_are_not_finite_stop_the_run_and_lose_no_row(tmp_path: Path) -> None:
-    def answer(pixels: Tensor) -> Tensor:
+def test_logits_that_are_not_finite_stop_the_run_and_lose_no_row(tmp_path):
+    def answer(pixels):
         logits = pixels.new_zeros(len(pixels), 2)
         return logits * torch.nan if float(pixels[0].std()) > 0.15 else logits
 
@@ -283,15 +298,15 @@ def test_logits_that_are_not_finite_stop_the_run_and_lose_no_row(tmp_path: Path)
     assert len(read_jsonl(tmp_path / "rows")) == 1
 
 
-def test_an_image_with_nan_stops_the_run() -> None:
+def test_an_image_with_nan_stops_the_run():
     data = dark_and_bright(40, size=28)
     data.images[33, 0, 0, 0] = torch.nan
     with pytest.raises(InputError, match="pixels run from nan"):
         run(CoinModel(noise=0.0), data, [Clean()], batch_size=10)
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
@@ -300,24 +315,17 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["batch_size", "decision_samples", "limit"])
-def test_counts_below_one_are_refused(name: str) -> None:
+def test_counts_below_one_are_refused(name):
     with pytest.raises(InputError, match="0"):
         run(CoinModel(noise=0.0), dark_and_bright(4, size=28), [Clean()], **{name: 0})
 
 
-def test_conditions_refuse_impossible_values_at_once() -> None:
-    with pytest.raises(InputError, match="severity=9"):
-        Corruption("contrast", 9)
-    with pytest.raises(InputError, match="norm='l7'"):
-        Attack("l7", 1.0)
-
-
-def test_labels() -> None:
+def test_labels():
     assert [c.label for c in CONDITIONS] == ["clean", "gaussian_noise 5", "linf 25.5/255"]
     assert Attack("l2", 0.6).label == "l2 0.6"
 
 
-def test_progress_bar_names_the_condition(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_names_the_condition(capsys):
     run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS, progress=True)
     shown = capsys.readouterr()
     assert "toy: linf 25.5/255: 100%" in shown.err
@@ -329,16 +337,8 @@ def test_progress_bar_names_the_condition(capsys: pytest.CaptureFixture[str]) ->
 # --- stored benchmarks ----------------------------------------------------------------------------
 
 
-class BrightOrDark(nn.Module):
-    """Class 1 for bright images."""
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        bright = pixels.mean(dim=(1, 2, 3)) - 0.5
-        return torch.stack([-bright, bright], dim=1)
-
-
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     """Ten images a severity; the first `severity` of the five bright ones have turned dark."""
     labels = np.tile(np.repeat(np.array([1, 0], dtype=np.uint8), 5), 5)
     levels = 200 * labels.reshape(5, 10)
@@ -351,9 +351,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rows_are_those_of_the_stored_images(root: Path) -> None:
+def test_rows_are_those_of_the_stored_images(root):
     names = ["fog", "spatter"]
-    rows = evaluate_stored(BrightOrDark(), root, names=names, severities=[1, 4], **TEST)
+    rows = evaluate_stored(CoinModel(noise=0.0), root, names=names, severities=[1, 4], **TEST)
     assert [row.value for row in rows] == pytest.approx([0.9, 0.6, 0.9, 0.6])
     assert [row.condition["category"] for row in rows] == ["weather", "weather", "extra", "extra"]
     computed = Corruption("fog", 4).columns((32, 32))
@@ -362,21 +362,21 @@ def test_rows_are_those_of_the_stored_images(root: Path) -> None:
     assert rows[1].n == 10
 
 
-def test_stored_rows_are_found_again(root: Path, tmp_path: Path) -> None:
+def test_stored_rows_are_found_again(root, tmp_path):
     settings = {"names": ["fog"], "out_path": tmp_path / "rows.jsonl", **TEST}
-    first, second = (evaluate_stored(BrightOrDark(), root, **settings) for _ in range(2))
+    first, second = (evaluate_stored(CoinModel(noise=0.0), root, **settings) for _ in range(2))
     assert first == second  # the seconds, too
 
 
-def test_a_missing_corruption_is_named_before_any_is_measured(root: Path, tmp_path: Path) -> None:
+def test_a_missing_corruption_is_named_before_any_is_measured(root, tmp_path):
     out_path = tmp_path / "rows.jsonl"
     settings = {"out_path": out_path, **TEST}
     with pytest.raises(InputError, match=r"gaussian_noise/1/ nor gaussian_noise\.npy"):
-        evaluate_stored(BrightOrDark(), root, **settings)
+        evaluate_stored(CoinModel(noise=0.0), root, **settings)
     with pytest.raises(InputError, match="holds neither snow"):
-        evaluate_stored(BrightOrDark(), root, names=["fog", "snow"], **settings)
+        evaluate_stored(CoinModel(noise=0.0), root, names=["fog", "snow"], **settings)
     assert not out_path.exists()
     with pytest.raises(InputError, match="at least one"):
-        evaluate_stored(BrightOrDark(), root, names=[], **settings)
+        evaluate_stored(CoinModel(noise=0.0), root, names=[], **settings)
     with pytest.raises(InputError, match="'sepia' is unknown"):
         StoredCorruption("sepia", 1)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq, minimize
-from torch import Tensor
 
 from vonenet.errors import InputError
 from vonenet.robustness.norms import (
@@ -20,12 +19,12 @@ SHAPE = (3, 4, 5)
 GREY = torch.full((4, *SHAPE), 0.5)
 
 
-def lengths(change: Tensor, norm: str) -> Tensor:
+def lengths(change, norm):
     return torch.linalg.vector_norm(change.flatten(1).double(), ord=ORDERS[norm], dim=1)
 
 
 @pytest.mark.parametrize("norm", ORDERS)
-def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm: str) -> None:
+def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm):
     change = torch.randn(4, *SHAPE) / 10
     size = lengths(change, norm)
     assert size.tolist() == pytest.approx(length(change, norm).flatten())
@@ -36,7 +35,7 @@ def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm:
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0, 1000.0])
-def test_l1_projection_agrees_with_a_root_finder(epsilon: float) -> None:
+def test_l1_projection_agrees_with_a_root_finder(epsilon):
     change = torch.randn(4, *SHAPE, dtype=torch.float64)
     images = torch.rand(4, *SHAPE, dtype=torch.float64)
     ours = project_l1(change, images, epsilon).flatten(1).numpy()
@@ -44,7 +43,7 @@ def test_l1_projection_agrees_with_a_root_finder(epsilon: float) -> None:
     for row, free, projected in zip(change.flatten(1).numpy(), room, ours, strict=True):
         size = np.abs(row)
 
-        def kept(t: float, size: np.ndarray = size, free: np.ndarray = free) -> np.ndarray:
+        def kept(t, size=size, free=free):
             return np.minimum(np.maximum(size - t, 0), free)
 
         threshold = 0.0
@@ -54,7 +53,7 @@ def test_l1_projection_agrees_with_a_root_finder(epsilon: float) -> None:
         np.testing.assert_allclose(projected, np.sign(row) * kept(threshold), atol=1e-9)
 
 
-def test_l1_projection_is_the_nearest_point_of_ball_and_box() -> None:
+def test_l1_projection_is_the_nearest_point_of_ball_and_box():
     """Against a general solver, with each value split into its rise and its fall."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 2, 3, dtype=torch.float64, generator=generator)
@@ -72,14 +71,14 @@ def test_l1_projection_is_the_nearest_point_of_ball_and_box() -> None:
     np.testing.assert_allclose(ours, nearest, atol=1e-5)
 
 
-def test_l1_step_passes_over_values_that_the_box_holds() -> None:
+def test_l1_step_passes_over_values_that_the_box_holds():
     gradient = torch.tensor([5.0, -4.0, 3.0]).reshape(1, 3, 1, 1)
     adversarial = torch.tensor([1.0, 0.0, 0.5]).reshape(1, 3, 1, 1)
     assert STEPS["l1"]["sparse"](gradient, adversarial).flatten().tolist() == [0, 0, 1]
     assert STEPS["l1"]["sparse"](-gradient, adversarial).flatten().tolist() == [-1, 0, 0]
 
 
-def test_each_image_steps_along_its_own_number_of_values() -> None:
+def test_each_image_steps_along_its_own_number_of_values():
     gradient = torch.tensor([[4.0, -3.0, 2.0, 1.0]] * 3).reshape(3, 1, 2, 2)
     direction = steepest_few(gradient, torch.full_like(gradient, 0.5), torch.tensor([1, 2, 4]))
     expected = [[1, 0, 0, 0], [0.5, -0.5, 0, 0], [0.25, -0.25, 0.25, 0.25]]
@@ -87,7 +86,7 @@ def test_each_image_steps_along_its_own_number_of_values() -> None:
 
 
 @pytest.mark.parametrize(("norm", "rule"), [("l2", "normalized"), ("l1", "dense")])
-def test_dense_steps_have_length_one_along_any_gradient(norm: str, rule: str) -> None:
+def test_dense_steps_have_length_one_along_any_gradient(norm, rule):
     direction = torch.randn(4, *SHAPE)
     scales = torch.tensor([1.0, 1e-30, 1e30, 0.0]).reshape(4, 1, 1, 1)
     steps = STEPS[norm][rule](direction * scales, direction)
@@ -97,7 +96,7 @@ def test_dense_steps_have_length_one_along_any_gradient(norm: str, rule: str) ->
 
 
 @pytest.mark.parametrize("norm", ORDERS)
-def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm: str) -> None:
+def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm):
     images = torch.rand(5, *SHAPE).round(decimals=1)
     region = Region(norm, 0.3)
     points = region.random_point(images, torch.Generator().manual_seed(1))
@@ -119,6 +118,6 @@ def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm: str)
         ("l2", float("nan"), "epsilon=nan"),
     ],
 )
-def test_impossible_regions_are_refused(norm: str, epsilon: float, message: str) -> None:
+def test_impossible_regions_are_refused(norm, epsilon, message):
     with pytest.raises(InputError, match=message):
         Region(norm, epsilon)

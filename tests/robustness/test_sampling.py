@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tests.robustness.toys import NoisyMeanModel, NoisyModel, RecordedNoise
@@ -13,20 +12,20 @@ SAMPLES = 5
 
 
 @pytest.fixture(params=[NoisyModel, NoisyMeanModel])
-def model(request: pytest.FixtureRequest) -> NoisyModel:
+def model(request):
     toy: NoisyModel = request.param().double()
     return toy
 
 
 @pytest.fixture
-def pixels() -> Tensor:
+def pixels():
     return torch.rand(3, 1, 6, 7, dtype=torch.float64)
 
 
 LABELS = torch.tensor([0, 3, 1])
 
 
-def test_gradient_is_the_mean_of_per_draw_gradients(model: NoisyModel, pixels: Tensor) -> None:
+def test_gradient_is_the_mean_of_per_draw_gradients(model, pixels):
     wrapped = PixelModel(model, 0.5, 0.5).double()
     ours = averaged_gradient(wrapped, pixels, LABELS, SAMPLES)
 
@@ -43,7 +42,7 @@ def test_gradient_is_the_mean_of_per_draw_gradients(model: NoisyModel, pixels: T
     assert not torch.allclose(gradients[0], gradients[1])  # the draws do differ
 
 
-def test_samples_are_draw_first(model: NoisyModel, pixels: Tensor) -> None:
+def test_samples_are_draw_first(model, pixels):
     logits = sample_logits(model, pixels, SAMPLES)
     model.noise = RecordedNoise()
     expected = torch.stack([model(pixels) for _ in range(SAMPLES)])
@@ -55,9 +54,7 @@ def test_samples_are_draw_first(model: NoisyModel, pixels: Tensor) -> None:
 
 @pytest.mark.parametrize(("kind", "passes"), [(NoisyModel, SAMPLES), (NoisyMeanModel, 1)])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_mean_response_is_taken_once(
-    kind: type[NoisyModel], passes: int, wrapped: bool, pixels: Tensor
-) -> None:
+def test_mean_response_is_taken_once(kind, passes, wrapped, pixels):
     toy = kind().double()
     averaged_gradient(
         PixelModel(toy, 0.5, 0.5).double() if wrapped else toy, pixels, LABELS, SAMPLES
@@ -65,7 +62,7 @@ def test_mean_response_is_taken_once(
     assert toy.passes == passes
 
 
-def test_gradient_leaves_model_and_pixels_alone(model: NoisyModel, pixels: Tensor) -> None:
+def test_gradient_leaves_model_and_pixels_alone(model, pixels):
     with torch.no_grad():
         gradient = averaged_gradient(model, pixels, LABELS, 2)
     assert gradient.shape == pixels.shape

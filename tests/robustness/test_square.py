@@ -21,11 +21,11 @@ class Masked(nn.Sequential):
 
 
 @pytest.mark.parametrize("norm", ORDERS)
-def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
+def test_needs_no_gradient_and_more_queries_break_more(norm):
     model = Masked(small_net())
     labels = own_labels(model)
 
-    def margins(queries: int) -> Tensor:
+    def margins(queries):
         shared = {"norm": norm, "epsilon": 2 * RADIUS[norm], "decision_samples": 1}
         generator = torch.Generator().manual_seed(0)
         found = square(model, IMAGES, labels, **shared, queries=queries, generator=generator)
@@ -37,7 +37,7 @@ def test_needs_no_gradient_and_more_queries_break_more(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ORDERS)
-def test_proposals_change_squares_only_and_spend_the_radius(norm: str) -> None:
+def test_proposals_change_squares_only_and_spend_the_radius(norm):
     proposals = Proposals(Region(norm, 0.3), torch.Generator().manual_seed(0))
     images = torch.full((3, 2, 8, 9), 0.5)
     first = proposals.stripes(images)
@@ -48,12 +48,12 @@ def test_proposals_change_squares_only_and_spend_the_radius(norm: str) -> None:
     assert (moved <= (1 if norm == "linf" else 2)).all()
 
 
-def test_the_best_proposal_is_returned() -> None:
+def test_the_best_proposal_is_returned():
     """Losses of a recording model: what comes back is the image of the highest one."""
     seen: list[Tensor] = []
 
     class Recording(LinearModel):
-        def forward(self, pixels: Tensor) -> Tensor:
+        def forward(self, pixels):
             seen.append(pixels)
             return super().forward(pixels)
 
@@ -66,7 +66,7 @@ def test_the_best_proposal_is_returned() -> None:
     assert torch.equal(found, proposals[best, torch.arange(3)])
 
 
-def test_squares_shrink_as_in_the_paper() -> None:
+def test_squares_shrink_as_in_the_paper():
     images = torch.zeros(4, 1, 40, 50)
     areas = {0: 0.8 * 2000, 11: 0.4 * 2000, 600: 0.05 * 2000, 9999: 0.8 / 512 * 2000}
     for query, area in areas.items():
@@ -77,7 +77,7 @@ def test_squares_shrink_as_in_the_paper() -> None:
     assert (masks.any(dim=2).sum(dim=1) == 13).all()
 
 
-def test_fixed_draws_find_the_weakness_of_a_noisy_model() -> None:
+def test_fixed_draws_find_the_weakness_of_a_noisy_model():
     """The coin model follows brightness alone, which squares of one sign move most."""
     images = torch.full((20, 1, 8, 8), 0.52)
     labels = torch.ones(20, dtype=torch.int64)

@@ -14,7 +14,7 @@ from vonenet.robustness.sampling import decision_margin
 from vonenet.robustness.suites import METHODS
 
 
-def test_paper_suite_is_the_papers() -> None:
+def test_paper_suite_is_the_papers():
     suite = attack_suite("paper")
     assert [a.norm for a in suite] == ["linf", "linf", "l2", "l2", "l1", "l1"]
     assert [a.epsilon for a in suite] == [1 / 1020, 1 / 255, 0.15, 0.6, 40.0, 160.0]
@@ -28,13 +28,13 @@ def test_paper_suite_is_the_papers() -> None:
         assert columns["step_rule"] == rules[attack.norm]
 
 
-def test_evnets_suite_goes_on_by_powers_of_four() -> None:
+def test_evnets_suite_goes_on_by_powers_of_four():
     for norm in ("linf", "l2", "l1"):
         radii = [attack.epsilon for attack in attack_suite("evnets") if attack.norm == norm]
         assert radii == pytest.approx([radii[0] * 4**power for power in range(4)])
 
 
-def test_radii_scale_with_the_image() -> None:
+def test_radii_scale_with_the_image():
     """A change that repeats in every quarter of the larger image is as large in both."""
     change = torch.rand(1, 3, 112, 56).double()
     tiled = change.repeat(1, 1, 2, 4)
@@ -48,7 +48,7 @@ def test_radii_scale_with_the_image() -> None:
     assert attack_suite("quick", (56, 56))[1].epsilon == pytest.approx(0.6 * sqrt(1 / 16))
 
 
-def test_unknown_suites_and_sizes_are_refused() -> None:
+def test_unknown_suites_and_sizes_are_refused():
     with pytest.raises(InputError, match="suite 'hard' is unknown; allowed: paper, evnets, quick"):
         attack_suite("hard")
     with pytest.raises(InputError, match=r"image_size=\(0, 5\)"):
@@ -57,7 +57,7 @@ def test_unknown_suites_and_sizes_are_refused() -> None:
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"autoattack"}))
 @pytest.mark.parametrize("target_classes", [0, 2])
-def test_every_method_attacks(method: str, target_classes: int) -> None:
+def test_every_method_attacks(method, target_classes):
     model = small_net()
     labels = own_labels(model)
     attack = Attack(
@@ -68,7 +68,7 @@ def test_every_method_attacks(method: str, target_classes: int) -> None:
     assert (decision_margin(model, found[0], labels, 1) < 0).float().mean() > 0.2
 
 
-def test_more_target_classes_break_no_less() -> None:
+def test_more_target_classes_break_no_less():
     model = small_net()
     labels = own_labels(model)
     margins = []
@@ -81,7 +81,7 @@ def test_more_target_classes_break_no_less() -> None:
     assert torch.equal(margins[1], margins[2])  # there are three wrong classes
 
 
-def test_columns_name_what_is_not_default() -> None:
+def test_columns_name_what_is_not_default():
     plain = Attack("l2", 0.5, method="apgd").columns((32, 32))
     shared = {"attack": "apgd", "norm": "l2", "epsilon": 0.5, "steps": 64}
     assert plain == shared | {"step_rule": "normalized", "gradient_samples": 10}
@@ -94,12 +94,12 @@ def test_columns_name_what_is_not_default() -> None:
     assert [a.label for a in (special, dense)] == ["apgd l2 0.5", "l1 4 dense"]
 
 
-def test_a_deterministic_model_needs_no_samples() -> None:
+def test_a_deterministic_model_needs_no_samples():
     plain = Attack("l2", 0.5, gradient_samples=7, stop_samples=20).for_deterministic_model()
     assert (plain.gradient_samples, plain.stop_samples) == (1, 1)
 
 
-def test_passes_count_every_forward_and_backward() -> None:
+def test_passes_count_every_forward_and_backward():
     assert Attack("l2", 1.0, steps=5, gradient_samples=3).passes == 31
     assert Attack("l2", 1.0, steps=5, gradient_samples=3, restarts=2).passes == 61
     assert Attack("l2", 1.0, method="fgsm", gradient_samples=3).passes == 7
@@ -117,12 +117,12 @@ def test_passes_count_every_forward_and_backward() -> None:
         ({"method": "square", "step_rule": "normalized"}, "step_rule='normalized' is of pgd"),
     ],
 )
-def test_impossible_attacks_are_refused(changes: dict[str, object], message: str) -> None:
+def test_impossible_attacks_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        Attack(**({"norm": "l2", "epsilon": 1.0} | changes))  # type: ignore[arg-type]
+        Attack(**({"norm": "l2", "epsilon": 1.0} | changes))
 
 
-def test_autoattack_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autoattack_says_what_it_misses(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)
     attack = Attack("linf", 0.1, method="autoattack")
     with pytest.raises(InputError, match=r"install vonenet\[autoattack\]"):

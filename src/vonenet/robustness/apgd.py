@@ -106,9 +106,7 @@ class APGD:
     def remember(self, estimate: Estimate, broken: Tensor) -> None:
         """Compare an estimate with the best so far. A gradient that is no number is none.
 
-        Args:
-            estimate: At the iterate.
-            broken: (B,), images that stop being attacked at this iterate, which is their result.
+        Broken images, (B,), stop being attacked at this iterate, which is their result.
         """
         self.gradient = estimate.gradient.nan_to_num_(nan=0.0)
         self.rises = self.rises + (estimate.loss > self.last_loss)

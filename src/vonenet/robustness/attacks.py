@@ -17,12 +17,7 @@ from torch import Tensor, nn
 from vonenet.data.dataset import check_pixels
 from vonenet.errors import InputError
 from vonenet.robustness.norms import STEPS, Region
-from vonenet.robustness.sampling import (
-    LOSSES,
-    Objective,
-    averaged_probabilities,
-    decision_margin,
-)
+from vonenet.robustness.sampling import LOSSES, Objective, averaged_probabilities, decision_margin
 
 # One run of an attack: (objective, images, where it starts) -> adversarial images
 Run: TypeAlias = Callable[[Objective, Tensor, Tensor], Tensor]
@@ -202,9 +197,8 @@ def most_damaging(
         found = run(aim, images[rows], start)
         if restarts * len(tried) == 1:
             return found
-        found_margins = decision_margin(
-            model, found, labels[rows], judged, None if targets is None else targets[rows]
-        )
+        wanted = None if targets is None else targets[rows]
+        found_margins = decision_margin(model, found, labels[rows], judged, wanted)
         worse = ~(found_margins >= margins[rows])  # so that a NaN is not hidden
         best[rows] = torch.where(each(worse), found, best[rows])
         margins[rows] = torch.minimum(found_margins, margins[rows])

@@ -141,14 +141,8 @@ def audit(
 def sign_test(correct: Tensor, correct_after_other: Tensor) -> float:
     """Return how often luck alone would make the other of two attacks look so much stronger.
 
-    The exact one-sided sign test on the images that the two attacks disagree on (McNemar's).
-
-    Args:
-        correct: (n,), whether an image is still decided correctly after one attack.
-        correct_after_other: (n,), the same after the other, on the same images.
-
-    Returns:
-        The p-value; 1 where the other broke none that the first left.
+    The p-value of the exact one-sided sign test on the images that the two attacks disagree on
+    (McNemar's); 1 where the other broke none that the first left. Masks are (n,).
     """
     lost = int((correct & ~correct_after_other).sum())
     differing = int((correct != correct_after_other).sum())

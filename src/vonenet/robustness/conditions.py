@@ -34,14 +34,10 @@ class Condition(ABC):
     def perturb(
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
-        """Return what the model is shown instead of `pixels`; here, the pixels themselves.
+        """Return what the model, in eval mode, is shown instead of pixels (B, C, H, W) in [0, 1].
 
-        Args:
-            model: Takes pixels; in eval mode.
-            pixels: (B, C, H, W) in [0, 1].
-            labels: (B,) true classes.
-            seed: Seed of the measurement.
-            first_index: Index in the data of the batch's first image.
+        Here, the pixels themselves. The seed is that of the measurement, `first_index` the index in
+        the data of the batch's first image.
         """
         return pixels
 

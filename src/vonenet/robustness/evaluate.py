@@ -172,15 +172,7 @@ def ready(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
-    """Show the model a few images, twice.
-
-    Args:
-        model: Takes pixels; in eval mode.
-        dataset: What it is to be measured on.
-        seed: Of the model's noise.
-
-    Returns:
-        Whether the model is stochastic: whether the two passes differ.
+    """Show the model a few images, twice; return whether the passes differ: it is stochastic.
 
     Raises:
         InputError: The model does not return one row of finite logits for each image, has fewer

@@ -47,12 +47,8 @@ def step_sparse(gradient: Tensor, adversarial: Tensor) -> Tensor:
 def steepest_few(gradient: Tensor, adversarial: Tensor, count: int | Tensor) -> Tensor:
     """Return a direction of L1 length one: equal, signed shares for the steepest values.
 
-    Values that the box would not let move (white asked to rise, black to fall) are passed over.
-
-    Args:
-        gradient: (B, C, H, W).
-        adversarial: Where it was taken, in [0, 1].
-        count: How many values share the step, one number or (B,) numbers; at least 1.
+    So many values of each image share it, (B,) or the same number. Values that the box would not
+    let move (white asked to rise, black to fall) are passed over.
     """
     stuck = ((adversarial >= 1) & (gradient > 0)) | ((adversarial <= 0) & (gradient < 0))
     slopes = gradient.masked_fill(stuck, 0).flatten(1)
@@ -125,11 +121,7 @@ class Region:
         """Return a random point around each image; each image's depends on those before it alone.
 
         In L-inf it is uniform; in L2 on the sphere, where nearly all of the ball's volume is; in L1
-        noise projected, which leaves it sparse.
-
-        Args:
-            images: (B, C, H, W) in [0, 1].
-            generator: Draws on its own device; torch's global one, on the CPU, if None.
+        noise projected, which leaves it sparse. Without a generator torch's global one is used.
         """
         device = torch.device("cpu") if generator is None else generator.device
         shape = images.shape[1:]

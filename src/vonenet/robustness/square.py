@@ -39,23 +39,10 @@ def square(
 ) -> Tensor:
     """Attack by random search, which no masked gradient can mislead.
 
-    Args:
-        model: Takes pixels in [0, 1]; in eval mode.
-        images: (B, C, H, W) in [0, 1].
-        labels: (B,) true classes.
-        norm: "linf", "l2" or "l1".
-        epsilon: Radius in pixel units.
-        queries: Proposals per image.
-        decision_samples: Noise draws per query; 1 for a deterministic model. With more, give
-            `draws_seed` too: among fresh draws a search keeps the luckiest, not the best.
-        **options: Those of `vonenet.robustness.attacks.most_damaging`; the loss is the decision's
-            margin unless another is named.
-
-    Returns:
-        The best proposal, (B, C, H, W).
-
-    Raises:
-        InputError: As `vonenet.robustness.pgd`.
+    There are `queries` proposals per image, of which the best is returned. Other arguments, options
+    and errors are those of `vonenet.robustness.pgd`; the loss is the decision's margin unless
+    another is named. With more than one of `decision_samples`, the noise draws per query, give
+    `draws_seed` too: among fresh draws a search keeps the luckiest proposal, not the best.
     """
     check_counts(queries=queries)
     region = Region(norm, epsilon)

@@ -66,14 +66,10 @@ def smooth(
     truncate: float = 4.0,
     border: Literal["replicate", "reflect"] = "replicate",
 ) -> Tensor:
-    """Blur (..., H, W) with a Gaussian.
+    """Blur (..., H, W) with a Gaussian, cut off at so many standard deviations.
 
-    Args:
-        images: What to blur.
-        sigma_px: Standard deviation; 0 leaves the images as they are.
-        truncate: Radius of the kernel in sigmas.
-        border: "replicate" repeats edge pixels (scipy's "nearest"); "reflect" mirrors about the
-            edge, edge pixels repeated (scipy's "reflect").
+    The border "replicate" repeats edge pixels (scipy's "nearest"); "reflect" mirrors about the
+    edge, edge pixels repeated (scipy's "reflect").
     """
     radius = int(truncate * sigma_px + 0.5)
     if radius == 0:
@@ -87,10 +83,8 @@ def smooth(
 def correlate(images: Tensor, kernels: Tensor, *, border: str) -> Tensor:
     """Correlate every channel of (B, C, H, W) with its image's kernel, through the FFT.
 
-    Args:
-        images: What to filter.
-        kernels: (B, k, k), or (1, k, k) for all images; k odd, at most twice the image's side.
-        border: A mode of `torch.nn.functional.pad`: "reflect" (edge pixels once) or "replicate".
+    Kernels are (B, k, k), or (1, k, k) for all images; k is odd, at most twice the image's side.
+    The border is a mode of `torch.nn.functional.pad`.
     """
     height, width = images.shape[-2:]
     reach = kernels.shape[-1] // 2
@@ -104,11 +98,8 @@ def correlate(images: Tensor, kernels: Tensor, *, border: str) -> Tensor:
 def line_blur(images: Tensor, radius: int, sigma_px: float, angles_deg: Tensor) -> Tensor:
     """Blur (B, C, H, W) along one line per image, to one side, as ImageMagick does.
 
-    Args:
-        images: What to blur; edge pixels are repeated beyond the borders.
-        radius: The line has 2 radius + 1 taps, one pixel apart.
-        sigma_px: Standard deviation of the taps' half Gaussian.
-        angles_deg: (B,) directions, clockwise from right.
+    The line has 2 radius + 1 taps, one pixel apart, of a half Gaussian. Angles, (B,), are clockwise
+    from right. Edge pixels are repeated beyond the borders.
     """
     reach = 2 * radius
     steps = torch.arange(reach + 1, dtype=torch.float64)
@@ -183,15 +174,8 @@ def _glass_sources(offsets: Tensor, height: int, width: int) -> Tensor:
     The pass visits pixels in raster order from the bottom right, and each takes the colour that
     the pixel at its offset shows by then. (The published code writes a swap; numpy's views make it
     this copy, in the published images too.) A pixel that refers to one visited before it shows
-    what that one took: a chain, followed here for all pixels at once by doubling.
-
-    Args:
-        offsets: (B, 2, h, w) rows and columns to go, for the pixels that are visited.
-        height: Of the image.
-        width: Of the image.
-
-    Returns:
-        (B, height * width) indices.
+    what that one took: a chain, followed here for all pixels at once by doubling. Offsets are
+    (B, 2, h, w), rows and columns to go; sources are (B, height * width).
     """
     rows, columns = offsets.shape[2:]
     top, left = (height - rows) // 2 + 1, (width - columns) // 2 + 1

@@ -78,16 +78,10 @@ def saturate(images: Tensor, constant: tuple[float, float], _: Generators) -> Te
 
 
 def _affine_coordinates(corner_shifts: Tensor, grid: Tensor) -> Tensor:
-    """Compute where an affine map that moves three corners takes each pixel's colour from.
+    """Compute where an affine map takes each pixel's colour from: (B, 2, H, W) x and y, float64.
 
-    Args:
-        corner_shifts: (B, 3, 2) x and y, in pixels, by which the map moves the lower right, the
-            upper right and the upper left corner of a square about the centre, whose half side is
-            a third of the shorter side.
-        grid: (2, H, W) x and y of every pixel.
-
-    Returns:
-        (B, 2, H, W) x and y in pixels, float64.
+    It moves the lower right, the upper right and the upper left corner of a square about the
+    centre, whose half side is a third of the shorter side, by shifts (B, 3, 2) in pixels.
     """
     height, width = grid.shape[1:]
     half = min(height, width) // 3

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 from vonenet.errors import InputError
 from vonenet.robustness.corruptions.blur import centre_zoom, line_blur, smooth
@@ -77,18 +77,12 @@ def brightness(images: Tensor, amount: float, _: Generators) -> Tensor:
 
 
 def plasma_fractal(draws: Tensor, decay: float) -> Tensor:
-    """Make fractal maps in [0, 1] by the diamond-square algorithm on a torus.
+    """Make fractal maps by the diamond-square algorithm on a torus, (B, side, side) from 0 to 1.
 
     From one corner, each halving of the grid sets the centres of its squares and then the middles
     of its edges to the mean of their four neighbours plus a random step. The published code
-    multiplies the step's amplitude with itself, so steps shrink by the square of `decay`.
-
-    Args:
-        draws: (B, side * side) uniform in [-1, 1); side is a power of two.
-        decay: How much smaller the steps become, before squaring.
-
-    Returns:
-        (B, side, side), each map's least value 0 and greatest 1.
+    multiplies the step's amplitude with itself, so steps shrink by the square of `decay`. Draws are
+    (B, side * side), uniform in [-1, 1); side is a power of two.
     """
     side = round(draws.shape[1] ** 0.5)
     maps = draws.new_zeros(len(draws), side, side)
@@ -119,14 +113,10 @@ def frost(
     *,
     textures: Sequence[Tensor],
 ) -> Tensor:
-    """Add a random crop of a frost texture.
+    """Add a random crop of a frost texture, of which each is (3, H, W) in [0, 1].
 
-    Args:
-        images: (B, C, H, W) in [0, 1].
-        constant: Weight of the image, weight of the frost, size of the textures relative to their
-            files (larger where they would not cover the image).
-        generators: One for each image.
-        textures: (3, H, W) each, in [0, 1]; sizes may differ.
+    The constant is the weight of the image, that of the frost, and the size of the textures
+    relative to their files (larger where they would not cover the image).
     """
     image_weight, frost_weight, scale = constant
     height, width = images.shape[-2:]
@@ -243,13 +233,7 @@ def water(liquid: Tensor) -> Tensor:
     """Compute how much of the water's colour the drops add: their edges refract the light.
 
     Canny's edges, the distance from them (truncated, smoothed), histogram equalised, embossed and
-    smoothed.
-
-    Args:
-        liquid: (B, H, W) thickness, 0 where it is dry.
-
-    Returns:
-        (B, H, W), at most 1; all 0 for an image without water.
+    smoothed: at most 1, from a thickness that is 0 where it is dry, both (B, H, W).
     """
     levels = (255 * liquid).floor().clamp(0, 255)
     distance = torch.from_numpy(chamfer_distance(canny_edges(levels)))
@@ -261,14 +245,7 @@ def water(liquid: Tensor) -> Tensor:
 
 
 def canny_edges(levels: Tensor) -> np.ndarray:
-    """Find Canny's edges with a 3 x 3 Sobel operator and the L1 norm.
-
-    Args:
-        levels: (B, H, W) whole numbers from 0 to 255.
-
-    Returns:
-        (B, H, W) bool.
-    """
+    """Find Canny's edges of grey levels (B, H, W), by a 3 x 3 Sobel operator and the L1 norm."""
     low, high = CANNY_THRESHOLDS
     padded = pad(levels[:, None], (1, 1, 1, 1), mode="replicate")[:, 0].int()
     rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
@@ -282,8 +259,7 @@ def canny_edges(levels: Tensor) -> np.ndarray:
     labels, count = ndimage.label(candidates.numpy(), touching)
     kept = np.zeros(count + 1, dtype=bool)
     kept[labels[strong.numpy()]] = True
-    edges: np.ndarray = kept[labels]
-    return edges
+    return np.asarray(kept[labels])
 
 
 def _is_ridge(magnitude: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -343,20 +319,13 @@ def _equalised(levels: Tensor) -> Tensor:
 
 def _box3(images: Tensor) -> Tensor:
     """Average 3 x 3 pixels, mirrored about the edge pixels."""
-    padded = _mirrored(images)
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) * (1 / 9)
+    return avg_pool2d(_mirrored(images), 3, stride=1)
 
 
 def _embossed(shade: Tensor) -> Tensor:
     """Correlate with `EMBOSS` and keep to 0 to 255."""
-    height, width = shade.shape[1:]
-    padded = _mirrored(shade)
-    total = torch.zeros_like(shade)
-    for y, row in enumerate(EMBOSS):
-        for x, weight in enumerate(row):
-            total += weight * padded[:, y : y + height, x : x + width]
-    return total.clamp(0, 255)
+    kernel = shade.new_tensor(EMBOSS)[None, None]
+    return conv2d(_mirrored(shade)[:, None], kernel)[:, 0].clamp(0, 255)
 
 
 def _mirrored(images: Tensor) -> Tensor:
