@@ -27,7 +27,9 @@ def planted(noise, repetitions, *, stimuli=STIMULI, features=6, seed=0):
     return x, signal + noise * rng.standard_normal((repetitions, stimuli, UNITS))
 
 
-@pytest.mark.parametrize(("noise", "repetitions"), [(0.5, 2), (1.0, 4), (2.0, 10), (1.0, 3)])
+@pytest.mark.parametrize(
+    ("noise", "repetitions"), [(0.5, 2), (1.0, 4), (2.0, 10), (1.0, 3), (1.5, 7)]
+)
 def test_noise_says_what_to_expect(noise, repetitions):
     x, y = planted(noise, repetitions)
     reliability = 1 / (1 + noise**2 / repetitions)
@@ -51,15 +53,6 @@ def test_features_of_other_stimuli_predict_nothing():
     found = predictivity(np.random.default_rng(1).permutation(x), y)
     assert found.median == pytest.approx(0, abs=0.1)
     assert found.ceiling > 0.9
-
-
-def test_features_that_carry_a_share_of_the_signal_explain_that_share():
-    rng = np.random.default_rng(0)
-    x, weights = rng.standard_normal((2000, 20)), rng.standard_normal((20, UNITS))
-    shown, hidden = x[:, :10] @ weights[:10], x[:, 10:] @ weights[10:]
-    found = predictivity(x[:, :10], shown + hidden, components=10)
-    expected = shown.std(axis=0) / (shown + hidden).std(axis=0)
-    np.testing.assert_allclose(found.per_unit, expected, atol=0.05)
 
 
 @pytest.mark.oracle
@@ -107,13 +100,6 @@ def test_units_that_do_not_vary_are_counted_and_left_out():
     assert found.median == pytest.approx(np.nanmedian(found.per_unit))
     assert np.isnan(internal_consistency(y)[3])
     assert found.ceiling == pytest.approx(np.nanmedian(internal_consistency(y)))
-
-
-@pytest.mark.parametrize("repetitions", [2, 3, 7, 8])
-def test_consistency_of_odd_and_even_repetitions(repetitions):
-    _, y = planted(1.5, repetitions, stimuli=2000)
-    expected = 1 / (1 + 1.5**2 / repetitions)
-    assert np.mean(internal_consistency(y)) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("stimuli", [100, 103])
@@ -206,18 +192,6 @@ def test_with_every_component_it_is_least_squares():
     expected = np.column_stack([np.ones(7), new]) @ weights
     # More are asked for than there are
     np.testing.assert_allclose(pls_predictions(x, y, new, 25), expected, atol=1e-8)
-
-
-@pytest.mark.parametrize("components", [1, 6, 40])
-def test_rotation_leaves_predictions_as_they_are(components):
-    x, y, new = regression_data()
-    both = principal_axes(np.concatenate([x, new]))
-    assert both.shape == (67, 67)
-    np.testing.assert_allclose(
-        pls_predictions(both[:60], y, both[60:], components),
-        pls_predictions(x, y, new, components),
-        atol=1e-9,
-    )
 
 
 @pytest.mark.parametrize(("offset", "dtype"), [(100, np.float32), (1e8, np.float64)])
