@@ -10,7 +10,7 @@ from safetensors.torch import save, save_file
 
 import vonenet
 from tests.published import golden_weights, write_published
-from vonenet.zoo.checkpoints import STRAY_KEYS, read_checkpoint
+from vonenet.zoo.checkpoints import STRAY_KEYS
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8, "num_classes": 10}
 ONE = torch.ones(1)
@@ -165,7 +165,7 @@ def test_pretrained_goes_through_the_cache_folder(tmp_path, published_model, mon
 def test_backbones_are_known_by_their_keys(tmp_path, backbone):
     model = vonenet.create_model(backbone, **SMALL)
     path = write_published(tmp_path / "p.pth.tar", model)
-    assert read_checkpoint(path).config.name == backbone
+    assert vonenet.load_checkpoint(path).config.name == backbone
 
 
 def test_wrong_keys_are_named(tmp_path, published_model):

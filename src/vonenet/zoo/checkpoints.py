@@ -133,7 +133,9 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
         InputError: a setting that contradicts the weights.
     """
     path = Path(path)
-    stored = read_checkpoint(path, settings)
+    if not path.is_file():
+        raise CheckpointError(f"no weights file {path}")
+    stored = _read_safetensors(path) if is_safetensors(path) else _read_published(path, settings)
     config = _with_settings(stored.config, settings)
     config = dataclasses.replace(config, name=name or config.name)
     if config.v1.in_chans != stored.config.v1.in_chans:
@@ -151,16 +153,6 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
         )
     load_strictly(model, weights, f"{path} does not fit {model.config.name}")
     return model
-
-
-def read_checkpoint(path: Path, given: Mapping[str, Any] | None = None) -> Checkpoint:
-    """Read and check a weights file, without building the model.
-
-    `given` are settings of the V1 block for a published file that does not say them.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"no weights file {path}")
-    return _read_safetensors(path) if is_safetensors(path) else _read_published(path, given or {})
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -221,7 +213,7 @@ def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
             f"{path.name} does not say what its filters were made for: {geometry} is assumed, as "
             f"in the published networks; if it is not so, give both",
             VOneNetWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     return Checkpoint(config, weights, parameters)
 

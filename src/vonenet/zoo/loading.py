@@ -66,7 +66,12 @@ def load_model(address: str) -> LoadedModel:
     """
     with seeded(0, torch.device("cpu")):
         name, module = _find(address)
-    return _described(name, module)
+    inner = module.model if isinstance(module, PixelModel) else module
+    described = getattr(inner, "pretrained_cfg", None) or {}
+    channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
+    if not isinstance(module, PixelModel):
+        module = PixelModel(module, described.get("mean", 0.0), described.get("std", 1.0))
+    return LoadedModel(name, module.eval(), max(height, width), channels)
 
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
@@ -126,16 +131,6 @@ def _find(address: str) -> tuple[str, nn.Module]:
 def _of_file(path: Path) -> nn.Module:
     is_base = read_metadata(path).get("format") == BASE_FORMAT
     return load_base_checkpoint(path) if is_base else load_checkpoint(path)
-
-
-def _described(name: str, module: nn.Module) -> LoadedModel:
-    """Wrap a module so that it takes pixels, and find the size of its images."""
-    inner = module.model if isinstance(module, PixelModel) else module
-    described = getattr(inner, "pretrained_cfg", None) or {}
-    channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
-    if not isinstance(module, PixelModel):
-        module = PixelModel(module, described.get("mean", 0.0), described.get("std", 1.0))
-    return LoadedModel(name, module.eval(), max(height, width), channels)
 
 
 def _timm_model(name: str, *, pretrained: bool) -> nn.Module:

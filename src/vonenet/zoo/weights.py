@@ -179,8 +179,11 @@ def _unpickled(path: Path) -> Any:
             with torch.serialization.safe_globals([x for x in _ACCEPTED if x not in known]):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
+        reason = f"it is truncated, damaged or no file of torch.save ({type(error).__name__})"
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            reason = f"it asks for {wanted[1]}, which weights do not need and which may run code"
         # "from None": torch's text explains how to switch the safety off.
-        raise CheckpointError(f"cannot read {path}: {_refusal(error)}") from None
+        raise CheckpointError(f"cannot read {path}: {reason}") from None
 
 
 def _is_state_dict(value: object) -> bool:
@@ -189,13 +192,6 @@ def _is_state_dict(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
     )
-
-
-def _refusal(error: Exception) -> str:
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    if wanted is not None:
-        return f"it asks for {wanted[1]}, which weights do not need and which may run code"
-    return f"it is truncated, damaged or no file of torch.save ({type(error).__name__})"
 
 
 class _ScalarType:
