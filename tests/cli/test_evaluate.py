@@ -77,7 +77,8 @@ def test_the_contact_sheet_shows_each_kind_once(toy, tmp_path):
     write_contact_sheet(model, dataset, shown[:7], tmp_path / "sheet.png", seed=0)
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.array(sheet)
-    assert pixels.shape == (2 * (160 + 16 + 8) - 8, 6 * (160 + 8) - 8, 3)
+    assert pixels.shape == (2 * (160 + 16 + 8) - 8, 6 * (160 + 8) - 8, 4)
+    assert pixels[-1, -1, 3] == 0  # transparent, for light and dark pages
     clean = (dataset[0][0][0] * 255).round().numpy()
     assert (pixels[16:176:5, 0:160:5, 0][:32, :32] == clean).all()
     assert not list(tmp_path.glob("*unfinished*")) + list(tmp_path.glob(".*unfinished*"))

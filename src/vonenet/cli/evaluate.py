@@ -192,14 +192,18 @@ def write_contact_sheet(
 ) -> None:
     """Draw the first image under each condition, one labelled tile for each, as a PNG file.
 
-    Attacks are made against the model, which is in eval mode.
+    Attacks are made against the model, which is in eval mode. Between the tiles the picture is
+    transparent, for light and dark pages.
     """
     import torch
-    from PIL import Image, ImageDraw
+    from matplotlib.font_manager import findfont
+    from PIL import Image, ImageDraw, ImageFont
     from torchvision.transforms.functional import to_pil_image
 
     from vonenet.data.seeding import device_of, seeded
     from vonenet.files import replace_whole
+    from vonenet.report.plots import ON_ANY_PAGE
+    from vonenet.report.tables import Setting
 
     pixels, label = dataset[0]
     device = device_of(model)
@@ -207,14 +211,18 @@ def write_contact_sheet(
     rows = -(-len(conditions) // COLUMNS)
     step_x, step_y = TILE_PX + GAP_PX, TILE_PX + LABEL_PX + GAP_PX
     width = min(COLUMNS, len(conditions)) * step_x - GAP_PX
-    sheet = Image.new("RGB", (width, rows * step_y - GAP_PX), "white")
+    sheet = Image.new("RGBA", (width, rows * step_y - GAP_PX))
     drawing = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 12)
     for number, condition in enumerate(conditions):
         with seeded(seed, device):
             shown = condition.perturb(model, batch, labels, seed=seed, first_index=0)[0]
         row, column = divmod(number, COLUMNS)
         left, top = column * step_x, row * step_y
-        drawing.text((left, top), condition.label, fill="black")
+        setting = Setting.of(condition.columns((pixels.shape[-2], pixels.shape[-1])))
+        setting = setting.plain_pgd if setting.kind == "attack" else setting
+        name = setting.label.replace("severity ", "")
+        drawing.text((left, top), name, fill=ON_ANY_PAGE, font=font)
         tile = to_pil_image((255 * shown.detach().cpu()).round().byte().expand(3, -1, -1))
         # Small images keep their pixels visible
         small = max(tile.size) < TILE_PX
