@@ -141,49 +141,49 @@ def planted(model="planted", layer="v1", *, units=UNITS, seed=0, stochastic=Fals
     return Recording(**known | changes)
 
 
+def changed(recording, change):
+    """The same with what `change` makes of each population's fields."""
+    populations = {
+        name: dataclasses.replace(each, **change(each))
+        for name, each in recording.populations.items()
+    }
+    return dataclasses.replace(recording, populations=populations)
+
+
 def with_values(recording, **properties):
     """The same with other values of some properties, arrays or one number for all units."""
-    populations = {}
-    for name, each in recording.populations.items():
-        changed = {
-            key: np.broadcast_to(properties[key], values.shape).astype(float)
-            if key in properties
-            else values
-            for key, values in each.properties.items()
+
+    def change(each):
+        other = {
+            name: np.broadcast_to(properties[name], values.shape).astype(float)
+            for name, values in each.properties.items()
+            if name in properties
         }
-        populations[name] = dataclasses.replace(each, properties=changed)
-    return dataclasses.replace(recording, populations=populations)
+        return {"properties": {**each.properties, **other}}
+
+    return changed(recording, change)
 
 
 def with_silent(recording, silent):
     """The same with some units, a mask, that respond to nothing."""
-    populations = {
-        name: dataclasses.replace(
-            each,
-            responsive=each.responsive & ~silent,
-            properties={k: np.where(silent, np.nan, v) for k, v in each.properties.items()},
-            counts={**each.counts, "responsive": int((~silent).sum())},
-        )
-        for name, each in recording.populations.items()
-    }
-    return dataclasses.replace(recording, populations=populations)
+
+    def change(each):
+        return {
+            "responsive": each.responsive & ~silent,
+            "properties": {k: np.where(silent, np.nan, v) for k, v in each.properties.items()},
+            "counts": {**each.counts, "responsive": int((~silent).sum())},
+        }
+
+    return changed(recording, change)
 
 
 def without_curves(recording):
     """The same with curves that are all NaN."""
-    populations = {
-        name: dataclasses.replace(
-            each,
-            curves={
-                key: dataclasses.replace(
-                    curve, rates=np.full_like(curve.rates, np.nan), fitted=None
-                )
-                for key, curve in each.curves.items()
-            },
-        )
-        for name, each in recording.populations.items()
-    }
-    return dataclasses.replace(recording, populations=populations)
+
+    def lost(curve):
+        return dataclasses.replace(curve, rates=np.full_like(curve.rates, np.nan), fitted=None)
+
+    return changed(recording, lambda p: {"curves": {k: lost(v) for k, v in p.curves.items()}})
 
 
 def built(recording, *, off=0.0, shift=0.0, cut=0, slope=NOISE_SLOPE, offset=NOISE_OFFSET):

@@ -108,7 +108,8 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
     if evaluations:
         rows = [row for folder in evaluations for row in read_rows(folder / RESULTS)]
         models = base_first(models_of(rows), base)
-        audit = read_audits(evaluations)
+        audits = [folder / AUDIT for folder in evaluations if (folder / AUDIT).is_file()]
+        audit = [row for path in audits for row in read_jsonl(path, AuditRow)]
         styles = {model.label: style for style, model in enumerate(drawn(models))}
         contents |= robustness(models, audit)
         contents["left_out"] = len(rows) - sum(len(r) for m in models for r in m.rows.values())
@@ -173,12 +174,6 @@ def read_rows(path: Path) -> list[Result]:
     except InputError as error:
         raise InputError(f"{path} holds {error}") from None
     return rows
-
-
-def read_audits(folders: Iterable[Path]) -> list[AuditRow]:
-    """Read the checks of those evaluations that were audited."""
-    paths = [folder / AUDIT for folder in folders]
-    return [row for path in paths if path.is_file() for row in read_jsonl(path, AuditRow)]
 
 
 def pictures(folders: Iterable[Path], name: str) -> list[tuple[str, str]]:

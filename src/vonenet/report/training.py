@@ -55,17 +55,7 @@ NAMED_RUNS = 3  # up to so many are named in the verdict
 # Fields of a recipe that say what the training task is, and which images validate
 TASK_FIELDS = ("augmentation.", "optimization.label_smoothing")
 VALIDATION_FIELDS = ("data.image_size", "data.in_chans", "data.validation_")
-COLUMNS = (
-    "epochs",
-    "validation accuracy, %",
-    "best, %",
-    "training loss",
-    "images per second",
-    "training time",
-    "processes",
-    "code",
-)
-# The first of these in the terminal's table, and their widths
+# Columns of the terminal's table, and their widths
 TEXT_COLUMNS = {
     "epochs": 10,
     "validation, %": 15,
@@ -88,19 +78,20 @@ class Run:
         epochs: Finished ones, ascending.
         starts: Each time that it was started: command, processes, machine, commit and versions, as
             far as run.json tells.
-        ended: Whether run.json says that the run came to its end.
+        planned: Epochs of the recipe.
+        finished: Whether all epochs were trained.
+        is_base: Whether it trained the network that a VOneNet is compared with.
+        validated: Epochs with their validation accuracy.
     """
 
     label: str
     recipe: Mapping[str, Mapping[str, Any]]
     epochs: Sequence[EpochRecord]
     starts: Sequence[Mapping[str, str]]
-    ended: bool
-
-    @property
-    def planned(self) -> int | None:
-        """Epochs of the recipe."""
-        return self.recipe.get("optimization", {}).get("epochs")
+    planned: int | None
+    finished: bool
+    is_base: bool
+    validated: Points
 
     @property
     def done(self) -> int:
@@ -108,26 +99,10 @@ class Run:
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
-    def finished(self) -> bool:
-        """Whether all epochs were trained."""
-        return self.ended or self.done == self.planned
-
-    @property
-    def is_base(self) -> bool:
-        """Whether it trained the network that a VOneNet is compared with."""
-        return bool(self.recipe.get("model", {}).get("base", False))
-
-    @property
     def network(self) -> str:
         """What was trained."""
         name = str(self.recipe.get("model", {}).get("name", ""))
         return f"base network of {name}" if name and self.is_base else name
-
-    @property
-    def validated(self) -> Points:
-        """Epochs with their validation accuracy."""
-        known = [(each.epoch, each.validation_accuracy) for each in self.epochs]
-        return [(epoch, accuracy) for epoch, accuracy in known if accuracy is not None]
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -159,17 +134,31 @@ def _read_run(folder: Path, label: str) -> Run:
     for name, table in recipe.items():
         if not isinstance(table, dict):
             raise InputError(f"{folder / RECIPE} has {name}={table!r}; allowed: tables only")
-    epochs = recipe.get("optimization", {}).get("epochs", 1)
-    if type(epochs) is not int or epochs < 1:
+    planned = recipe.get("optimization", {}).get("epochs")
+    if planned is not None and (type(planned) is not int or planned < 1):
         raise InputError(
-            f"{folder / RECIPE} has optimization.epochs={epochs!r}; allowed: 1 or more"
+            f"{folder / RECIPE} has optimization.epochs={planned!r}; allowed: 1 or more"
         )
     described = _read(folder / RUN, json.loads)
     try:
         starts = [_start(each) for each in described.get("starts", [])]
     except (AttributeError, TypeError) as error:
         raise InputError(f"{folder / RUN} does not describe the starts of a run") from error
-    return Run(label, recipe, read_epochs(folder / LOG), starts, bool(described.get("finished")))
+    epochs = read_epochs(folder / LOG)
+    validated = [
+        (e.epoch, e.validation_accuracy) for e in epochs if e.validation_accuracy is not None
+    ]
+    all_done = bool(epochs) and epochs[-1].epoch == planned
+    return Run(
+        label,
+        recipe,
+        epochs,
+        starts,
+        planned,
+        finished=bool(described.get("finished")) or all_done,
+        is_base=bool(recipe.get("model", {}).get("base", False)),
+        validated=validated,
+    )
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -257,7 +246,6 @@ def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> dict[str
         "finding": training_finding(runs),
         "legend": [(run.label, style) for style, run in drawn],
         "panels": _panels(drawn),
-        "columns": COLUMNS,
         "rows": [(run.label, run.network, training_cells(run)) for run in runs],
         "compared": [run.label for run in runs if run.recipe],
         "differences": differences,
@@ -425,7 +413,7 @@ def _columns(points: Points) -> Any:
 
 
 def training_cells(run: Run) -> list[tuple[str, str]]:
-    """Return what COLUMNS say of a run, each with what stands beneath it."""
+    """Return what the columns of the page say of a run, each with what stands beneath it."""
     state = ["finished"] if run.finished else ["not finished"] if run.planned else []
     state += [f"{len(run.starts)} starts"] if len(run.starts) > 1 else []
     final = best = (DASH, "")
