@@ -152,7 +152,7 @@ def command(*arguments):
 
 
 def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
-    SMALL.write(tmp_path / "small.toml")
+    (tmp_path / "small.toml").write_text(SMALL.as_toml())
     out = tmp_path / "run"
     words = ["--data", folder, "--out", out, "--epochs", 1, "--kernel-size", 17, "--device", "cpu"]
     command(tmp_path / "small.toml", *words)
@@ -169,7 +169,7 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
 
 def test_broken_images_stop_the_command_or_are_named_and_left_out(folder, tmp_path, capsys):
     """A held-out image is broken as well as one to train on."""
-    SMALL.write(tmp_path / "small.toml")
+    (tmp_path / "small.toml").write_text(SMALL.as_toml())
     for name in ("cat/2.png", "dog/5.png", "dog/6.png"):
         path = folder / name
         path.write_bytes(path.read_bytes()[:-500])

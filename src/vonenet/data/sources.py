@@ -255,7 +255,7 @@ class TorchvisionSource(Source):
             shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
             labels = [dataset[index][1] for index in shown]
         array = np.asarray(labels)
-        if array.dtype.kind not in "iu":
+        if array.shape != (len(dataset),) or array.dtype.kind not in "iu":
             raise InputError(f"{name} does not have a class number for each image")
         numbers = torch.from_numpy(array.astype(np.int64))
         classes = getattr(dataset, "classes", ())

@@ -235,10 +235,6 @@ class TrainingRecipe:
             tables[name] = {key: value for key, value in table.items() if value is not None}
         return tomli_w.dumps(tables)
 
-    def write(self, path: Path | str) -> None:
-        """Write every field that is set as TOML."""
-        Path(path).write_text(self.as_toml(), encoding="utf-8")
-
 
 def _one_line(error: ValidationError) -> str:
     """Return pydantic's first error in one line: the field, its value and what is allowed."""

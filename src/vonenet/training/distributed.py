@@ -45,16 +45,14 @@ class ProcessGroup:
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return DistributedDataParallel(model, devices, broadcast_buffers=False)
 
-    def mean(self, values: Tensor, *others: Tensor) -> Tensor:
-        """Return the mean of `values` over the processes; average the others in place."""
-        if self.size == 1:
-            return values
-        flat = torch.cat([values, *(other.flatten() for other in others)])
-        distributed.all_reduce(flat)
-        values, *parts = torch.split(flat / self.size, [len(values), *(o.numel() for o in others)])
-        for other, part in zip(others, parts, strict=True):
-            other.copy_(part.view_as(other))
-        return values
+    def average(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its mean over the processes."""
+        if self.size > 1:
+            flat = torch.cat([each.flatten() for each in tensors])
+            distributed.all_reduce(flat)
+            parts = torch.split(flat / self.size, [each.numel() for each in tensors])
+            for each, part in zip(tensors, parts, strict=True):
+                each.copy_(part.view_as(each))
 
     def main_process_first(self, work: Callable[[], object]) -> None:
         """Let the main process work while the others wait.
@@ -118,11 +116,9 @@ class MicroBatchSampler:
     """Which images meet in which micro-batch of a run: a `batch_sampler` of a data loader.
 
     Iteration gives this process's micro-batches as lists of pairs (epoch, index of an image), from
-    the start to the end of the run. Process r takes micro-batch number r, r + processes, ... of
-    each step. A last batch of an epoch that is not full is left out, unless it is the only one.
-
-    Attributes:
-        start: Epoch and step of the first micro-batch.
+    epoch and step of the start to the end of the run. Process r takes micro-batch number r,
+    r + processes, ... of each step. A last batch of an epoch that is not full is left out, unless
+    it is the only one.
     """
 
     images: int
@@ -182,18 +178,15 @@ def micro_batch_sampler(
             f"optimization.batch_size={batch} is cut into {micro_batches} micro-batches, but "
             f"there are {images} images; allowed: at most {images}"
         )
-    place = group.rank, group.size
-    return MicroBatchSampler(images, batch, micro_batches, recipe.epochs, recipe.seed, *place)
+    run = images, batch, micro_batches, recipe.epochs, recipe.seed
+    return MicroBatchSampler(*run, group.rank, group.size)
 
 
 class BatchStatistics:
-    """Running means and variances of batch norm, where a step has several micro-batches.
+    """Running means and variances of a model's batch norms that are in training mode.
 
     Each micro-batch moves them from where the step began, and the step's result is the mean over
     the micro-batches; so it does not matter which process sees which.
-
-    Args:
-        model: In training mode but for what is frozen.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -35,8 +35,8 @@ def build_optimizer(model: nn.Module, recipe: OptimizationRecipe) -> torch.optim
     """Freeze what the recipe says and return timm's optimizer of the rest.
 
     Raises:
-        InputError: timm knows no such optimizer, it cannot be made of this recipe, a pattern of
-            `frozen` matches nothing, or nothing is left to train.
+        InputError: timm knows no such optimizer, or it cannot be made of this recipe; and as
+            `parameter_groups` does.
     """
     name = recipe.optimizer.lower()
     known = [*map(str, list_optimizers()), *TIMM_NAMES]
@@ -81,8 +81,8 @@ def parameter_groups(model: nn.Module, recipe: OptimizationRecipe) -> list[dict[
             groups.setdefault(key, []).append(parameter)
     if not groups:
         raise InputError(
-            "the model has no parameter that requires a gradient; nothing to train"
-            + (f" with optimization.frozen={list(recipe.frozen)!r}" if recipe.frozen else "")
+            "the model has no parameter that requires a gradient; nothing to train with "
+            f"optimization.frozen={list(recipe.frozen)!r}"
         )
     return [
         {"params": parameters, "weight_decay": weight_decay, "lr_scale": scale}
@@ -120,11 +120,7 @@ def layer_numbers(network: nn.Module) -> dict[str, int]:
 
 
 def keep_frozen_in_eval(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Put batch norms whose running statistics are frozen into eval mode, after `model.train()`.
-
-    Raises:
-        InputError: A pattern matches nothing.
-    """
+    """Put batch norms whose running statistics are frozen into eval mode, after `model.train()`."""
     network = inner_model(model)
     frozen = _frozen_names(network, patterns)
     for name, module in network.named_modules():
@@ -139,10 +135,7 @@ def _frozen_names(network: nn.Module, patterns: Sequence[str]) -> set[str]:
     for pattern in patterns:
         found = fnmatch.filter(names, pattern)
         if not found:
-            parts = [name.split(".") for name in names]
-            stems = {".".join(p[:depth]) + ".*" for p in parts for depth in range(1, len(p))}
-            known = [*sorted(stems), *names]
-            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:3]
             raise InputError(
                 f"optimization.frozen={pattern!r} matches nothing in the network; "
                 f"nearest: {', '.join(near)}"

@@ -214,7 +214,7 @@ class Trainer:
             found = self.backward(batches, statistics, step)
             late = self.group.rank == 0 and started - self.saved_at > save_every
             numbers = torch.cat([found, found.new_tensor([*self.signals.values(), late])])
-            numbers = self.group.mean(numbers, *statistics.moving)
+            self.group.average(numbers, *statistics.moving)
             norm = None
             if settings.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer)
@@ -305,7 +305,8 @@ class Trainer:
         batches = iter(self.validation_loader)
         for first in range(0, len(self.validation_batches), self.group.size):
             asked = torch.tensor([*self.signals.values()], dtype=torch.float32, device=device)
-            self.stop_if(*self.group.mean(asked).tolist())
+            self.group.average(asked)
+            self.stop_if(*asked.tolist())
             number = first + self.group.rank
             if number < len(self.validation_batches):
                 pixels, labels = next(batches)
@@ -315,7 +316,8 @@ class Trainer:
                         model, pixels.to(device, non_blocking=True), settings.decision_samples
                     )
                 hits += (probabilities.argmax(dim=1) == labels.to(device)).sum()
-        return round(float(self.group.mean(hits)) * self.group.size) / len(self.validation)
+        self.group.average(hits)
+        return round(float(hits) * self.group.size) / len(self.validation)
 
     def loader(self, images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
         """Return a loader of these batches, in their order."""
