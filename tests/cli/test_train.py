@@ -37,12 +37,12 @@ SMALL = TrainingRecipe(
 )
 
 
-def base(recipe: TrainingRecipe) -> TrainingRecipe:
+def base(recipe):
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, base=True))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """16 images, dark cats and bright dogs, in one folder for each class."""
     generator = torch.Generator().manual_seed(0)
     for label, name in enumerate(("cat", "dog")):

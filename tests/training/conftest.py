@@ -6,5 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)

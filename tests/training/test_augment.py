@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.mixup import Mixup
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
@@ -17,7 +17,6 @@ from vonenet.data import ImageArrays, PixelModel
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness import corrupt, pgd
-from vonenet.robustness.sampling import cross_entropy
 from vonenet.training.augment import TrainingImages, attacked, mixed
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 
@@ -32,19 +31,19 @@ ALL = AugmentationRecipe(
 )
 
 
-def photographs(count: int = 40, channels: int = 3, side: int = 32) -> ImageArrays:
+def photographs(count=40, channels=3, side=32):
     """Smooth random images, no two alike and none symmetric."""
     draws = torch.rand(count, channels, 5, 5, generator=torch.Generator().manual_seed(1))
     images = v2.functional.resize(draws, [side, side]).mul(255).byte()
     return ImageArrays(images, torch.arange(count) % 3, ["a", "b", "c"], "photographs")
 
 
-def items(recipe: AugmentationRecipe, data: ImageArrays, epoch: int = 0, seed: int = 0) -> Tensor:
+def items(recipe, data, epoch=0, seed=0):
     training = TrainingImages(data, recipe, data.images.shape[-1], seed)
     return torch.stack([training[epoch, index][0] for index in range(len(training))])
 
 
-def originals(data: ImageArrays) -> Tensor:
+def originals(data):
     return torch.stack([data[index][0] for index in range(len(data))])
 
 
@@ -236,7 +235,7 @@ def test_erasing_leaves_the_rest_of_the_image_alone():
 CLASSES = 7
 
 
-def batch(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(count=6):
     return torch.rand(count, 3, 16, 16), torch.randint(CLASSES, (count,))
 
 
@@ -303,7 +302,7 @@ LENGTHS = {
 
 
 @pytest.fixture(scope="module")
-def network() -> PixelModel:
+def network():
     torch.manual_seed(0)
     model = vonenet.create_model(
         "voneresnet_small", image_size=32, num_classes=4, simple_channels=16, complex_channels=16
@@ -315,7 +314,7 @@ def network() -> PixelModel:
 
 
 @pytest.fixture
-def images() -> tuple[torch.Tensor, torch.Tensor]:
+def images():
     return torch.rand(6, 3, 32, 32), torch.randint(4, (6,))
 
 
@@ -346,16 +345,6 @@ def test_it_is_our_pgd_in_the_ball(network, images, settings, expected):
     assert 0 <= found.min() <= found.max() <= 1
 
 
-def test_the_loss_rises(network, images):
-    pixels, labels = images
-    found = attacked(network, pixels, labels, AdversarialRecipe(epsilon=8 / 255, steps=5))
-    network.eval()
-    with torch.no_grad(), vonenet.fixed_noise(network.model, 0):
-        before, after = (cross_entropy(network(x), labels) for x in (pixels, found))
-    network.train()
-    assert (after > before).all()
-
-
 def test_epsilon_0_is_the_image_itself_and_of_soft_labels_the_largest_is_attacked(network, images):
     pixels, labels = images
     assert attacked(network, pixels, labels, AdversarialRecipe()) is pixels
@@ -370,7 +359,7 @@ def test_epsilon_0_is_the_image_itself_and_of_soft_labels_the_largest_is_attacke
 class Traced(nn.Module):
     """Says in which mode it was called."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
         self.readout = nn.Linear(3, 4)

@@ -11,12 +11,12 @@ from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.training.checkpoint import read_checkpoint, write_checkpoint
 
 
-def write(run: Path, number: int) -> None:
+def write(run, number):
     weights = {"model": {"weight": torch.full((3, 2), float(number))}, "step": number}
     write_checkpoint(run, weights, {"state": {"epoch": number}, "rate": 0.1 + number / 3})
 
 
-def written_last(run: Path) -> int:
+def written_last(run):
     """The number of the checkpoint that is read; all of it is checked."""
     found = read_checkpoint(run)
     assert found is not None
@@ -27,7 +27,7 @@ def written_last(run: Path) -> int:
     return number
 
 
-def test_the_last_one_is_read_back(tmp_path: Path) -> None:
+def test_the_last_one_is_read_back(tmp_path):
     assert read_checkpoint(tmp_path) is None
     for number in range(4):
         write(tmp_path, number)
@@ -35,11 +35,11 @@ def test_the_last_one_is_read_back(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"last", "previous"}
 
 
-def cut(path: Path) -> None:
+def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def turn_a_bit(path: Path) -> None:
+def turn_a_bit(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -47,7 +47,7 @@ def turn_a_bit(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [cut, turn_a_bit, Path.unlink])
 @pytest.mark.parametrize("name", ["state.pt", "state.json"])
-def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, harm, name: str) -> None:
+def test_a_damaged_one_gives_way_to_the_one_before(tmp_path, harm, name):
     for number in (1, 2):
         write(tmp_path, number)
     harm(tmp_path / "last" / name)
@@ -59,7 +59,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, harm, name: s
     assert written_last(tmp_path) == 1
 
 
-def test_two_damaged_ones_are_an_error(tmp_path: Path) -> None:
+def test_two_damaged_ones_are_an_error(tmp_path):
     for number in (1, 2):
         write(tmp_path, number)
         cut(tmp_path / "last" / "state.pt")
@@ -76,9 +76,7 @@ STEPS = ("mkdir", "write_bytes", "replace", "rename")
 
 @pytest.mark.parametrize("call", range(9))
 @pytest.mark.parametrize("failure", [Killed(), OSError(errno.ENOSPC, "No space left on device")])
-def test_no_moment_leaves_a_run_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int, failure: BaseException
-) -> None:
+def test_no_moment_leaves_a_run_without_one(tmp_path, monkeypatch, call, failure):
     """Writing fails, or the process dies, at each of its steps on the disk."""
     for number in (1, 2):
         write(tmp_path, number)
@@ -110,7 +108,7 @@ def test_no_moment_leaves_a_run_without_one(
     assert written_last(tmp_path) == 4
 
 
-def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_one_line(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(InputError, match=r"file/\.new-last cannot be written"):

@@ -1,7 +1,6 @@
 """Recipes: TOML round trip, refusals that name the field, every field documented."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -27,13 +26,13 @@ FULL = TrainingRecipe(
 
 
 @pytest.mark.parametrize("recipe", [TrainingRecipe(), FULL])
-def test_toml_round_trip(recipe: TrainingRecipe, tmp_path: Path) -> None:
+def test_toml_round_trip(recipe, tmp_path):
     (tmp_path / "recipe.toml").write_text(recipe.as_toml())
     assert TrainingRecipe.read(tmp_path / "recipe.toml") == recipe
     assert tomllib.loads(recipe.as_toml()).keys() == vars(recipe).keys()
 
 
-def test_fields_left_out_keep_their_defaults(tmp_path: Path) -> None:
+def test_fields_left_out_keep_their_defaults(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text("# a header\n[optimization]\nepochs = 3\nlearning_rate = 1\nstep_epochs = 1\n")
     expected = OptimizationRecipe(epochs=3, learning_rate=1.0, step_epochs=1)
@@ -59,7 +58,7 @@ def test_fields_left_out_keep_their_defaults(tmp_path: Path) -> None:
         ("[optimization", "cannot be read"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_in_one_line(text, message, tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as refused:
@@ -87,13 +86,13 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str, tmp_path: 
         ("adversarial", "epsilon", -0.1, "greater than or equal to 0"),
     ],
 )
-def test_an_impossible_value_is_named(table: str, name: str, value: object, allowed: str) -> None:
+def test_an_impossible_value_is_named(table, name, value, allowed):
     others = {"schedule": "onecycle"} if "onecycle" in allowed else {}
     with pytest.raises(InputError, match=rf"{table}\.{name}=.* is impossible; allowed: {allowed}"):
         TrainingRecipe.from_tables({table: {name: value} | others})
 
 
-def test_every_field_is_documented() -> None:
+def test_every_field_is_documented():
     recipe = TrainingRecipe()
     for table in ("model", "data", "optimization", "augmentation", "adversarial"):
         for name, field in type(getattr(recipe, table)).__pydantic_fields__.items():

@@ -25,11 +25,11 @@ from vonenet.training.optim import (
 FEW = {"simple_channels": 4, "complex_channels": 4, "image_size": 64, "num_classes": 5}
 
 
-def small() -> vonenet.VOneNet:
+def small():
     return vonenet.create_model("voneresnet_small", **FEW)
 
 
-def layers_of(network: nn.Module) -> list[list[str]]:
+def layers_of(network):
     """Names of parameters by layer, from input to output."""
     numbers = layer_numbers(network)
     layers = [[name for name in numbers if numbers[name] == n] for n in set(numbers.values())]
@@ -37,7 +37,7 @@ def layers_of(network: nn.Module) -> list[list[str]]:
     return layers
 
 
-def settings_by_name(network: nn.Module, groups: list[dict]) -> dict[str, tuple[float, float]]:
+def settings_by_name(network, groups):
     """Name -> its group's weight decay and factor of the learning rate."""
     of = {
         id(parameter): (group["weight_decay"], group["lr_scale"])
@@ -170,8 +170,8 @@ THEIRS = {
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("schedule", THEIRS)
-def test_as_pytorchs_schedulers(schedule: str) -> None:
-    recipe = dataclasses.replace(SCHEDULED, schedule=schedule)  # type: ignore[arg-type]
+def test_as_pytorchs_schedulers(schedule):
+    recipe = dataclasses.replace(SCHEDULED, schedule=schedule)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=SCHEDULED.learning_rate)
     scheduler = THEIRS[schedule](optimizer)
     for step in range(TOTAL):
@@ -184,8 +184,8 @@ def test_as_pytorchs_schedulers(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_warm_up_is_a_straight_line(schedule: str) -> None:
-    recipe = dataclasses.replace(SCHEDULED, schedule=schedule, warmup_epochs=2)  # type: ignore[arg-type]
+def test_warm_up_is_a_straight_line(schedule):
+    recipe = dataclasses.replace(SCHEDULED, schedule=schedule, warmup_epochs=2)
     assert learning_rate_at(recipe, 0) == 0
     assert learning_rate_at(recipe, 0.5) == pytest.approx(0.05)
     assert learning_rate_at(recipe, 1.999) == pytest.approx(0.2, rel=1e-3)

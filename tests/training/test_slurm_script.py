@@ -36,7 +36,7 @@ ALLOCATION = {
 RECIPE = str(ROOT / "recipes" / "demo.toml")
 
 
-def submitted(folder: Path, status: int, *more: str) -> tuple[int, list[list[str]]]:
+def submitted(folder, status, *more):
     """The script's status where every process ends with this one, and what each was told."""
     for name, text in {"srun": SRUN, "scontrol": SCONTROL, "vonenet": VONENET}.items():
         (folder / name).write_text(text)
@@ -51,8 +51,8 @@ def submitted(folder: Path, status: int, *more: str) -> tuple[int, list[list[str
 
 @pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (75, True)])
 def test_every_process_knows_its_place_and_only_a_stopped_run_is_put_back_into_the_queue(
-    tmp_path: Path, status: int, requeued: bool
-) -> None:
+    tmp_path, status, requeued
+):
     """One that failed would fail again, for ever."""
     found, told = submitted(tmp_path, status)
     assert found == status
@@ -64,9 +64,7 @@ def test_every_process_knows_its_place_and_only_a_stopped_run_is_put_back_into_t
 
 
 @pytest.mark.parametrize(("more", "workers"), [((), 8), (("--workers", "3", "--epochs", "2"), 3)])
-def test_the_command_is_a_real_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], workers: int
-) -> None:
+def test_the_command_is_a_real_one(tmp_path, monkeypatch, more, workers):
     """What is given after recipe, data and folder has the last word."""
     _, told = submitted(tmp_path, 75, *more)
     asked: list[Any] = []
@@ -74,7 +72,7 @@ def test_the_command_is_a_real_one(
     class StopError(Exception):
         pass
 
-    def run_training(recipe: Any, *others: Any, **settings: Any) -> None:
+    def run_training(recipe, *others, **settings):
         asked.extend([recipe.data.workers, *others])
         raise StopError
 
