@@ -224,11 +224,7 @@ def check_pixels(images: Tensor) -> None:
 
 
 def share_of(split: str) -> float | None:
-    """Return the share that a split such as "10%" names; None for the name of a part.
-
-    Raises:
-        InputError: If it is not above 0 and below 100 %.
-    """
+    """Return the share that a split such as "10%" names; None for the name of a part."""
     number = re.fullmatch(r"\s*(\d*\.?\d+)\s*%\s*", split)
     if number is None:
         return None
@@ -239,11 +235,7 @@ def share_of(split: str) -> float | None:
 
 
 def held_out(dataset: ImageDataset, share: float) -> tuple[ImageDataset, ImageDataset]:
-    """Return the images without a share of every class, and that share, one image at least.
-
-    Raises:
-        InputError: If a class has one image only.
-    """
+    """Return the images without a share of every class, and that share, one image at least."""
     generator = torch.Generator().manual_seed(HOLDOUT_SEED)
     chosen = torch.zeros(len(dataset), dtype=torch.bool)
     for label, name in enumerate(dataset.classes):

@@ -228,17 +228,17 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
             image = next((files[suffix] for suffix in files if suffix in IMAGE_SUFFIXES), None)
             if image is None:
                 continue
-            where = f"{key} in {path}"
-            noted = next((suffix for suffix in ("cls", "json") if suffix in files), None)
-            if noted is None:
+            noted = "cls" if "cls" in files else "json"
+            if noted not in files:
                 needed = "needed: a .cls file, or a .json file with a label"
-                raise InputError(f"{where} has no label; {needed}")
+                raise InputError(f"{key} in {path} has no label; {needed}")
             file.seek(files[noted].offset_data)
             text = file.read(files[noted].size)
             try:
                 label = int(text if noted == "cls" else json.loads(text)["label"])
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"the .{noted} of {where} holds no class number") from error
+                what = f"the .{noted} of {key} in {path}"
+                raise InputError(f"{what} holds no class number") from error
             yield key, image, label
 
 
@@ -271,9 +271,8 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def _find_column(columns: Sequence[str], names: Sequence[str], where: str) -> str:
-    for name in names:
-        if name in columns:
-            return name
+    if found := [name for name in names if name in columns]:
+        return found[0]
     wanted = " or ".join(repr(name) for name in names)
     raise InputError(f"{where} has columns {list(columns)}; needed: {wanted}")
 
@@ -289,9 +288,8 @@ def _imported(module: str, extra: str, address: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        needed = f"{address} needs {package}: pip install 'vonenet[{extra}]'"
-        raise InputError(needed) from error
+        needed = f"{module.partition('.')[0]}: pip install 'vonenet[{extra}]'"
+        raise InputError(f"{address} needs {needed}") from error
 
 
 @contextmanager

@@ -247,11 +247,12 @@ class TorchvisionSource(Source):
 
     def __init__(self, dataset: Any, name: str) -> None:
         self._dataset, self._name = dataset, name
-        kept = (getattr(dataset, each, None) for each in ("targets", "labels", "_labels"))
-        labels = next((each for each in kept if each is not None), None)
-        if labels is None and hasattr(dataset, "_samples"):
+        kept = [each for each in ("targets", "labels", "_labels") if hasattr(dataset, each)]
+        if kept:
+            labels = getattr(dataset, kept[0])
+        elif hasattr(dataset, "_samples"):
             labels = [label for _, label in dataset._samples]
-        if labels is None:
+        else:
             shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
             labels = [dataset[index][1] for index in shown]
         array = np.asarray(labels)
@@ -284,12 +285,11 @@ def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
     for found in (split, *ALSO_CALLED.get(split, ())):
         try:
             dataset = _build(build, address, split=found)
+            return TorchvisionSource(dataset, f"{address}/{found}"), found
         except ValueError as error:
             if "argument split" not in str(error):
                 raise
             refusal = one_line(error)
-        else:
-            return TorchvisionSource(dataset, f"{address}/{found}"), found
     raise InputError(f"no split {split!r} in {address!r}: {refusal}")
 
 
