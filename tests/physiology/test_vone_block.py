@@ -143,14 +143,6 @@ def test_noise_is_not_shared(prepared):
     assert population.properties["fano_factor"].min() > 0
 
 
-def test_a_seed_gives_the_same_findings(model, noisy):
-    again = prepare(Subject(model, "vone_block", CANVAS, trials=20))
-    for name in ("receptive_field", "orientation", "noise"):
-        first, second = (EXPERIMENTS[name](each).properties for each in (noisy, again))
-        for key, values in first.items():
-            np.testing.assert_array_equal(values, second[key])
-
-
 def test_crops_give_the_responses_of_the_whole_canvas(model, prepared):
     subject = prepared.subject
     gratings = prepared.gratings.stimuli[::97]
