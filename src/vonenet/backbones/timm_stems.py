@@ -174,10 +174,8 @@ def timm_base(
 def timm_weights(name: str, *, num_classes: int, image_size: tuple[int, int]) -> dict[str, Tensor]:
     """Download published weights, as timm fits them to a size and a number of classes.
 
-    Args:
-        name: With or without a tag; timm chooses among several weights if there is none.
-        num_classes: Where the weights have another number, the classifier's are random.
-        image_size: Height and width in pixels; position embeddings are resampled to it.
+    A name without a tag leaves the choice among several weights to timm. For another number of
+    classes the classifier is random; position embeddings are resampled to the image size.
     """
     settings = _size_settings(name, image_size)
     model: nn.Module = timm.create_model(name, pretrained=True, num_classes=num_classes, **settings)

@@ -203,7 +203,8 @@ class VOneBlock(nn.Module):
         c = self.config
         return (
             f"{c.simple_channels} simple + {c.complex_channels} complex cells, "
-            f"{c.pixels_per_degree:.3g} px/degree, {c.kernel_size} px kernels, stride {c.stride}"
+            f"{c.pixels_per_degree:.3g} px/degree, {c.kernel_size} px kernels, stride {c.stride}, "
+            f"noise {c.noise}"
         )
 
 

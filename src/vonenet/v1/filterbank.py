@@ -54,10 +54,6 @@ class FilterBank(nn.Module):
             responses = responses[:, self.first :]
         return responses
 
-    def extra_repr(self) -> str:
-        """Return the geometry, for the printed model."""
-        return f"{tuple(self.weight.shape)}, stride={self.stride}, first={self.first}"
-
 
 @torch.fx.wrap
 def filter_images(

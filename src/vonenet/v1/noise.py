@@ -82,10 +82,6 @@ class Noise(nn.Module):
             standard_normal = self.draw(mean_response)
         return add_noise(mean_response, standard_normal, self.mode, self.scale, self.level)
 
-    def extra_repr(self) -> str:
-        """Return the settings, for the printed model."""
-        return f"{self.mode}, scale={self.scale}, level={self.level}"
-
 
 def check_noise(mode: str | None, scale: float, level: float) -> None:
     """Raise InputError unless these settings make a noise model."""
