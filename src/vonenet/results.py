@@ -249,18 +249,15 @@ def _plain(value: object) -> str:
     return repr(value) if value is None or isinstance(value, str | int | float) else ""
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209).
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a proportion (Wilson 1927, JASA 22:209).
 
     Raises:
-        InputError: If not 0 <= successes <= n with n at least 1, or confidence is not in (0, 1).
+        InputError: If not 0 <= successes <= n with n at least 1.
     """
-    if not (n >= 1 and 0 <= successes <= n and 0 < confidence < 1):
-        raise InputError(
-            f"no interval for {successes} of {n} at confidence {confidence}; "
-            "allowed: 0 <= successes <= n, n >= 1, 0 < confidence < 1"
-        )
+    if not (n >= 1 and 0 <= successes <= n):
+        raise InputError(f"no interval for {successes} of {n}; allowed: 0 to n of 1 or more")
     from scipy.stats import binomtest  # takes a second to import
 
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)

@@ -164,9 +164,9 @@ def test_square_is_as_strong_as_pyautoattacks(trained, norm):
     package = pytest.importorskip("pyautoattack.square")
     shared = {"norm": norm.replace("l", "L"), "eps": RADII[norm], "device": "cpu"}
     with torch.random.fork_rng():
-        theirs = package.SquareAttack(trained[0], n_queries=300, **shared).perturb(*trained[1:])
+        theirs = package.SquareAttack(trained[0], n_queries=150, **shared).perturb(*trained[1:])
     shared = {"norm": norm, "epsilon": RADII[norm]}
-    ours = square(*trained, queries=300, decision_samples=1, **shared)
+    ours = square(*trained, queries=150, decision_samples=1, **shared)
     assert left(trained, ours) <= left(trained, theirs) + 2
     assert left(trained, ours) < 60
 

@@ -181,7 +181,7 @@ def test_luck_alone_fails_one_sound_model_in_twenty(monkeypatch):
     monkeypatch.setattr(_AuditedModel, "correct", chance_level)
     monkeypatch.setattr(_AuditedModel, "adversarial", nothing)
     runs, family = 200, 0
-    options = {"noise_off": quiet, "base": Brightness(), "seed": 3}
+    options = {"noise_off": quiet, "base": Brightness(), "seed": 3, "images": 30}
     for _ in range(runs):
         found = checks(Noisy(0.1), gradient_samples=2, **options)
         family += bool(failed(found) - {"gradients_agree"})

@@ -125,17 +125,6 @@ def test_rows_repeat_in_any_company_and_leave_no_trace():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_batch_size_changes_no_corrupted_decision():
-    data = load_embedded("test", in_chans=1).subset(30)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).requires_grad_(False)
-    conditions = [Corruption(name, 5) for name in ("shot_noise", "impulse_noise", "contrast")]
-    values = [
-        [row.value for row in run(model, data, conditions, batch_size=size)] for size in (1, 7, 30)
-    ]
-    assert values[0] == values[1] == values[2]
-
-
 def test_dropout_and_batch_statistics_are_off():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 28, 28))).train()
     (row,) = run(model, dark_and_bright(10, size=28), [Clean()])

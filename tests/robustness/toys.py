@@ -24,14 +24,8 @@ def small_net():
     """A net of 4 classes for images of 3 x 4 x 5, with fixed weights and bent boundaries."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        net = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(60, 40),
-            nn.GELU(),
-            nn.Linear(40, 40),
-            nn.GELU(),
-            nn.Linear(40, 4),
-        )
+        first, second, third = nn.Linear(60, 40), nn.Linear(40, 40), nn.Linear(40, 4)
+    net = nn.Sequential(nn.Flatten(), first, nn.GELU(), second, nn.GELU(), third)
     for parameter in net.parameters():
         parameter.data *= 4
     return net.requires_grad_(False)

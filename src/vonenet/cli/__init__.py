@@ -1,7 +1,7 @@
 """The `vonenet` command: one file of this folder for each of its subcommands.
 
 A subcommand is a dataclass: its fields are the options, with their help, and `run` does the work.
-What is heavy to import is in files of its own, so that help appears at once.
+What is heavy is imported by the functions that need it, so that help appears at once.
 """
 
 from __future__ import annotations

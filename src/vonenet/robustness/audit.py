@@ -195,10 +195,6 @@ class _AuditedModel:
         chances = [averaged_probabilities(self.model, x, samples) for x, _ in batches]
         return (torch.cat(chances).argmax(dim=1) == self.labels).cpu()
 
-    def withstands(self, attack: Attack) -> Tensor:
-        """Return whether each image withstands an attack, (N,)."""
-        return self.correct(self.adversarial(attack))
-
     def gradient(self, images: Tensor) -> Tensor:
         """Return averaged gradients, flat, (N, values)."""
         samples, batches = self.attack.gradient_samples, self.batches(images)
@@ -228,7 +224,8 @@ class _AuditedModel:
     @cached_property
     def by_radius(self) -> list[Tensor]:
         """Whether each image withstands the attack, for every radius."""
-        return [self.withstands(replace(self.attack, epsilon=radius)) for radius in self.radii]
+        attacks = [replace(self.attack, epsilon=radius) for radius in self.radii]
+        return [self.correct(self.adversarial(attack)) for attack in attacks]
 
     @cached_property
     def reference(self) -> tuple[Attack, Tensor]:
@@ -274,7 +271,8 @@ def _checks(
         )
 
     def varied(check: str, failure: str, **changes: Any) -> _Finding:
-        return compared(check, failure, audited.withstands(replace(attack, **changes)))
+        found = audited.adversarial(replace(attack, **changes))
+        return compared(check, failure, audited.correct(found))
 
     yield varied(
         "more_steps_no_stronger",

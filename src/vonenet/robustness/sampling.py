@@ -147,17 +147,11 @@ def averaged_gradient(
 
 @dataclass
 class Estimate:
-    """What a few noise draws say of each image.
+    """What a few noise draws say of each image."""
 
-    Attributes:
-        loss: (B,), mean loss.
-        margin: (B,), as `decision_margin`; negative where the averaged decision is broken.
-        gradient: (B, C, H, W), mean gradient of the loss, not guaranteed to be finite.
-    """
-
-    loss: Tensor
-    margin: Tensor
-    gradient: Tensor
+    loss: Tensor  # (B,), mean loss
+    margin: Tensor  # (B,), as `decision_margin`; negative where the averaged decision is broken
+    gradient: Tensor  # (B, C, H, W), mean gradient of the loss, not guaranteed to be finite
 
 
 @dataclass(frozen=True)

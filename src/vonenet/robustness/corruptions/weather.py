@@ -141,14 +141,10 @@ def frost_procedural(
 
 
 def find_frost(folder: Path | str | None = None) -> tuple[str, Path]:
-    """Find the five published frost photographs.
+    """Find the five published frost photographs: what result rows call them, and their folder.
 
-    Args:
-        folder: Holds frost1.png to frost3.png, frost4.jpg and frost5.jpg. None looks into the
-            package `imagecorruptions-imaug`, which ships them.
-
-    Returns:
-        What result rows call them, and their folder.
+    The folder holds frost1.png to frost3.png, frost4.jpg and frost5.jpg. If none is given, the
+    package `imagecorruptions-imaug` ships them.
 
     Raises:
         InputError: If they are not there.
@@ -296,11 +292,10 @@ def _sweep_down(start: np.ndarray) -> np.ndarray:
     ramp = STRAIGHT * np.arange(width, dtype=np.int32)
     for y in range(height):
         above, next_above = swept[:, y + 1], swept[:, y]
-        far = np.minimum(above[:, :-4], above[:, 4:])
-        far = np.minimum(far, np.minimum(next_above[:, 1:-3], next_above[:, 3:-1])) + KNIGHT
+        knights = (above[:, :-4], above[:, 4:], next_above[:, 1:-3], next_above[:, 3:-1])
+        far = np.min(knights, axis=0) + KNIGHT
         near = np.minimum(above[:, 1:-3], above[:, 3:-1]) + DIAGONAL
-        best = np.minimum(np.minimum(far, near), above[:, 2:-2] + STRAIGHT)
-        best = np.minimum(best, start[:, y]) - ramp
+        best = np.min((far, near, above[:, 2:-2] + STRAIGHT, start[:, y]), axis=0) - ramp
         swept[:, y + 2, 2:-2] = np.minimum.accumulate(best, axis=1) + ramp
     return swept[:, 2:, 2:-2]
 
