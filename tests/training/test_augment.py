@@ -119,32 +119,30 @@ def test_each_image_moves_as_a_whole_by_up_to_the_reach():
     assert seen == set(moves)
 
 
-def test_random_parts_are_torchvisions():
-    data = photographs(8, side=48)
-    recipe = AugmentationRecipe(smallest_area=0.3, horizontal_flip=False)
-    training = TrainingImages(data, recipe, 20, seed=4)
-    cut = v2.RandomResizedCrop(20, scale=(0.3, 1.0))
-    for index in range(8):
-        with item_seeded(4, 2, index):
-            expected = np.array(cut(Image.fromarray(data.images[index].permute(1, 2, 0).numpy())))
-        assert torch.equal(
-            training[2, index][0], torch.from_numpy(expected).permute(2, 0, 1).float() / 255
-        )
+DESCRIPTION = "rand-m9-n3-mstd0.5-inc1"
+TIMMS = AugmentationRecipe(**PLAIN, rand_augment=DESCRIPTION)
+FILLED = {"interpolation": Image.Resampling.BILINEAR}
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_rand_augment_is_timms(channels):
+@pytest.mark.parametrize(
+    ("recipe", "channels", "theirs"),
+    [
+        (
+            AugmentationRecipe(smallest_area=0.3, horizontal_flip=False),
+            3,
+            v2.RandomResizedCrop(32, scale=(0.3, 1.0)),
+        ),
+        (TIMMS, 1, rand_augment_transform(DESCRIPTION, FILLED | {"img_mean": 128})),
+        (TIMMS, 3, rand_augment_transform(DESCRIPTION, FILLED | {"img_mean": (128, 128, 128)})),
+    ],
+)
+def test_random_parts_are_torchvisions_and_rand_augment_is_timms(recipe, channels, theirs):
     data = photographs(30, channels)
-    description = "rand-m9-n3-mstd0.5-inc1"
-    fill = 128 if channels == 1 else (128, 128, 128)
-    policy = rand_augment_transform(
-        description, {"img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
-    )
-    found = items(AugmentationRecipe(**PLAIN, rand_augment=description), data)
+    found = items(recipe, data, epoch=2, seed=4)
     assert not torch.equal(found, originals(data))
     for index, pixels in enumerate(found):
-        with item_seeded(0, 0, index):
-            levels = np.array(policy(data.whole(index))).reshape(32, 32, channels)
+        with item_seeded(4, 2, index):
+            levels = np.array(theirs(data.whole(index))).reshape(32, 32, channels)
         assert torch.equal(pixels, torch.from_numpy(levels).permute(2, 0, 1).float() / 255)
 
 
@@ -239,16 +237,10 @@ def batch(count=6):
     return torch.rand(count, 3, 16, 16), torch.randint(CLASSES, (count,))
 
 
-def test_without_either_nothing_happens():
-    pixels, labels = batch()
-    found = mixed(pixels, labels, AugmentationRecipe(), CLASSES, 0.1, seed=0)
-    assert found[0] is pixels
-    assert found[1] is labels
-
-
 @pytest.mark.parametrize("alphas", [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
 def test_even_batches_are_timms(alphas):
     pixels, labels = batch()
+    assert mixed(pixels, labels, AugmentationRecipe(), CLASSES, 0.1, seed=0) == (pixels, labels)
     recipe = AugmentationRecipe(mixup=alphas[0], cutmix=alphas[1])
     for seed in range(10):
         given = pixels.clone()

@@ -26,14 +26,12 @@ class Data:
         action: what to do: inspect.
         address: a folder (images, parquet or .tar), torchvision/NAME, hub/OWNER/NAME, or embedded.
         split: the part of the data.
-        in_chans: 3 to read images in colour, 1 in grey.
         check_all: decode every image, to find the broken ones.
     """
 
     action: Positional[Literal["inspect"]]
     address: Annotated[Positional[str], arg(metavar="ADDRESS")]
     split: str = "train"
-    in_chans: int = 3
     check_all: bool = True
 
     def run(self) -> None:
@@ -41,7 +39,7 @@ class Data:
         from vonenet.data import open_dataset
 
         # This size is the embedded images' own; no other is resized
-        data = open_dataset(self.address, self.split, image_size=28, in_chans=self.in_chans)
+        data = open_dataset(self.address, self.split, image_size=28)
         print("\n".join(inspect_data(data, check_all=self.check_all)))
 
 

@@ -126,10 +126,7 @@ def train(
 
 
 class Trainer:
-    """The parts of a training, made by the recipe, and the loop.
-
-    Its arguments are those of `train`, the processes, and what `noted_signals` gives.
-    """
+    """The parts of a training and the loop; the signals are those of `noted_signals`."""
 
     def __init__(
         self,
@@ -271,9 +268,8 @@ class Trainer:
             seed_torch(seed, device)
             pixels = pixels.to(device, non_blocking=True, memory_format=self.format)
             labels = labels.to(device, non_blocking=True)
-            classes = len(self.dataset.classes)
-            mixing = self.recipe.augmentation
-            pixels, targets = mixed(pixels, labels, mixing, classes, smoothing, seed)
+            mixing = self.recipe.augmentation, len(self.dataset.classes), smoothing
+            pixels, targets = mixed(pixels, labels, *mixing, seed)
             with self.autocast():
                 pixels = attacked(self.model, pixels, targets, self.recipe.adversarial)
             if isinstance(self.parallel, DistributedDataParallel):  # send gradients once a step
