@@ -1,6 +1,7 @@
 """A local site with one weights file that misbehaves as told, and the weights file."""
 
 import io
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,8 +34,11 @@ class Site(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = BODY
+        self.etag: str | None = '"version-1"'
+        self.modified: str | None = None
         self.behaviours: list[Behaviour] = []
-        self.n_requests = 0
+        self.ranges: list[str | None] = []  # the Range header of each request
+        self.answers: list[int] = []  # the status of each answer
         self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/{FILENAME}"
 
@@ -43,23 +47,43 @@ class Handler(BaseHTTPRequestHandler):
     server: Site
 
     def do_GET(self):
-        self.server.n_requests += 1
+        self.server.ranges.append(self.headers["Range"])
         behaviours = self.server.behaviours
         (behaviours.pop(0) if behaviours else honest)(self)
 
     def log_message(self, *_):
         pass
 
-    def answer(self, status, body, *, send=None):
+    def answer(self, status, body, *, send=None, **headers):
         """Announce the whole `body`, send the first `send` bytes of it."""
+        self.server.answers.append(status)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        fields = {"ETag": self.server.etag, "Last-Modified": self.server.modified}
+        for name, value in fields.items():
+            if value is not None:
+                self.send_header(name, value)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body[:send])
 
 
 def honest(handler):
-    handler.answer(200, handler.server.body)
+    """Range and If-Range as RFC 9110 wants them."""
+    site = handler.server
+    wanted = handler.headers["Range"]
+    condition = handler.headers["If-Range"]
+    is_current = condition in (None, site.etag, site.modified)
+    if wanted is None or not is_current or (condition or "").startswith("W/"):
+        handler.answer(200, site.body)
+        return
+    start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+    if start >= len(site.body):
+        handler.answer(416, b"")
+        return
+    span = f"bytes {start}-{len(site.body) - 1}/{len(site.body)}"
+    handler.answer(206, site.body[start:], Content_Range=span)
 
 
 def cut(n_bytes):
@@ -68,6 +92,28 @@ def cut(n_bytes):
 
 def status(code):
     return lambda handler: handler.answer(code, b"<html>an explanation</html>")
+
+
+def ignore_range(handler):
+    handler.answer(200, handler.server.body)
+
+
+def claim_range(content_range):
+    return lambda handler: handler.answer(206, handler.server.body, Content_Range=content_range)
+
+
+def append_blindly(handler, shift=0):
+    """A server that knows Range but not If-Range."""
+    body = handler.server.body
+    start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    start, end = start - shift, len(body) - shift
+    span = f"bytes {start}-{end - 1}/{len(body)}"
+    handler.answer(206, body[start:end], Content_Range=span)
+
+
+def shift(handler):
+    """As many bytes as are wanted, but others."""
+    append_blindly(handler, shift=1000)
 
 
 def stall(handler):

@@ -16,10 +16,15 @@ import pytest
 from tests.zoo.http_site import (
     BODY,
     FILENAME,
+    append_blindly,
+    checkpoint_bytes,
+    claim_range,
     cut,
     fetch_it,
     honest,
+    ignore_range,
     refused,
+    shift,
     stall,
     status,
 )
@@ -27,6 +32,9 @@ from vonenet.zoo import download as download_module
 from vonenet.zoo.download import download
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
+
+
+MODIFIED = {"etag": 'W/"weak"', "modified": "Mon, 01 Jun 2020 00:00:00 GMT"}
 
 
 def into(url, path):
@@ -41,7 +49,7 @@ def test_file_is_fetched_once(site, cache):
     assert first == cache / FILENAME
     assert first.read_bytes() == BODY
     assert fetch_it() == first
-    assert site.n_requests == 1
+    assert len(site.ranges) == 1
     left = {path.name for path in cache.iterdir()} - {f"{FILENAME}.lock"}
     assert left == {FILENAME, f"{FILENAME}.sha256"}
     recorded = (cache / f"{FILENAME}.sha256").read_text()
@@ -55,17 +63,17 @@ def test_file_is_fetched_once(site, cache):
 def test_other_status_is_refused_at_once(site, cache, code):
     site.behaviours = [status(code)]
     refused(fetch_it, site.url, f"{code} ", str(cache / FILENAME))
-    assert site.n_requests == 1
+    assert len(site.ranges) == 1
     assert not (cache / FILENAME).exists()
 
 
 def test_passing_trouble_is_retried_and_lasting_trouble_reported(site, cache):
     site.behaviours = [status(500)] * 3
     refused(fetch_it, "500 Internal Server Error")
-    assert site.n_requests == 3
+    assert len(site.ranges) == 3
     site.behaviours = [status(503), status(429)]
     assert fetch_it().read_bytes() == BODY
-    assert site.n_requests == 6
+    assert len(site.ranges) == 6
 
 
 def test_silent_server(site, cache, monkeypatch):
@@ -102,19 +110,79 @@ def test_only_http_and_only_into_a_folder(site, tmp_path):
         refused(into(url, tmp_path / "x"), url, "http")
     (tmp_path / "file").touch()
     refused(into(site.url, tmp_path / "file" / "x"), "file/x")
-    assert site.n_requests == 0
+    assert site.ranges == []
 
 
 # --- interrupted transfers -----------------------------------------------------------------------
 
 
-def test_a_truncated_body_is_asked_for_again_and_never_kept(site, cache):
+def test_truncated_body_is_refused_and_kept_for_later(site, cache):
     site.behaviours = [cut(1000)] * 3
     refused(fetch_it, f"1000 of {len(BODY)} bytes", site.url)
-    assert site.n_requests == 3
-    assert {path.name for path in cache.iterdir()} <= {f"{FILENAME}.lock"}
-    site.behaviours = [cut(1000)]
+    assert not (cache / FILENAME).exists()
+    assert (cache / f"{FILENAME}.part").read_bytes() == BODY[:1000]
+
+
+@pytest.mark.parametrize(
+    ("versions", "second", "ranges", "answers"),
+    [
+        ({}, honest, [None, "bytes=1000-"], [200, 206]),
+        (MODIFIED, honest, [None, "bytes=1000-"], [200, 206]),
+        ({"etag": None}, honest, [None, None], [200, 200]),
+        ({}, ignore_range, [None, "bytes=1000-"], [200, 200]),
+        ({}, shift, [None, "bytes=1000-", None], [200, 206, 200]),
+        ({}, claim_range("bytes 5-9/*"), [None, "bytes=1000-", None], [200, 206, 200]),
+        ({}, claim_range("nonsense"), [None, "bytes=1000-", None], [200, 206, 200]),
+    ],
+    ids=[
+        "only the rest",
+        "by date, without a strong etag",
+        "anew, without any version",
+        "server without ranges",
+        "another range than asked for",
+        "range of unknown length",
+        "nonsense for a range",
+    ],
+)
+def test_next_attempt_goes_on_where_that_is_safe(site, cache, versions, second, ranges, answers):
+    for name, value in versions.items():
+        setattr(site, name, value)
+    site.behaviours = [cut(1000), second]
     assert fetch_it().read_bytes() == BODY
+    assert site.ranges == ranges
+    assert site.answers == answers
+
+
+@pytest.mark.parametrize(
+    ("second", "answers"), [(honest, [200, 200]), (append_blindly, [200, 206, 200])]
+)
+def test_file_that_changes_between_attempts(site, cache, second, answers):
+    def cut_then_change(handler):
+        cut(1000)(handler)
+        site.body, site.etag = checkpoint_bytes(epoch=70), '"version-2"'
+
+    site.behaviours = [cut_then_change, second]
+    assert fetch_it().read_bytes() == checkpoint_bytes(epoch=70)
+    assert site.answers == answers
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "version", "ranges"),
+    [
+        (len(BODY), '"version-1"', [f"bytes={len(BODY)}-", None]),
+        (len(BODY) + 5, '"version-1"', [f"bytes={len(BODY) + 5}-", None]),
+        (1000, None, [None]),
+    ],
+)
+def test_part_that_is_too_long_or_of_unknown_origin_is_not_used(
+    site, cache, n_bytes, version, ranges
+):
+    cache.mkdir()
+    (cache / f"{FILENAME}.part").write_bytes(b"x" * n_bytes)
+    if version:
+        (cache / f"{FILENAME}.part.version").write_text(version)
+    assert fetch_it().read_bytes() == BODY
+    assert site.ranges == ranges
 
 
 # --- several at once -----------------------------------------------------------------------------
@@ -144,4 +212,4 @@ def test_processes_share_one_download(site, tmp_path):
     both_are_here.set()
     answers = [process.communicate(timeout=20)[0] for process in processes]
     assert answers == [f"{tmp_path / 'x'}\n"] * 2
-    assert site.n_requests == 1
+    assert len(site.ranges) == 1

@@ -283,7 +283,7 @@ def test_damage_in_the_cache_is_noticed_and_the_remedy_works(site, cache):
     with pytest.raises(CheckpointError, match=r"damaged.*delete it and .*sha256") as caught:
         fetch_it()
     assert str(path) in str(caught.value)
-    assert site.n_requests == 1
+    assert len(site.ranges) == 1
     path.unlink()
     (cache / f"{FILENAME}.sha256").unlink()
     assert fetch_it().read_bytes() == BODY
@@ -304,7 +304,7 @@ def test_file_put_by_hand_is_examined_once_and_recorded(site, cache):
     assert is_as_recorded(path) is None
     fetch_it(sha1=hashlib.sha1(BODY).hexdigest())
     assert is_as_recorded(path)
-    assert site.n_requests == 0
+    assert site.ranges == []
 
 
 def test_cache_that_cannot_be_written(site, cache, monkeypatch):

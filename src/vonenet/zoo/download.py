@@ -1,7 +1,11 @@
-"""One file over HTTP(S): checked, and in place whole or not at all.
+"""One file over HTTP(S): resumed where it stopped, checked, and in place whole or not at all.
 
-Beside `name` lie `name.part` (the bytes that have come) and `name.lock` while it is fetched, and
-`name.sha256` (as sha256sum writes it) afterwards.
+Neither pooch (which does not resume) nor huggingface_hub (which resumes files of its own hub, and
+takes any bytes for the rest) can go on after a break and know that the file is still the same one.
+
+Beside `name` lie `name.part` (the bytes that have come), `name.part.version` (which version of the
+remote file they are of) and `name.lock` while it is fetched, and `name.sha256` (as sha256sum writes
+it) afterwards.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from ssl import SSLCertVerificationError, SSLError
 from urllib.error import HTTPError, URLError
@@ -24,7 +28,7 @@ from vonenet.errors import DownloadError
 RETRY_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
 SILENCE_S = 30.0  # of the server, after which an attempt is given up
 BLOCK_BYTES = 1 << 20
-PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, SSLError)
 
 
@@ -43,20 +47,23 @@ def download(url: str, destination: Path, *, check: Callable[[Path], object]) ->
         `destination`.
 
     Raises:
-        DownloadError: the file could not be fetched, stored, or was refused.
+        DownloadError: the file could not be fetched, stored, or was refused. What had come of a
+            broken transfer is kept for the next call; a refused file is not.
     """
     part = destination.with_name(f"{destination.name}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{destination}.lock"):
             if not destination.exists():  # another process may have brought it meanwhile
+                _receive(url, part)
                 try:
-                    _receive(url, part)
                     check(part)
-                    part.replace(destination)
-                finally:
-                    part.unlink(missing_ok=True)
-                record_sha256(destination)
+                except ValueError:
+                    _discard(part)
+                    raise
+                record_sha256(destination, content=part)
+                part.replace(destination)
+                _version_note(part).unlink(missing_ok=True)
     except (OSError, HTTPException, ValueError) as error:
         raise DownloadError(
             f"cannot download {url}: {_reason(error)}; try again, or put the file at {destination} "
@@ -65,9 +72,9 @@ def download(url: str, destination: Path, *, check: Callable[[Path], object]) ->
     return destination
 
 
-def record_sha256(path: Path) -> None:
-    """Note beside a file its SHA-256."""
-    line = f"{file_hash(path, 'sha256')}  {path.name}\n"
+def record_sha256(path: Path, *, content: Path) -> None:
+    """Note beside `path` the SHA-256 of `content`, the file that is or will be there."""
+    line = f"{file_hash(content, 'sha256')}  {path.name}\n"
     _sha256_note(path).write_text(line, encoding="utf-8")
 
 
@@ -92,7 +99,7 @@ def file_hash(path: Path, algorithm: str) -> str:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Write what is at `url` to `part`, in one of three attempts."""
+    """Complete `part` in three attempts; each goes on where the one before it stopped."""
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("the address must begin with http:// or https://")
     for wait_s in (*RETRY_WAITS_S, None):
@@ -103,6 +110,8 @@ def _receive(url: str, part: Path) -> None:
             if isinstance(error, HTTPError):
                 error.close()
                 may_pass = error.code in PASSING_STATUS
+                if error.code == 416:  # more bytes are here than there: these are of another file
+                    _discard(part)
             else:
                 may_pass = not isinstance(_cause(error), SSLCertVerificationError)
             if wait_s is None or not may_pass:
@@ -111,21 +120,71 @@ def _receive(url: str, part: Path) -> None:
 
 
 def _receive_once(url: str, part: Path) -> None:
-    request = Request(url, headers={"User-Agent": "vonenet"})  # noqa: S310 - checked above
+    offset, version = _resume_point(part)
+    headers = {"User-Agent": "vonenet"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": version}
+    request = Request(url, headers=headers)  # noqa: S310 - checked above
     with urlopen(request, timeout=SILENCE_S) as response:  # noqa: S310 - as above
-        if response.status != 200:
+        if response.status not in (200, 206):
             raise HTTPError(url, response.status, response.reason, response.headers, None)
-        total_bytes = response.length
+        start, total_bytes = _span(response, part, offset, version)
         with (
-            part.open("wb") as file,
-            tqdm(desc=part.stem, total=total_bytes, unit="B", unit_scale=True, disable=None) as bar,
+            part.open("ab" if start else "wb") as file,
+            tqdm(
+                desc=part.stem,
+                total=total_bytes,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as bar,
         ):
+            if not start:  # the old bytes are gone by now, so their note may be overwritten
+                _version_note(part).write_text(_version_of(response), encoding="utf-8")
             while block := response.read1(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
     n_bytes = part.stat().st_size
     if total_bytes is not None and n_bytes != total_bytes:
         raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
+
+
+def _resume_point(part: Path) -> tuple[int, str]:
+    """Return how many bytes are there, and of which version; (0, "") if not known."""
+    try:
+        version = _version_note(part).read_text(encoding="utf-8").strip()
+        return (part.stat().st_size, version) if version else (0, "")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return 0, ""
+
+
+def _span(response: HTTPResponse, part: Path, offset: int, version: str) -> tuple[int, int | None]:
+    """Return where the server's bytes begin, and the whole file's length (None: not said)."""
+    if response.status == 200:
+        return 0, response.length
+    content_range = response.headers.get("Content-Range", "")
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range.strip())
+    if span is None or int(span[1]) != offset or _version_of(response) != version:
+        _discard(part)
+        raise ConnectionError(f"the server sent a range that was not asked for ({content_range})")
+    return offset, int(span[2])
+
+
+def _version_of(response: HTTPResponse) -> str:
+    """Return what tells this version of the remote file from others; "" if not said."""
+    etag: str = response.headers.get("ETag", "")
+    is_strong = etag and not etag.startswith("W/")  # RFC 9110 13.1.5: If-Range needs a strong one
+    return etag if is_strong else response.headers.get("Last-Modified", "")
+
+
+def _version_note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version_note(part).unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:

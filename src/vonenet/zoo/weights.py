@@ -94,7 +94,7 @@ def fetch(weights: PublishedWeights) -> Path:
         except CheckpointError as error:
             raise CheckpointError(f"{error}; delete it to download it again") from None
         with suppress(OSError):  # a shared cache may be read-only
-            record_sha256(path)
+            record_sha256(path, content=path)
     return path
 
 
