@@ -1,6 +1,7 @@
 """Decoding: every mode to grey or RGB, and what is broken is named with its reason."""
 
 import contextlib
+import gc
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_damage_raises_nothing_else(kind, data):
 
 
 @FORKS
-def test_the_error_of_a_worker_process_is_the_same_line(tmp_path):
+def test_the_error_of_a_worker_process_is_the_same_line(tmp_path, monkeypatch):
+    # torch waits so many seconds, 5, for a worker that met an error
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     write_folder(tmp_path, {"a/0.png": JPEG[:900]})
     data = open_dataset(str(tmp_path), image_size=8)
     with pytest.raises(BrokenImageError, match=f"^image {tmp_path}/a/0.png cannot be") as here:
@@ -58,6 +61,8 @@ def test_the_error_of_a_worker_process_is_the_same_line(tmp_path):
     with pytest.raises(BrokenImageError) as there:
         list(DataLoader(data, num_workers=1))
     assert str(there.value) == str(here.value)
+    del there
+    gc.collect()  # the loader waits now
 
 
 def test_bits_16_keep_their_range():
