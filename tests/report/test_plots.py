@@ -12,8 +12,6 @@ from vonenet.report.plots import (
     STYLES,
     accuracy_against_radius,
     kernel_mosaic,
-    v1_filters,
-    v1_responses,
 )
 from vonenet.report.tables import Estimate
 
@@ -35,29 +33,15 @@ def test_accuracies_stand_at_their_radii_in_their_series_color():
         COLORS["s1"]: {"clean": pytest.approx(80), "1/255": pytest.approx(50)},
         COLORS["s2"]: {"1/1020": pytest.approx(70), "1/255": pytest.approx(30)},
     }
-    whiskers = [
-        path.vertices[:, 1] for lines in axes.collections[1::2] for path in lines.get_paths()
-    ]
-    assert np.allclose(whiskers, [[70, 90], [40, 60], [60, 80], [20, 40]])
-
-
-def test_a_single_radius_and_crowded_ones_are_labelled():
-    (axes,) = accuracy_against_radius("l2", {"m": {0.6: Estimate(0.5, 0.4, 0.6)}}).axes
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["clean", "0.6"]
-    crowded = {"m": {1 + i / 50: Estimate(0.5, 0.4, 0.6) for i in range(50)}}
-    (axes,) = accuracy_against_radius("l2", crowded).axes
-    assert 3 <= sum(bool(t.get_text()) for t in axes.get_xticklabels()) < 10
 
 
 def test_inlined_figures_follow_the_page_and_each_is_the_same_every_time():
-    hostile = {f"<script>{name}": curve for name, curve in CURVES.items()}
-    for curves in (CURVES, hostile):
-        svg = inline_svg(accuracy_against_radius("linf", curves), '"<script>')
-        ElementTree.fromstring(svg)  # well formed
-        assert "<script" not in svg
-        assert "var(--s1)" in svg
-        assert not set(re.findall("#[0-9a-f]{6}", svg)) & set(COLORS.values())
-    assert svg == inline_svg(accuracy_against_radius("linf", hostile), '"<script>')
+    svg = inline_svg(accuracy_against_radius("linf", CURVES), '"<script>')
+    ElementTree.fromstring(svg)  # well formed
+    assert "<script" not in svg
+    assert "var(--s1)" in svg
+    assert not set(re.findall("#[0-9a-f]{6}", svg)) & set(COLORS.values())
+    assert svg == inline_svg(accuracy_against_radius("linf", CURVES), '"<script>')
     assert len({swatch(number, line) for number in range(STYLES) for line in (True, False)}) == 16
 
 
@@ -68,18 +52,3 @@ def test_filters_are_scaled_each_by_itself_and_keep_their_order():
     assert np.isnan(mosaic[0]).all()
     assert (mosaic[1:3, 1:3] == mosaic[5:7, 5:7]).all()
     assert (np.nanmin(mosaic), np.nanmax(mosaic)) == (-1, 1)
-    assert np.array_equal(v1_filters(kernels, 3).axes[0].images[0].get_array(), mosaic, True)
-
-
-def test_responses_of_a_cell_share_their_scale():
-    rng = np.random.default_rng(0)
-    mean, noisy = rng.random((8, 8)), 9 * rng.random((8, 8))
-    cells = {"45°": (rng.standard_normal((5, 5)), mean, noisy)}
-    figure = v1_responses(rng.random((8, 8, 3)), {"simple cells": cells, "complex cells": cells})
-    images = [axes.images[0] for axes in figure.axes if axes.images]
-    shown = [i.get_clim() for a in (mean, noisy) for i in images if is_of(i, a)]
-    assert shown == 4 * [(0, pytest.approx(np.quantile(mean, 0.995)))]
-
-
-def is_of(image, array):
-    return np.array_equal(image.get_array(), array)

@@ -37,6 +37,16 @@ def write_html(template: str, path: Path, **contents: object) -> None:
     Raises:
         InputError: The file cannot be written.
     """
+    html = _environment().get_template(template).render(**contents)
+    pictures = itertools.count()
+    html = re.sub(r"<svg .*?</svg>", lambda svg: _with_own_names(svg[0], next(pictures)), html)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, html.encode())
+
+
+@cache  # with the compiled templates
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("vonenet.report"),
         autoescape=True,
@@ -45,12 +55,7 @@ def write_html(template: str, path: Path, **contents: object) -> None:
     )
     environment.filters |= {each.__name__: each for each in (percent, points, number, breakable)}
     environment.globals |= {"swatch": swatch, "count": count, "duration": duration}
-    html = environment.get_template(template).render(**contents)
-    pictures = itertools.count()
-    html = re.sub(r"<svg .*?</svg>", lambda svg: _with_own_names(svg[0], next(pictures)), html)
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, html.encode())
+    return environment
 
 
 def _with_own_names(svg: str, number: int) -> str:
