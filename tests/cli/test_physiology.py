@@ -10,25 +10,23 @@ from tests.cli.test_main import run as run_cli
 from vonenet.cli.physiology import Physiology, record_models
 from vonenet.errors import InputError
 from vonenet.physiology import experiments, preparation
-from vonenet.results import RESULTS, model_hash, read_jsonl
-from vonenet.zoo.loading import load_model
+from vonenet.results import RESULTS, read_jsonl
 
 TOY = """
 import torch
 from torch import nn
 import vonenet
-from vonenet.data import PixelModel
-
-SMALL = dict(image_size=64, in_chans=1, simple_channels=8, complex_channels=8, num_classes=3)
 
 def network(**settings):
-    return vonenet.create_model("voneresnet_small", **(SMALL | settings))
+    small = dict(image_size=32, in_chans=1, kernel_size=15, num_classes=3)
+    channels = dict(simple_channels=8, complex_channels=8)
+    return vonenet.create_model("voneresnet_small", **small, **channels, **settings)
 
 def plain():
     torch.manual_seed(torch.randint(1000, ()).item())
     model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
-    model(torch.zeros(1, 1, 64, 64))
-    model.pretrained_cfg = {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,)}
+    model(torch.zeros(1, 1, 32, 32))
+    model.pretrained_cfg = {"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)}
     return model
 
 def silent():
@@ -78,8 +76,8 @@ def once(first, tmp_path):
 
 
 def test_a_block_is_recorded_with_what_it_was_built_with(once):
-    assert (once.label, once.map_shape) == ("network vone_block", (16, 32, 32))
-    settings = {"degrees": 2.0, "pixels": 64, "units": 16, "trials": 1, "before_noise": True}
+    assert (once.label, once.map_shape) == ("network vone_block", (16, 16, 16))
+    settings = {"degrees": 2.0, "pixels": 32, "units": 16, "trials": 1, "before_noise": True}
     assert once.settings == settings | {"seed": 0}
     assert once.is_stochastic
     assert once.ground_truth.is_complex.tolist() == [False] * 8 + [True] * 8
@@ -132,17 +130,6 @@ def test_a_seed_gives_the_same_rows_and_other_ways_to_record_stand_beside(once, 
     assert len(numbers(out)) > 3.5 * len(before)
 
 
-def test_layers_by_address_and_by_option(toy, tmp_path):
-    plain = toy.replace("network", "plain")
-    one, same = (model_hash(load_model(plain).model) for _ in range(2))
-    assert one == same  # fresh weights, where a function of one's own draws them
-    by_address, by_option = record([f"{plain}@0", toy], tmp_path, layer="bottleneck")
-    assert (by_address.label, by_option.label) == ("plain 0", "network bottleneck")
-    assert by_address.ground_truth is by_option.ground_truth is None
-    assert not by_address.is_stochastic
-    assert by_address.settings["degrees"] == 8
-
-
 @pytest.mark.parametrize(
     ("function", "slope", "offset"), [("silent", np.nan, np.nan), ("gaussian", 0.0, 0.35**2)]
 )
@@ -172,12 +159,23 @@ def test_mistakes_get_one_line(toy, tmp_path, function, settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_the_command_prints_scores_and_writes_a_page(capsys, once, toy, tmp_path):
-    out, plain = tmp_path / "out", toy.replace("network", "plain") + "@0"
-    status, printed, error = run_cli(capsys, "physiology", toy, "--compare", plain, "--out", out)
+def test_the_command_records_layers_by_address_and_writes_a_page(capsys, once, toy, tmp_path):
+    out, plain = tmp_path / "out", toy.replace("network", "plain")
+    status, printed, error = run_cli(
+        capsys, "physiology", toy, "--compare", f"{plain}@0", "--out", out
+    )
     assert status == 0, error
     assert "preferred orientation" in printed
     assert str(out / "report.html") in printed
     page = (out / "report.html").read_text()
     assert "network vone_block" in page
     assert "plain 0" in page
+
+    # Found again: fresh weights are the same, an address goes before the option
+    for address, layer in ((f"{plain}@0", "bottleneck"), (plain, "0")):
+        [recording] = record([address], out, layer=layer)
+        assert recording.label == "plain 0"
+    assert len(list(out.glob("*.npz"))) == 2
+    assert recording.ground_truth is None
+    assert not recording.is_stochastic
+    assert recording.settings["degrees"] == 8

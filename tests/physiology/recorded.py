@@ -1,5 +1,8 @@
 """Small recordings of planted units: what every experiment finds of them, and what they are."""
 
+import dataclasses
+from functools import cache
+
 import numpy as np
 
 from tests.physiology.planted import PlantedSubject, Unit
@@ -27,37 +30,41 @@ UNITS = [
 ]
 
 
-def drawn_of(units, **changes):
+def drawn_of(**changes):
     """What the units were built with."""
     known = {
-        "orientation_deg": np.array([unit.orientation_deg for unit in units]),
-        "frequency_cpd": np.array([unit.frequency_cpd for unit in units]),
-        "whole": np.ones(len(units), bool),
-        "is_complex": np.array([not unit.simple for unit in units]),
+        "orientation_deg": np.array([unit.orientation_deg for unit in UNITS]),
+        "frequency_cpd": np.array([unit.frequency_cpd for unit in UNITS]),
+        "whole": np.ones(len(UNITS), bool),
+        "is_complex": np.array([not unit.simple for unit in UNITS]),
     }
     return GroundTruth(**known | changes)
 
 
-def recorded(units=UNITS, model="planted", layer="v1", **changes):
-    """A recording of planted units, which have no noise."""
-    prepared = prepare(PlantedSubject(units))
-    n = len(units)
-    known = {
-        "model": model,
-        "model_hash": "0" * 16,
-        "layer": layer,
-        "settings": SETTINGS | {"units": n},
-        "units": np.stack([np.arange(n), np.full(n, 28), np.full(n, 28)], axis=1),
-        "map_shape": (n, 56, 56),
-        "is_stochastic": False,
-        "rate_slope": prepared.rate_map.slope,
-        "rate_offset": prepared.rate_map.offset,
-        "spontaneous": prepared.spontaneous,
-        "fields": prepared.fields,
-        "populations": {name: run(prepared) for name, run in EXPERIMENTS.items()},
-        "published": [*PUBLISHED.values(), SF_BANDWIDTH],
-        "ground_truth": drawn_of(units),
-        "versions": {"python": "3", "torch": "2", "vonenet": "0"},
-        "seconds": 47.0,
-    }
-    return Recording(**known | changes)
+@cache
+def _recorded():
+    prepared = prepare(PlantedSubject(UNITS))
+    n = len(UNITS)
+    return Recording(
+        model="planted",
+        model_hash="0" * 16,
+        layer="v1",
+        settings=SETTINGS,
+        units=np.stack([np.arange(n), np.full(n, 28), np.full(n, 28)], axis=1),
+        map_shape=(n, 56, 56),
+        is_stochastic=False,
+        rate_slope=prepared.rate_map.slope,
+        rate_offset=prepared.rate_map.offset,
+        spontaneous=prepared.spontaneous,
+        fields=prepared.fields,
+        populations={name: run(prepared) for name, run in EXPERIMENTS.items()},
+        published=[*PUBLISHED.values(), SF_BANDWIDTH],
+        ground_truth=drawn_of(),
+        versions={"python": "3", "torch": "2", "vonenet": "0"},
+        seconds=47.0,
+    )
+
+
+def recorded(**changes):
+    """A recording of `UNITS`, which have no noise; made once, then changed."""
+    return dataclasses.replace(_recorded(), **changes)

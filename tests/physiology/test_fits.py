@@ -51,23 +51,6 @@ def test_naka_rushton_parameters_come_back():
     np.testing.assert_allclose(fit.curve(CONTRASTS), planted, atol=1e-2)
 
 
-def explained(curves, fitted):
-    return 1 - ((fitted - curves) ** 2).sum(1) / ((curves.T - curves.mean(1)) ** 2).sum(0)
-
-
-def test_naka_rushton_is_as_good_as_curve_fit_from_the_truth():
-    rng = np.random.default_rng(1)
-    truth = (1.0, 30.0, 0.2, 2.0)
-    noisy = naka_rushton(CONTRASTS, *truth) + rng.normal(0, 1.5, (10, len(CONTRASTS)))
-    fit = naka_rushton_fit(CONTRASTS, noisy)
-    np.testing.assert_allclose(fit.r2, explained(noisy, fit.curve(CONTRASTS)))
-    low, high = (0, 0, 0.015, 0.5), (np.inf, np.inf, 10, 10)
-    for curve, ours in zip(noisy, fit.r2, strict=True):
-        theirs, _ = curve_fit(naka_rushton, CONTRASTS, curve, truth, bounds=(low, high))
-        left = ((naka_rushton(CONTRASTS, *theirs) - curve) ** 2).sum()
-        assert ours >= 1 - left / ((curve - curve.mean()) ** 2).sum() - 1e-6
-
-
 def test_a_linear_unit_does_not_saturate():
     fit = naka_rushton_fit(CONTRASTS, [3 * CONTRASTS])
     assert fit.c50[0] > 1
@@ -115,18 +98,32 @@ def test_weak_and_strong_surrounds_are_told_apart_across_the_ridge():
     assert size_tuning_fit(DIAMETERS, curves).r2.min() > 0.9999
 
 
-@pytest.mark.parametrize("truth", [(20, 0.8, 3.0, 1.0), (90, 0.8, 1.2, 9.0), (20, 0.4, 4.0, 3.0)])
-def test_size_is_as_good_as_curve_fit_from_the_truth(truth):
+CONTRAST_BOUNDS = (0, 0, 0.015, 0.5), (np.inf, np.inf, 10, 10)
+SIZE_BOUNDS = (0, 0.06, 0.06, 0), (np.inf, 20, 60, 1e3)
+CONTRAST = naka_rushton_fit, naka_rushton, CONTRASTS, CONTRAST_BOUNDS, 1e-6, 0.06
+SIZE = size_tuning_fit, ratio_of_gaussians, DIAMETERS, SIZE_BOUNDS, 1e-4, 0.035
+
+
+@pytest.mark.parametrize(
+    ("fit_of", "model", "stimuli", "bounds", "tolerance", "noise", "truth"),
+    [
+        (*CONTRAST, (1.0, 30.0, 0.2, 2.0)),
+        *((*SIZE, truth) for truth in [(20, 0.8, 3, 1), (90, 0.8, 1.2, 9), (20, 0.4, 4, 3)]),
+    ],
+)
+def test_fits_are_as_good_as_curve_fit_from_the_truth(
+    fit_of, model, stimuli, bounds, tolerance, noise, truth
+):
+    clean = model(stimuli, *truth)
     rng = np.random.default_rng(2)
-    clean = ratio_of_gaussians(DIAMETERS, *truth)
-    noisy = clean + rng.normal(0, clean.max() / 30, (5, len(DIAMETERS)))
-    fit = size_tuning_fit(DIAMETERS, noisy)
-    np.testing.assert_allclose(fit.r2, explained(noisy, fit.curve(DIAMETERS)))
-    low, high = (0, 0.06, 0.06, 0), (np.inf, 20, 60, 1e3)
-    for curve, ours in zip(noisy, fit.r2, strict=True):
-        theirs, _ = curve_fit(ratio_of_gaussians, DIAMETERS, curve, truth, bounds=(low, high))
-        left = ((ratio_of_gaussians(DIAMETERS, *theirs) - curve) ** 2).sum()
-        assert ours >= 1 - left / ((curve - curve.mean()) ** 2).sum() - 1e-4
+    noisy = clean + noise * clean.max() * rng.standard_normal((6, len(stimuli)))
+    fit = fit_of(stimuli, noisy)
+    for curve, fitted, ours in zip(noisy, fit.curve(stimuli), fit.r2, strict=True):
+        variation = ((curve - curve.mean()) ** 2).sum()
+        assert ours == pytest.approx(1 - ((fitted - curve) ** 2).sum() / variation)
+        theirs, _ = curve_fit(model, stimuli, curve, truth, bounds=bounds)
+        left = ((model(stimuli, *theirs) - curve) ** 2).sum()
+        assert ours >= 1 - left / variation - tolerance
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,14 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content):
 
 
 def test_files_that_are_missing_unknown_or_pickled_are_refused(tmp_path):
-    with pytest.raises(InputError, match="do not exist"):
-        read_responses(tmp_path / "none.npy")
-    with pytest.raises(InputError, match="unknown kind"):
-        read_responses(tmp_path / "responses.csv")
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object))
-    with pytest.raises(InputError, match="cannot be read"):
-        read_responses(tmp_path / "pickled.npy")
+    for name, message in (
+        ("none.npy", "do not exist"),
+        ("responses.csv", "unknown kind"),
+        ("pickled.npy", "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_responses(tmp_path / name)
 
 
 HOLES = np.where(np.isin(np.arange(24).reshape(6, 4), (9, 13)), np.nan, FLAT)

@@ -6,8 +6,6 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.physiology.recorded import SETTINGS, UNITS, drawn_of, recorded
 from vonenet.errors import InputError
@@ -49,13 +47,18 @@ SLOPE, OFFSET = 1 / 0.35, (0.07 + 1e-4) / 0.35**2  # the published noise
 each_published = pytest.mark.parametrize("published", EVERY, ids=lambda each: each.name)
 
 
-def test_cells_of_the_papers_add_up_and_agree():
+def test_histograms_are_well_formed_and_agree():
     assert {name: (each.n, each.recorded) for name, each in PUBLISHED.items()} == CELLS
     # The cells with a bandwidth are those that are selective; those with a surround are suppressed
     assert SF_BANDWIDTH.n == PUBLISHED["sf_selective"].counts[1]
     assert PUBLISHED["surround_diameter"].n == PUBLISHED["strongly_suppressed"].counts[1]
     # A tenth lies in the middle of the index's first bin
     assert PUBLISHED["strongly_suppressed"].counts[0] <= SUPPRESSION.counts[0]
+    for published in EVERY:
+        assert len(published.edges) == len(published.counts) + 1
+        assert np.all(np.diff(published.edges) > 0)
+        if published.log:  # De Valois's edges are rounded half octaves
+            assert np.ptp(np.diff(np.log2(published.edges))) < 0.05
 
 
 def test_simple_foveal_cells_are_those_that_the_filters_are_drawn_from():
@@ -66,38 +69,22 @@ def test_simple_foveal_cells_are_those_that_the_filters_are_drawn_from():
 
 
 @each_published
-def test_every_histogram_is_well_formed(published):
-    assert len(published.edges) == len(published.counts) + 1
-    assert np.all(np.diff(published.edges) > 0)
-    assert published.recorded >= published.n
-    if published.log:  # De Valois's edges are rounded half octaves
-        assert np.ptp(np.diff(np.log2(published.edges))) < 0.05
-    if published.period:
-        assert published.edges[-1] - published.edges[0] == published.period
-
-
-@each_published
-@given(place=st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_bins_are_numpys(published, place):
+def test_bins_are_numpys_and_circular(published):
     edges = np.array(published.edges)
-    values = np.concatenate([edges[0] + np.array(place) * (edges[-1] - edges[0]), edges])
-    if published.period:  # its upper end is its lower one
-        values = values[values < edges[-1]]
-    counts = np.bincount(published.bins_of(values), minlength=len(published.counts))
-    assert counts.tolist() == np.histogram(values, edges)[0].tolist()
+    values = np.random.default_rng(0).uniform(edges[0], edges[-1], 1000)
+    values = np.append(values, edges[:-1] if published.period else edges)
+    bins = published.bins_of(values)
+    np.testing.assert_array_equal(np.bincount(bins), np.histogram(values, edges)[0])
+    if published.period:
+        assert edges[-1] - edges[0] == published.period == 180
+        for turns in (-540, 180):
+            np.testing.assert_array_equal(published.bins_of(values + turns), bins)
 
 
 def test_values_beyond_the_edges_are_in_the_end_bins_and_nan_in_none():
     size = PUBLISHED["grating_summation_field"]
     assert size.bins_of([-1, 0.01, 100.0, np.nan]).tolist() == [0, 0, 7, -1]
     assert PUBLISHED["sf_selective"].bins_of([0, 1, np.nan, True]).tolist() == [0, 1, -1, 1]
-
-
-@given(angle=st.floats(-22.4, 157.4), turns=st.integers(-3, 3))
-def test_orientation_is_circular(angle, turns):
-    orientation = PUBLISHED["preferred_orientation"]
-    if np.abs(np.array(orientation.edges) - angle).min() > 1e-6:
-        assert orientation.bins_of([angle + 180 * turns]) == orientation.bins_of([angle])
 
 
 def cells(published, seed=0):
@@ -151,20 +138,6 @@ def test_scores_agree_with_the_definition_step_by_step(name):
     assert score.draws.std() == pytest.approx(expected.std(), rel=0.1)
     ends = np.percentile(expected, [2.5, 97.5])
     assert (score.ci_low, score.ci_high) == pytest.approx(ends, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("shares", "expected"),
-    [
-        ((0.1, 0.2, 0.3, 0.4), 1),
-        ((1, 0, 0, 0), 0),  # the worst there is
-        ((0, 0, 0, 1), 1 - 0.6 / 0.9),
-        ((0.25, 0.25, 0.25, 0.25), 1 - 0.2 / 0.9),
-    ],
-)
-def test_similarity_of_whole_populations(shares, expected):
-    values = np.repeat([0.5, 1.5, 2.5, 3.5], np.round(1000 * np.array(shares)).astype(int))
-    assert ks_similarity(values, MANY, resamples=20).value == pytest.approx(expected, abs=0.01)
 
 
 def test_undefined_units_widen_the_interval_and_leave_the_score():
@@ -316,8 +289,9 @@ FREQUENCIES = np.array([unit.frequency_cpd for unit in UNITS])
 
 
 def built(recording, **changes):
-    """Rows of the recording, were its units built otherwise."""
-    return rows_of(dataclasses.replace(recording, ground_truth=drawn_of(UNITS, **changes)))
+    """Rows of the recording, were its units built otherwise, without scores."""
+    truth = drawn_of(**changes)
+    return rows_of(dataclasses.replace(recording, ground_truth=truth, published=[]))
 
 
 def test_what_was_built_in_is_measured_back(by_name):
@@ -349,7 +323,7 @@ def test_a_difference_that_all_units_share_is_seen(recording):
 
 def test_an_orientation_just_below_180_is_near_0(recording):
     off = np.where(np.arange(8) % 2, 3.0, -3.0)  # the first, 0 degrees, is measured as 177
-    drawn = drawn_of(UNITS, orientation_deg=(ANGLES + off) % 180)
+    drawn = drawn_of(orientation_deg=(ANGLES + off) % 180)
     assert built(recording, orientation_deg=drawn.orientation_deg)[ORIENTATION].value > 0.99
     np.testing.assert_allclose(drawn.unwrap_orientation(ANGLES % 180), drawn.orientation_deg - off)
 
@@ -376,8 +350,7 @@ def test_the_noise_is_compared_with_its_model(recording):
         curve = Curve("before noise", means, trials.var(axis=0, ddof=1))
         curves = {"variance_before_noise": curve}
         noise = dataclasses.replace(recording.populations["noise"], curves=curves)
-        populations = {**recording.populations, "noise": noise}
-        noisy = dataclasses.replace(recording, is_stochastic=True, populations=populations)
+        noisy = dataclasses.replace(recording, is_stochastic=True, populations={"noise": noise})
         return built(noisy, noise_slope=SLOPE, noise_offset=OFFSET)["variance", "ratio"]
 
     sound, doubled = ratio(1.0), ratio(2.0)
@@ -393,7 +366,7 @@ def test_the_rectified_noise_by_simulation():
     rng = np.random.default_rng(1)
     draws = x + np.sqrt(SLOPE * x + OFFSET) * rng.standard_normal((400_000, 4))
     rectified = np.maximum(draws, 0)
-    mean, variance = drawn_of(UNITS, noise_slope=SLOPE, noise_offset=OFFSET).rectified_moments(x)
+    mean, variance = drawn_of(noise_slope=SLOPE, noise_offset=OFFSET).rectified_moments(x)
     np.testing.assert_allclose(mean, rectified.mean(axis=0), rtol=0.01)
     np.testing.assert_allclose(variance, rectified.var(axis=0), rtol=0.01)
 

@@ -81,18 +81,6 @@ def test_a_grating_is_the_carrier_of_the_v1_filter_of_the_same_parameters():
     np.testing.assert_allclose(carriers * envelopes, kernels * amplitude, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("orientation_deg", "along"), [(0, (1, 0)), (90, (0, 1)), (45, (1, 1)), (135, (-1, 1))]
-)
-def test_bars_lean_counter_clockwise_from_horizontal_as_one_sees_them(orientation_deg, along):
-    grating = Grating(orientation_deg=orientation_deg, frequency_cpd=0.25)
-    pattern = modulation(grating)
-    right, up = along
-    step = 28 if right * up == 0 else 20  # a quarter of a cycle
-    assert pattern[112 - step * up, 112 + step * right] > 0.9
-    assert abs(pattern[112 - step * right, 112 - step * up]) < 0.1
-
-
 def test_positions_are_right_and_up_from_the_centre():
     spot = modulation(disc(diameter_deg=0.5, x_deg=1, y_deg=2))
     rows, columns = torch.nonzero(spot > 0.5, as_tuple=True)
@@ -167,11 +155,9 @@ GRATING = {"orientation_deg": 0, "frequency_cpd": 1}
     ("make", "message"),
     [
         (lambda: Canvas(0, 224), "degrees must be above 0, got 0"),
-        (lambda: Canvas(float("inf"), 224), "degrees must be above 0, got inf"),
         (lambda: Canvas(8, 1), "pixels must be 2 or more, got 1"),
         (lambda: Canvas(8, 224, 2), "in_chans must be 3"),
         (lambda: Grating(**GRATING, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),
-        (lambda: Grating(**GRATING, contrast=-0.5), r"contrast must be in \[0, 1\], got -0.5"),
         (lambda: Grating(**GRATING, contrast=math.nan), "contrast must be in"),
         (lambda: Grating(orientation_deg=0, frequency_cpd=0), "frequency_cpd must be above 0"),
         (

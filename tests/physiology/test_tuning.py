@@ -47,13 +47,6 @@ def test_circular_variance_of_a_von_mises_curve(angles, kappa):
     assert circular_variance(angles, von_mises(angles, kappa)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_circular_variance_at_its_ends():
-    one = np.zeros(12)
-    one[3] = 7.0
-    assert circular_variance(ORIENTATIONS, one) == pytest.approx(0)
-    assert circular_variance(ORIENTATIONS, np.full(12, 7.0)) == pytest.approx(1)
-
-
 @given(preferred=st.floats(0, 179.9), kappa=st.floats(0.2, 2), scale=st.floats(1e-3, 1e3))
 def test_the_preferred_orientation_is_found_between_the_angles_shown(preferred, kappa, scale):
     found = preferred_orientation(ORIENTATIONS, scale * von_mises(ORIENTATIONS, kappa, preferred))
