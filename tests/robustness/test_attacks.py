@@ -92,16 +92,6 @@ def test_reaches_the_optimum_on_a_linear_model(attack, norm, steps, random_start
     torch.testing.assert_close(scores, torch.stack([best, -best]), rtol=tolerance, atol=0)
 
 
-def test_random_start_is_the_generators():
-    def attack(seed):
-        model, images, labels = LinearModel(SHAPE), torch.full((2, *SHAPE), 0.5), torch.arange(2)
-        shared = {"norm": "linf", "epsilon": 0.1, "steps": 1, "step_size": 0.01}
-        return pgd(model, images, labels, **shared, random_start=True, generator=generator(seed))
-
-    assert torch.equal(attack(1), attack(1))
-    assert not torch.equal(attack(1), attack(2))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -123,11 +113,6 @@ def test_impossible_settings_are_refused(changes, message):
     settings = {"images": torch.rand(2, *SHAPE), "norm": "l2", "epsilon": 1.0} | changes
     with pytest.raises(InputError, match=message):
         pgd(LinearModel(SHAPE), labels=torch.tensor([0, 1]), **settings)
-
-
-def test_an_unknown_keyword_is_a_type_error():
-    with pytest.raises(TypeError, match="restart"):
-        pgd(small_net(), IMAGES, own_labels(small_net()), norm="l2", epsilon=1.0, restart=2)
 
 
 @pytest.mark.parametrize(("attack", "norm"), IN_ALL_NORMS)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 
-from vonenet.errors import InputError
 from vonenet.robustness.norms import (
     ORDERS,
     STEPS,
@@ -34,26 +33,8 @@ def test_projection_keeps_what_is_inside_and_touches_the_ball_from_outside(norm)
     torch.testing.assert_close(touching, torch.full((4,), radius).double())
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0, 1000.0])
-def test_l1_projection_agrees_with_a_root_finder(epsilon):
-    change = torch.randn(4, *SHAPE, dtype=torch.float64)
-    images = torch.rand(4, *SHAPE, dtype=torch.float64)
-    ours = project_l1(change, images, epsilon).flatten(1).numpy()
-    room = torch.where(change > 0, 1 - images, images).flatten(1).numpy()
-    for row, free, projected in zip(change.flatten(1).numpy(), room, ours, strict=True):
-        size = np.abs(row)
-
-        def kept(t, size=size, free=free):
-            return np.minimum(np.maximum(size - t, 0), free)
-
-        threshold = 0.0
-        if kept(0).sum() > epsilon:
-            excess = lambda t, kept=kept: kept(t).sum() - epsilon  # noqa: E731
-            threshold = brentq(excess, 0, size.max()) if epsilon > 0 else size.max()
-        np.testing.assert_allclose(projected, np.sign(row) * kept(threshold), atol=1e-9)
-
-
-def test_l1_projection_is_the_nearest_point_of_ball_and_box():
+@pytest.mark.parametrize("epsilon", [0.0, 0.7, 1.5, 1000.0])
+def test_l1_projection_is_the_nearest_point_of_ball_and_box(epsilon):
     """Against a general solver, with each value split into its rise and its fall."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 2, 3, dtype=torch.float64, generator=generator)
@@ -63,11 +44,11 @@ def test_l1_projection_is_the_nearest_point_of_ball_and_box():
         lambda z: ((z[:6] - z[6:] - point) ** 2).sum(),
         np.zeros(12),
         bounds=[(0, r) for r in 1 - pixel] + [(0, r) for r in pixel],
-        constraints={"type": "ineq", "fun": lambda z: 0.7 - z.sum()},
+        constraints={"type": "ineq", "fun": lambda z: epsilon - z.sum()},
         options={"ftol": 1e-14, "maxiter": 500},
     )
     nearest = solution.x[:6] - solution.x[6:]
-    ours = project_l1(change, image, 0.7).flatten().numpy()
+    ours = project_l1(change, image, epsilon).flatten().numpy()
     np.testing.assert_allclose(ours, nearest, atol=1e-5)
 
 
@@ -108,16 +89,3 @@ def test_random_points_are_inside_and_belong_to_images_not_to_batches(norm):
     generator = torch.Generator().manual_seed(1)
     parts = [region.random_point(part, generator) for part in images.split([2, 3])]
     assert torch.equal(torch.cat(parts), points)
-
-
-@pytest.mark.parametrize(
-    ("norm", "epsilon", "message"),
-    [
-        ("l3", 1.0, "norm='l3' is unknown; allowed: linf, l2, l1"),
-        ("l2", -1.0, "epsilon=-1.0"),
-        ("l2", float("nan"), "epsilon=nan"),
-    ],
-)
-def test_impossible_regions_are_refused(norm, epsilon, message):
-    with pytest.raises(InputError, match=message):
-        Region(norm, epsilon)

@@ -27,7 +27,11 @@ LABELS = torch.tensor([0, 3, 1])
 
 def test_gradient_is_the_mean_of_per_draw_gradients(model, pixels):
     wrapped = PixelModel(model, 0.5, 0.5).double()
-    ours = averaged_gradient(wrapped, pixels, LABELS, SAMPLES)
+    with torch.no_grad():
+        ours = averaged_gradient(wrapped, pixels, LABELS, SAMPLES)
+    assert not ours.requires_grad
+    assert not pixels.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
 
     model.noise = RecordedNoise()
     gradients = []
@@ -60,12 +64,3 @@ def test_mean_response_is_taken_once(kind, passes, wrapped, pixels):
         PixelModel(toy, 0.5, 0.5).double() if wrapped else toy, pixels, LABELS, SAMPLES
     )
     assert toy.passes == passes
-
-
-def test_gradient_leaves_model_and_pixels_alone(model, pixels):
-    with torch.no_grad():
-        gradient = averaged_gradient(model, pixels, LABELS, 2)
-    assert gradient.shape == pixels.shape
-    assert not gradient.requires_grad
-    assert not pixels.requires_grad
-    assert all(parameter.grad is None for parameter in model.parameters())

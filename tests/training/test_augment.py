@@ -2,18 +2,17 @@
 
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.mixup import Mixup
-from torch import nn
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 import vonenet
+from tests.robustness.test_norms import lengths
 from vonenet.data import ImageArrays, PixelModel
+from vonenet.data.decoding import as_pixels
 from vonenet.data.seeding import item_seeded
 from vonenet.errors import InputError
 from vonenet.robustness import corrupt, pgd
@@ -74,23 +73,7 @@ def test_items_depend_on_seed_epoch_and_index_alone():
     assert len(torch.unique(items(ALL, copies), dim=0)) == 20
 
 
-def test_no_worker_changes_an_item():
-    data = photographs(12)
-    keys = [[(2, index) for index in range(start, start + 4)] for start in (8, 0, 4)]
-    training = TrainingImages(data, ALL, 32, seed=3)
-    loaded = [
-        torch.cat([pixels for pixels, _ in DataLoader(training, batch_sampler=keys, **workers)])
-        for workers in ({}, {"num_workers": 2})
-    ]
-    assert torch.equal(loaded[0], loaded[1])
-
-
-def test_nothing_asked_for_is_nothing_done():
-    data = photographs()
-    assert torch.equal(items(AugmentationRecipe(**PLAIN), data), originals(data))
-
-
-def test_half_of_the_images_are_mirrored():
+def test_half_of_the_images_are_mirrored_and_nothing_else_is_done():
     data = photographs(400)
     found, plain = items(AugmentationRecipe(crop="centre"), data), originals(data)
     kept = (found == plain).flatten(1).all(dim=1)
@@ -132,6 +115,11 @@ FILLED = {"interpolation": Image.Resampling.BILINEAR}
             3,
             v2.RandomResizedCrop(32, scale=(0.3, 1.0)),
         ),
+        (
+            AugmentationRecipe(**PLAIN, color_jitter=0.4),
+            3,
+            lambda image: v2.ColorJitter(0.4, 0.4, 0.4)(as_pixels(image)),
+        ),
         (TIMMS, 1, rand_augment_transform(DESCRIPTION, FILLED | {"img_mean": 128})),
         (TIMMS, 3, rand_augment_transform(DESCRIPTION, FILLED | {"img_mean": (128, 128, 128)})),
     ],
@@ -142,38 +130,28 @@ def test_random_parts_are_torchvisions_and_rand_augment_is_timms(recipe, channel
     assert not torch.equal(found, originals(data))
     for index, pixels in enumerate(found):
         with item_seeded(4, 2, index):
-            levels = np.array(theirs(data.whole(index))).reshape(32, 32, channels)
-        assert torch.equal(pixels, torch.from_numpy(levels).permute(2, 0, 1).float() / 255)
+            expected = theirs(data.whole(index))
+        if isinstance(expected, Image.Image):
+            expected = as_pixels(expected)
+        assert torch.equal(pixels, expected)
+
+
+POLICIES = ["rand", "rand-m15-mmax20-t3aw", "augmix-m5-w4-d2", "original-mstd0.5", "3a"]
+# timm's own posterize asks Pillow for 0 bits or fewer at these strengths
+NO_BITS = ["rand-m0", "rand-m10-inc1", "rand-m15-mmax20-inc1", "v0"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    "description", ["rand", "rand-m15-mmax20-t3aw", "augmix-m5-w4-d2", "original-mstd0.5", "3a"]
-)
+@pytest.mark.parametrize("description", [*POLICIES, *NO_BITS])
 def test_every_kind_of_policy_runs_on_colour_and_grey(description, channels):
-    data = photographs(20, channels)
+    data = photographs(100 if description in NO_BITS else 20, channels, side=16)
     assert items(AugmentationRecipe(**PLAIN, rand_augment=description), data).shape[1] == channels
-
-
-@pytest.mark.parametrize("description", ["rand-m0", "rand-m10-inc1", "rand-m15-mmax20-inc1", "v0"])
-def test_no_strength_leaves_fewer_bits_than_pillow_takes(description):
-    """timm's own posterize asks Pillow for 0 bits or fewer at some strengths."""
-    items(AugmentationRecipe(**PLAIN, rand_augment=description), photographs(100, side=8))
 
 
 @pytest.mark.parametrize("description", ["rand-q3", "random", "rand-tbest", "", "original-m9"])
 def test_an_unknown_policy_is_refused(description):
     with pytest.raises(InputError, match=r"augmentation.rand_augment='.*' is impossible; allowed"):
         items(AugmentationRecipe(rand_augment=description), photographs(1))
-
-
-def test_colour_jitter_is_torchvisions():
-    data = photographs(8)
-    found = items(AugmentationRecipe(**PLAIN, color_jitter=0.4), data)
-    jitter = v2.ColorJitter(0.4, 0.4, 0.4)
-    for index, pixels in enumerate(found):
-        with item_seeded(0, 0, index):
-            assert torch.equal(pixels, jitter(data[index][0]))
 
 
 def test_noise_has_a_random_spread_up_to_the_largest():
@@ -286,12 +264,6 @@ def test_white_stays_white():
 
 # --- attacked images ---
 
-LENGTHS = {
-    "linf": lambda change: change.abs().amax(dim=(1, 2, 3)),
-    "l2": lambda change: change.square().sum(dim=(1, 2, 3)).sqrt(),
-    "l1": lambda change: change.abs().sum(dim=(1, 2, 3)),
-}
-
 
 @pytest.fixture(scope="module")
 def network():
@@ -323,14 +295,24 @@ def images():
     ],
 )
 def test_it_is_our_pgd_in_the_ball(network, images, settings, expected):
+    network.model.bottleneck.weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
     torch.manual_seed(1)
     found = attacked(network, *images, AdversarialRecipe(**settings))
+    # The network is left as it was, and its statistics too: it was in eval mode
+    assert not found.requires_grad
+    assert [module.training for module in network.modules()] == modes
+    assert not network.model.bottleneck.weight.requires_grad
+    assert network.model.model.fc.weight.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     network.eval()
     torch.manual_seed(1)
     defaults = {"norm": "linf", "steps": 3, "random_start": True}
     assert torch.equal(found, pgd(network, *images, **defaults | settings | expected))
     network.train()
-    length = LENGTHS[settings.get("norm", "linf")](found - images[0])
+    length = lengths(found - images[0], settings.get("norm", "linf"))
     most = settings["epsilon"] if settings.get("random_start", True) else 0.02  # two steps
     assert length.min() > 0
     assert length.max() <= most * 1.001
@@ -346,37 +328,6 @@ def test_epsilon_0_is_the_image_itself_and_of_soft_labels_the_largest_is_attacke
     hard = attacked(network, pixels, labels, recipe)
     torch.manual_seed(2)
     assert torch.equal(attacked(network, pixels, soft, recipe), hard)
-
-
-class Traced(nn.Module):
-    """Says in which mode it was called."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(3)
-        self.readout = nn.Linear(3, 4)
-        self.called_in_training: list[bool] = []
-
-    def forward(self, pixels):
-        self.called_in_training.append(self.norm.training)
-        return self.readout(self.norm(pixels).mean(dim=(2, 3)))
-
-
-def test_the_network_is_left_as_it_was(images):
-    model = Traced().train()
-    model.norm.eval()
-    model.readout.weight.requires_grad_(False)
-    model.readout.bias.grad = torch.ones(4)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = attacked(model, *images, AdversarialRecipe(epsilon=8 / 255))
-    assert model.called_in_training == [False] * 3
-    assert (model.training, model.norm.training, model.readout.training) == (True, False, True)
-    assert torch.equal(model.readout.bias.grad, torch.ones(4))
-    assert model.norm.weight.grad is None
-    wanted = [parameter.requires_grad for parameter in model.parameters()]
-    assert wanted == [True, True, False, True]
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not found.requires_grad
 
 
 def test_it_works_in_mixed_precision(network, images):

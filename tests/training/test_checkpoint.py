@@ -106,10 +106,3 @@ def test_no_moment_leaves_a_run_without_one(tmp_path, monkeypatch, call, failure
     assert written_last(tmp_path) in (1, 2, 3)
     write(tmp_path, 4)
     assert written_last(tmp_path) == 4
-
-
-def test_an_unwritable_place_is_one_line(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    with pytest.raises(InputError, match=r"file/\.new-last cannot be written"):
-        write(blocked, 1)

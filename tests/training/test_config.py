@@ -46,7 +46,6 @@ def test_fields_left_out_keep_their_defaults(tmp_path):
         ("optimization = 3", r"optimization=3 is impossible; allowed: a dictionary"),
         ("[optimization]\nepoch = 3", r"\[optimization\] has no field 'epoch'; allowed: epochs"),
         ("[optimization]\nepochs = 3.5", r"epochs=3.5 is impossible; allowed: a valid integer"),
-        ("[optimization]\nepochs = true", r"epochs=True is impossible; allowed: a valid integer"),
         ("[optimization]\nlearning_rate = '1'", r"learning_rate='1' .*allowed: a valid number"),
         ("[optimization]\nschedule = 'fast'", r"schedule='fast' .*'step', 'cosine', 'onecycle'"),
         ("[optimization]\nfrozen = 'a'", r"frozen='a' is impossible; allowed: a list"),
@@ -74,7 +73,6 @@ def test_a_wrong_file_is_refused_in_one_line(text, message, tmp_path):
     [
         ("data", "in_chans", 2, "1 or 3"),
         ("data", "limit", 0, "greater than or equal to 1"),
-        ("optimization", "epochs", 0, "greater than or equal to 1"),
         ("optimization", "learning_rate", 0.0, "greater than 0"),
         ("optimization", "learning_rate", float("nan"), "a finite number"),
         ("optimization", "momentum", 1.0, "less than 1"),

@@ -114,21 +114,11 @@ def test_behind_v1_timms_layers_follow_the_bottleneck(name):
     assert f"{network.head_name}.weight" in layers[-1]
 
 
-def test_frozen_parameters_are_not_trained():
+def test_statistics_are_frozen_where_a_pattern_says_so():
     network = small()
     model = PixelModel(network, 0.5, 0.5).train()
-    recipe = OptimizationRecipe(frozen=("bottleneck.*", "model.block1.*"), learning_rate=0.1)
-    optimizer = torch.optim.SGD(parameter_groups(model, recipe), lr=0.1, weight_decay=0.1)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    for _ in range(2):
-        model.train()
-        keep_frozen_in_eval(model, recipe.frozen)
-        model(torch.rand(4, 3, 64, 64)).square().sum().backward()
-        optimizer.step()
-    frozen = ("vone_block.", "bottleneck.", "model.block1.")
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name]) == name.startswith(frozen), name
-    assert {p.requires_grad for p in network.model.block1.parameters()} == {False}
+    keep_frozen_in_eval(model, ["bottleneck.*", "model.block1.*"])
+    assert not network.model.block1.bn1.training
     assert network.model.block2.bn1.training
     keep_frozen_in_eval(network.train(), ["*.weight"])  # statistics go on
     assert network.model.block1.bn1.training

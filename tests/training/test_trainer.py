@@ -68,8 +68,9 @@ def test_repeats_to_the_bit_and_leaves_no_trace(images):
 
 def test_workers_change_nothing(images):
     models = [toy_model(), toy_model()]
+    drawn = AugmentationRecipe(rand_augment="rand-m9-n2-mstd0.5", color_jitter=0.4, mixup=0.2)
     for model, workers in zip(models, (0, 2), strict=True):
-        recipe = toy_recipe(workers=workers, epochs=1)
+        recipe = toy_recipe(workers=workers, epochs=1, augmentation=drawn)
         fit(model, images, recipe, validation=images)
     assert same_weights(*models)
 
