@@ -175,7 +175,17 @@ def most_damaging(
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r} is unknown; allowed: {', '.join(LOSSES)}")
     if stop_samples is not None:
-        _check_stopping(samples, stop_samples, draws_seed)
+        check_counts(stop_samples=stop_samples)
+        if samples > 1 and stop_samples == 1:
+            raise InputError(
+                f"stop_samples=1 with {samples} noise draws per gradient would stop at one lucky "
+                "decision; at least 2 for a stochastic model"
+            )
+        if samples > 1 and draws_seed is not None:
+            raise InputError(
+                f"stop_samples={stop_samples} takes images out of the batch, and the fixed draws "
+                f"of draws_seed={draws_seed} belong to places; allowed: one of them"
+            )
     objective = Objective(model, labels, targets, samples, LOSSES[loss], draws_seed, stop_samples)
     judged = stop_samples or samples
     tried: list[Tensor | None] = [targets]
@@ -203,17 +213,3 @@ def most_damaging(
         best[rows] = torch.where(each(worse), found, best[rows])
         margins[rows] = torch.minimum(found_margins, margins[rows])
     return best
-
-
-def _check_stopping(samples: int, stop_samples: int, draws_seed: int | None) -> None:
-    check_counts(stop_samples=stop_samples)
-    if samples > 1 and stop_samples == 1:
-        raise InputError(
-            f"stop_samples=1 with {samples} noise draws per gradient would stop at one lucky "
-            "decision; at least 2 for a stochastic model"
-        )
-    if samples > 1 and draws_seed is not None:
-        raise InputError(
-            f"stop_samples={stop_samples} takes images out of the batch, and the fixed draws of "
-            f"draws_seed={draws_seed} belong to places; allowed: one of them"
-        )

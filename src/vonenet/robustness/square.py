@@ -107,17 +107,13 @@ class Proposals:
 
     def _squares(self, images: Tensor, side: int) -> Tensor:
         """Choose a random square in each image: a mask (B, 1, H, W)."""
-        batch, _, height, width = images.shape
-        rows = self._stretches(batch, height, side).to(images.device)
-        columns = self._stretches(batch, width, side).to(images.device)
+        stretches = []
+        for pixels in images.shape[-2:]:
+            draws = torch.rand(len(images), 1, generator=self.generator)
+            after = torch.arange(pixels) - (draws * (pixels - side + 1)).long()
+            stretches.append(((after >= 0) & (after < side)).to(images.device))
+        rows, columns = stretches
         return rows[:, None, :, None] & columns[:, None, None, :]
-
-    def _stretches(self, batch: int, length: int, side: int) -> Tensor:
-        """Choose a random stretch of pixels for each image: a mask (B, length)."""
-        places = length - side + 1
-        first = (torch.rand(batch, 1, generator=self.generator) * places).long()
-        pixel = torch.arange(length)
-        return (pixel >= first) & (pixel < first + side)
 
     def _signs(self, *shape: int) -> Tensor:
         return 2.0 * torch.randint(2, shape, generator=self.generator) - 1

@@ -52,8 +52,17 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
                 f"augmentation.shift_px={recipe.shift_px} is impossible; "
                 f"allowed: below image_size={image_size}"
             )
-        if recipe.corruptions or recipe.corruption_share:
-            _check_corruptions(recipe, image_size)
+        if recipe.corruption_share and not recipe.corruptions:
+            raise InputError(
+                f"augmentation.corruption_share={recipe.corruption_share:g} is impossible without "
+                "augmentation.corruptions; allowed: 0"
+            )
+        try:
+            for name in recipe.corruptions:
+                corrupt(torch.zeros(1, 1, image_size, image_size), name, SEVERITIES)
+        except InputError as error:
+            names = list(recipe.corruptions)
+            raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
         self.dataset, self.recipe, self.seed = dataset, recipe, seed
         self.part = v2.RandomResizedCrop(image_size, scale=(recipe.smallest_area, 1.0))
         if recipe.rand_augment is not None:
@@ -130,20 +139,6 @@ def _timm_policy(description: str, channels: int) -> Callable[[Any], Any]:
 def _posterized(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     """timm's, which can come to 0 bits or fewer: newer versions of Pillow refuse that."""
     return ImageOps.posterize(image, min(max(bits, 1), 8))
-
-
-def _check_corruptions(recipe: AugmentationRecipe, image_size: int) -> None:
-    names, share = list(recipe.corruptions), recipe.corruption_share
-    if not names:
-        raise InputError(
-            f"augmentation.corruption_share={share:g} is impossible without "
-            "augmentation.corruptions; allowed: 0"
-        )
-    try:
-        for name in names:
-            corrupt(torch.zeros(1, 1, image_size, image_size), name, SEVERITIES)
-    except InputError as error:
-        raise InputError(f"augmentation.corruptions={names!r} is impossible: {error}") from None
 
 
 def mixed(

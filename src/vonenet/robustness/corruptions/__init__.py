@@ -190,8 +190,11 @@ def corrupt(
             f"images have shape {shape}; allowed: (B, 1 or 3, H, W) from {SMALLEST_PX} px a side"
         )
     constant = kind.constants[constants_size(images.shape[-2:])][severity - 1]
-    numbers = range(first_index, first_index + len(images))
-    generators = [_generator(seed, name, severity, index) for index in numbers]
+    generators = []  # a stream for each image, corruption and severity
+    for index in range(first_index, first_index + len(images)):
+        digest = hashlib.sha256(f"{seed}/{name}/{severity}/{index}".encode()).digest()
+        number = int.from_bytes(digest[:8], "big", signed=True)
+        generators.append(torch.Generator().manual_seed(number))
     options = {}
     if name == "frost":
         _, folder = weather.find_frost(frost_folder)
@@ -217,9 +220,3 @@ def constants_size(image_size: Sequence[int]) -> int:
     """Choose the published constants, for 32, 64 or 224 px, by an image's shorter side."""
     shorter = min(image_size)
     return 32 if shorter < 48 else 64 if shorter < 128 else 224
-
-
-def _generator(seed: int, name: str, severity: int, index: int) -> torch.Generator:
-    """Return a CPU generator whose stream belongs to this image, corruption and severity."""
-    digest = hashlib.sha256(f"{seed}/{name}/{severity}/{index}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))

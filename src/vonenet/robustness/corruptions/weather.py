@@ -178,23 +178,21 @@ def frost_textures(folder: Path) -> tuple[Tensor, ...]:
 
 @cache
 def procedural_textures() -> tuple[Tensor, ...]:
-    """Draw one texture in the colours of each photograph; always the same."""
-    return tuple(
-        _needles(seed, mean, std)
-        for seed, (mean, std) in enumerate(zip(FROST_MEAN, FROST_STD, strict=True))
-    )
+    """Draw needles of ice over soft clouds in the colours of each photograph; always the same.
 
-
-def _needles(seed: int, mean: Sequence[float], std: float) -> Tensor:
-    """Draw needles of ice in all directions over soft clouds: (3, side, side) in [0, 1]."""
-    generators = [torch.Generator().manual_seed(1000 * seed + i) for i in range(16)]
+    Each is (3, side, side) in [0, 1].
+    """
+    textures = []
     shape = (1, PROCEDURAL_SIDE, PROCEDURAL_SIDE)
-    sparks = normal(generators, shape) * (uniform(generators, shape) < 0.005)
-    needles = line_blur(sparks, 12, 8, uniform(generators, (), -180, 180)).amax(dim=0)
-    clouds = plasma_fractal(uniform(generators[:1], (PROCEDURAL_SIDE**2,), -1, 1), decay=1.5)
-    relief = needles / needles.std() + clouds / clouds.std()
-    relief = (relief - relief.mean()) / relief.std()
-    return (torch.tensor(mean)[:, None, None] + std * relief).clamp(0, 1)
+    for number, (mean, std) in enumerate(zip(FROST_MEAN, FROST_STD, strict=True)):
+        generators = [torch.Generator().manual_seed(1000 * number + i) for i in range(16)]
+        sparks = normal(generators, shape) * (uniform(generators, shape) < 0.005)
+        needles = line_blur(sparks, 12, 8, uniform(generators, (), -180, 180)).amax(dim=0)
+        clouds = plasma_fractal(uniform(generators[:1], (PROCEDURAL_SIDE**2,), -1, 1), decay=1.5)
+        relief = needles / needles.std() + clouds / clouds.std()
+        relief = (relief - relief.mean()) / relief.std()
+        textures.append((torch.tensor(mean)[:, None, None] + std * relief).clamp(0, 1))
+    return tuple(textures)
 
 
 @lru_cache(maxsize=16)
@@ -235,7 +233,8 @@ def water(liquid: Tensor) -> Tensor:
     distance = torch.from_numpy(chamfer_distance(canny_edges(levels)))
     shade = _box3(distance.clamp(max=FARTHEST_PX)).float().floor()
     shade = torch.stack([_equalised(each) for each in shade.to(torch.uint8)])
-    refracted = levels * _box3(_embossed(shade)).round()
+    embossed = conv2d(_mirrored(shade)[:, None], shade.new_tensor(EMBOSS)[None, None])[:, 0]
+    refracted = levels * _box3(embossed.clamp(0, 255)).round()
     most = refracted.amax(dim=(1, 2), keepdim=True)
     return refracted / most.where(most > 0, 1)
 
@@ -315,12 +314,6 @@ def _equalised(levels: Tensor) -> Tensor:
 def _box3(images: Tensor) -> Tensor:
     """Average 3 x 3 pixels, mirrored about the edge pixels."""
     return avg_pool2d(_mirrored(images), 3, stride=1)
-
-
-def _embossed(shade: Tensor) -> Tensor:
-    """Correlate with `EMBOSS` and keep to 0 to 255."""
-    kernel = shade.new_tensor(EMBOSS)[None, None]
-    return conv2d(_mirrored(shade)[:, None], kernel)[:, 0].clamp(0, 255)
 
 
 def _mirrored(images: Tensor) -> Tensor:
