@@ -71,15 +71,3 @@ def test_everything_is_restored():
                     raise ZeroDivisionError
                 assert states() == before
                 np.random.randn()  # noqa: NPY002
-
-
-def test_another_generator_under_numpy_is_put_back():
-    mtrand = np.random.mtrand
-    own, other = mtrand.get_bit_generator(), np.random.PCG64(3)
-    expected = drawn_at(0)
-    try:
-        mtrand.set_bit_generator(other)
-        assert drawn_at(0) == expected
-        assert mtrand.get_bit_generator() is other
-    finally:
-        mtrand.set_bit_generator(own)

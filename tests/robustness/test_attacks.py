@@ -155,21 +155,6 @@ def test_images_are_attacked_independently(attack, stop):
     torch.testing.assert_close(found(7), found(40), rtol=0, atol=1e-9)
 
 
-def test_images_that_stopped_are_not_computed():
-    class Counting(LinearModel):
-        images = 0
-
-        def forward(self, pixels):
-            self.images += len(pixels)
-            return super().forward(pixels)
-
-    model = Counting(SHAPE)
-    images = 0.5 + 0.1 * model.slope * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
-    labels = torch.tensor([1, 1])  # the second is wrong from the start
-    ATTACKS["pgd"](model, images, labels, norm="l2", epsilon=0.01, steps=10, stop_samples=1)
-    assert model.images == 2 + 9
-
-
 @pytest.mark.parametrize("attack", sorted(set(ATTACKS) - {"dense"}))
 @pytest.mark.parametrize("stop", [None, 1])
 def test_restarts_never_raise_accuracy(attack, stop):

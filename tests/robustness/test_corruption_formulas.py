@@ -404,17 +404,6 @@ def test_chamfer_distance_is_the_shortest_path():
         np.testing.assert_allclose(ours, expected, atol=1e-3)
 
 
-def test_canny_finds_steps_and_strong_edges_pull_weak_ones():
-    levels = torch.zeros(2, 40, 40)
-    levels[0, :20, 20:] = 200  # a step that is high above,
-    levels[0, 20:, 20:] = 25  # and low below: 4 * 25 is between the thresholds
-    levels[1, :, 20:] = 25  # low all along, so no edge at all
-    edges = weather.canny_edges(levels)
-    assert edges[0, 30:38].sum(axis=1).tolist() == [1] * 8
-    assert edges[0, 30, 19:21].any()
-    assert not edges[1].any()
-
-
 def test_mud_covers_and_water_adds():
     images = torch.full((2, 3, 64, 64), 0.5)
     muddy = weather.spatter(images, (0.65, 0.3, 1, 0.69, 1.0, 1), [generator(1), generator(2)])

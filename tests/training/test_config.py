@@ -73,7 +73,6 @@ def test_a_wrong_file_is_refused_in_one_line(text, message, tmp_path):
     [
         ("data", "in_chans", 2, "1 or 3"),
         ("data", "limit", 0, "greater than or equal to 1"),
-        ("optimization", "learning_rate", 0.0, "greater than 0"),
         ("optimization", "learning_rate", float("nan"), "a finite number"),
         ("optimization", "momentum", 1.0, "less than 1"),
         ("optimization", "layer_decay", 0.0, "greater than 0"),

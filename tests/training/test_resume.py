@@ -17,7 +17,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.toys import Watched, fit, same_weights, toy_images, toy_model, toy_recipe
+from tests.training.toys import (
+    CutError,
+    Watched,
+    fit,
+    same_weights,
+    toy_images,
+    toy_model,
+    toy_recipe,
+)
 from vonenet.errors import InputError, Preempted, VOneNetWarning
 from vonenet.training import TrainingRecipe
 from vonenet.training.config import AugmentationRecipe
@@ -29,10 +37,6 @@ RECIPE = toy_recipe(
     ema_decay=0.9,
     augmentation=AugmentationRecipe(crop="shift", shift_px=1, mixup=0.3),
 )
-
-
-class CutError(Exception):
-    """The end of a run in the middle."""
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.toys import Watched, toy_images, toy_model, toy_recipe
+from tests.training.toys import CutError, Watched, toy_images, toy_model, toy_recipe
 from vonenet.training import train
 from vonenet.training.optim import learning_rate_at
 
@@ -31,10 +31,6 @@ def test_lines_of_epochs_and_steps(tmp_path, monkeypatch):
             assert line["learning_rate"] == pytest.approx(rate)
             assert line["images_per_second"] > 0
             assert line["gradient_norm"] > 0
-
-
-class CutError(Exception):
-    """The end of a run in the middle."""
 
 
 def cut_and_go_on(out, tracker):

@@ -71,6 +71,10 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+class CutError(Exception):
+    """The end of a run in the middle."""
+
+
 class Watched(ImageArrays):
     """Images that call somebody whenever one is asked for, with how many were before."""
 

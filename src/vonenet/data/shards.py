@@ -110,7 +110,12 @@ class ParquetSource(Source):
     def read(self, index: int) -> bytes:
         """Return one image file."""
         group = int(np.searchsorted(self._ends, index, side="right"))
-        value = self._images(group)[index - int(self._ends[group])].as_py()  # from its end
+        with self._lock:
+            images = self._kept.pop(group, None)
+            self._kept[group] = images = self._read_group(group) if images is None else images
+            while len(self._kept) > 1 and self._kept_bytes() > CACHE_BYTES:
+                self._kept.pop(next(iter(self._kept)))
+        value = images[index - int(self._ends[group])].as_py()  # from its end
         encoded = value["bytes"] if isinstance(value, dict) else value
         return bytes(encoded or b"")
 
@@ -119,14 +124,6 @@ class ParquetSource(Source):
         file = int(np.searchsorted(self._file_ends, index, side="right"))
         first = self._file_ends[file - 1] if file else 0
         return f"in row {index - first} of {self._paths[file]}"
-
-    def _images(self, group: int) -> Any:
-        with self._lock:
-            images = self._kept.pop(group, None)
-            self._kept[group] = images = self._read_group(group) if images is None else images
-            while len(self._kept) > 1 and self._kept_bytes() > CACHE_BYTES:
-                self._kept.pop(next(iter(self._kept)))
-            return images
 
     def _read_group(self, group: int) -> Any:
         file, number = self._groups[group]

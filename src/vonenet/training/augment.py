@@ -79,7 +79,14 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         epoch, index = key
         recipe = self.recipe
         with item_seeded(self.seed, epoch, index):
-            pixels = self._cropped(index)
+            if recipe.crop == "random_resized":
+                pixels = as_pixels(self.part(self.dataset.whole(index)))
+            else:
+                pixels = self.dataset[index][0]
+            if recipe.crop == "shift":
+                reach = recipe.shift_px
+                down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
+                pixels = pad(pixels, (right, -right, down, -down))
             if recipe.rand_augment is not None:
                 levels = (pixels * 255).round().byte()
                 pixels = as_pixels(self.policy(v2.functional.to_pil_image(levels)))
@@ -100,16 +107,6 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
                 noise = self.erase(torch.full_like(pixels, torch.nan))
                 pixels = torch.where(noise.isnan(), pixels, (0.5 + 0.5 * noise).clamp(0, 1))
         return pixels, int(self.dataset.labels[index])
-
-    def _cropped(self, index: int) -> Tensor:
-        if self.recipe.crop == "random_resized":
-            return as_pixels(self.part(self.dataset.whole(index)))
-        pixels = self.dataset[index][0]
-        if self.recipe.crop == "centre":
-            return pixels
-        reach = self.recipe.shift_px
-        down, right = torch.randint(-reach, reach + 1, (2,)).tolist()
-        return pad(pixels, (right, -right, down, -down))
 
 
 def _timm_policy(description: str, channels: int) -> Callable[[Any], Any]:
