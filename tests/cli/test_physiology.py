@@ -51,12 +51,13 @@ def record(addresses, out, **settings):
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_stimuli():
-    """What files, rows and addresses do depends neither on all experiments nor on fine maps."""
+    """What files, rows and addresses do depends not on all experiments, maps and pictures."""
     some = ("receptive_field", "orientation", "modulation", "noise")
     with pytest.MonkeyPatch.context() as patch:
         few = {name: experiments.EXPERIMENTS[name] for name in some}
         patch.setattr(experiments, "EXPERIMENTS", few)
         patch.setattr(preparation, "PATCH_POSITIONS", 11)
+        patch.setattr("vonenet.report.physiology.SHOWN_UNITS", 1)
         yield
 
 

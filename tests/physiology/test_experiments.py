@@ -137,7 +137,7 @@ def test_spatial_frequency(measured, populations):
         assert len(populations["spatial_frequency"].values(name)) == units
 
 
-def test_modulation_phase_and_rates(measured, prepared):
+def test_modulation_phase_rates_and_noise(measured, prepared):
     simple = planted("simple")
     ratio, invariance = measured["modulation_ratio"], measured["phase_invariance"]
     # pi / 2 of a half-wave rectified cosine, a little less for the spontaneous rate
@@ -145,6 +145,8 @@ def test_modulation_phase_and_rates(measured, prepared):
     assert ratio[~simple] == pytest.approx(0, abs=1e-6)
     assert invariance[simple] == pytest.approx(0, abs=1e-6)
     assert invariance[~simple] == pytest.approx(1)
+    assert (measured["fano_factor"] == 0).all()  # without noise
+    assert np.isnan(measured["noise_correlation"]).all()
     # The published medians, spikes per second
     assert np.median(measured["max_dc"]) == pytest.approx(33.8, rel=1e-6)
     assert np.median(prepared.spontaneous[: len(UNITS)]) == pytest.approx(0.82)
@@ -228,11 +230,6 @@ def test_noise_correlations_are_those_planted():
     found = noise_correlation(trials)
     np.testing.assert_allclose(found[:4], [0.4 / 3, 0.4 / 3, 0.4 / 3, 0], atol=0.03)
     assert np.isnan(found[4])
-
-
-def test_a_deterministic_population_has_no_noise(measured):
-    assert (measured["fano_factor"] == 0).all()
-    assert np.isnan(measured["noise_correlation"]).all()
 
 
 def test_medians_of_the_responsive_units_become_those_of_v1_and_rates_are_rectified():

@@ -79,22 +79,18 @@ def test_size_properties_by_their_definitions(truth):
 
 
 def test_size_parameters_come_back():
-    gain, center, surround, strength = truth = (50, 0.5, 1.5, 2.0)
-    fit = size_tuning_fit(DIAMETERS, [ratio_of_gaussians(DIAMETERS, *truth)])
+    truth = (50, 0.5, 1.5, 2.0)
+    curve = ratio_of_gaussians(DIAMETERS, *truth)
+    fit = size_tuning_fit(DIAMETERS, [curve])
     found = fit.gain[0], fit.center_deg[0], fit.surround_deg[0], fit.surround_gain[0]
-    assert found == pytest.approx((gain, center, surround, strength), rel=1e-3)
-    np.testing.assert_allclose(
-        fit.curve(DIAMETERS)[0], ratio_of_gaussians(DIAMETERS, *truth), rtol=1e-4
-    )
+    assert found == pytest.approx(truth, rel=1e-3)
+    np.testing.assert_allclose(fit.curve(DIAMETERS)[0], curve, rtol=1e-4)
 
 
 def test_weak_and_strong_surrounds_are_told_apart_across_the_ridge():
     """Curves on which a search from one start alone ends on the wrong side."""
-    curves = [
-        ratio_of_gaussians(DIAMETERS, 1, 0.348, 1.806, 2.05),
-        ratio_of_gaussians(DIAMETERS, 1, 1.066, 5.41, 1.80),
-        ratio_of_gaussians(DIAMETERS, 1, 1.005, 4.62, 0.44),
-    ]
+    truths = (1, 0.348, 1.806, 2.05), (1, 1.066, 5.41, 1.80), (1, 1.005, 4.62, 0.44)
+    curves = [ratio_of_gaussians(DIAMETERS, *truth) for truth in truths]
     assert size_tuning_fit(DIAMETERS, curves).r2.min() > 0.9999
 
 

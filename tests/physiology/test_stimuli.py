@@ -123,10 +123,8 @@ def test_a_grating_stays_within_its_aperture():
 
 
 def test_a_plaid_is_the_sum_of_its_gratings():
-    first = Grating(orientation_deg=0, frequency_cpd=1, contrast=0.5)
-    second = Grating(orientation_deg=60, frequency_cpd=2, contrast=0.25, diameter_deg=3)
-    plaid = modulation(Plaid(first=first, second=second))
-    torch.testing.assert_close(plaid, modulation(first) + modulation(second), atol=1e-6, rtol=0)
+    parts = modulation(STIMULI[3].first) + modulation(STIMULI[3].second)
+    torch.testing.assert_close(modulation(STIMULI[3]), parts, atol=1e-6, rtol=0)
 
 
 def test_a_window_holds_the_same_pixels_as_the_whole():

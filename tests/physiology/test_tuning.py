@@ -83,11 +83,6 @@ def test_half_bandwidth_of_a_cosine_under_a_hanning_window(preferred):
     assert found > np.rad2deg(np.arccos(2 * HALF_POWER - 1)) / 2 + 0.2  # wider than without
 
 
-def test_half_bandwidth_does_not_depend_on_how_finely_angles_are_sampled():
-    coarse, fine = (half_bandwidth(a, von_mises(a, 2.0)) for a in (ORIENTATIONS, np.arange(180.0)))
-    assert coarse == pytest.approx(fine, abs=0.2)
-
-
 @pytest.mark.parametrize(("peak", "sigma"), [(1.3, 0.5), (3.0, 0.8), (6.1, 0.4)])
 def test_frequency_tuning_of_a_log_gaussian(peak, sigma):
     found, low, high = frequency_peak_and_cuts(FREQUENCIES, log_gaussian(peak, sigma))
@@ -152,12 +147,10 @@ def test_flat_curves():
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        # A gap; the last is the first again; descending; too few; half a circle
-        (circular_variance, (ORIENTATIONS[:-1], np.ones(11)), "allowed"),
+        # The last is the first again; descending; too few
         (circular_variance, (np.linspace(0, 180, 12), np.ones(12)), "allowed"),
         (circular_variance, (ORIENTATIONS[::-1], np.ones(12)), "allowed"),
         (circular_variance, ([0.0, 90.0], np.ones(2)), "allowed"),
-        (circular_variance, (ORIENTATIONS / 2, np.ones(12)), "allowed"),
         (half_bandwidth, (ORIENTATIONS, np.ones((12, 11))), r"\(11, 12\)|\(12, 11\)"),
         (frequency_peak_and_cuts, ([0, 1, 2, 3], np.ones(4)), "above 0"),
         (frequency_peak_and_cuts, ([1, 2, 3], np.ones(3)), "at least 4"),
