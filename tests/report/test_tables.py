@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tests.report.evaluations import CATEGORIES, EVNETS, PAPER, attacked, corrupted, measured
+from tests.report.evaluations import CATEGORIES, PAPER, attacked, corrupted, measured
 from vonenet.errors import InputError
 from vonenet.report.tables import (
     CLEAN,
@@ -38,14 +38,6 @@ def estimate(correct, n):
 def test_single_rows_reproduce_newcombes_table(a, b, low, high):
     found = difference(estimate(*a), estimate(*b))
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
-
-
-def test_a_difference_turns_round_with_its_sides_and_has_a_sign_if_0_is_excluded():
-    a, b = estimate(700, 1000), estimate(640, 1000)
-    forth, back = difference(a, b), difference(b, a)
-    assert (back.value, back.low, back.high) == (-forth.value, -forth.high, -forth.low)
-    assert (forth.sign, back.sign) == (1, -1)
-    assert Estimate(0.1, 0.0, 0.3).sign == Estimate(0.0, -0.1, 0.1).sign == 0
 
 
 def test_the_interval_of_single_rows_covers_as_often_as_it_says():
@@ -212,7 +204,7 @@ def scaled(side, suite):
 
 
 @pytest.mark.parametrize("suite", ["paper", "evnets", "quick"])
-@pytest.mark.parametrize("side", [32, 112, 224, 448])
+@pytest.mark.parametrize("side", [32, 224, 448])
 def test_the_papers_settings_are_found_at_scaled_radii(side, suite):
     (model,) = models_of(scaled(side, suite))
     found = model.white_box
@@ -224,46 +216,23 @@ def test_the_papers_settings_are_found_at_scaled_radii(side, suite):
         assert correct == 100 + 10 * (setting.strength in seconds)
 
 
-@pytest.mark.parametrize("suite", [PAPER, EVNETS], ids=["paper", "evnets"])
-def test_published_radii_at_a_smaller_size_are_taken_as_they_are(suite):
-    rows = [
-        attacked("m", norm, epsilon, 100, data="photos/val 32px")
-        for norm, radii in suite.items()
-        for epsilon in radii
+def test_other_radii_and_variants_of_pgd_are_in_no_mean():
+    other = [
+        attacked("m", "linf", 8 / 255, 10),
+        attacked("m", "l2", 0.6, 100, restarts=5),
+        attacked("m", "l1", 160.0, 100, step_rule="sparse"),
     ]
-    (model,) = models_of(rows)
-    assert model.white_box == {setting: setting for setting in model.white_box}
-    assert len(model.white_box) == 6
-
-
-def test_radii_of_the_users_own_do_not_count_and_do_not_hide_the_papers():
-    other = [attacked("m", "linf", 8 / 255, 10), attacked("m", "l2", 1.5, 10)]
     assert scores(other) == {}
-    rows = [attacked("m", "l2", e, 100, data="photos/val 32px") for e in (0.15, 1.0)]
-    assert scores(rows)["white_box"].over == {Setting("attack", "pgd", "l2", 0.15)}
-
-
-def test_variants_of_pgd_are_attacks_of_their_own():
-    row = attacked("m", "l2", 0.6, 100, restarts=5)
-    setting = Setting.of(row.condition)
-    assert setting.label == "PGD, restarts 5 L2, ε 0.6"
-    assert not setting.is_plain_pgd
-    assert scores([row]) == {}
+    small = [attacked("m", "l2", e, 100, data="photos/val 32px") for e in (0.15, 1.0)]
+    over = {Setting("attack", "pgd", "l2", 0.15), Setting("attack", "pgd", "l1", 160.0)}
+    dense = attacked("m", "l1", 160.0, 100, step_rule="dense", data="photos/val 32px")
+    assert scores([*small, dense])["white_box"].over == over
 
 
 def test_the_demonstrations_white_box_is_over_radii_of_its_own():
     rows = [attacked("m", "linf", 8 / 255, 100), attacked("m", "l2", 0.6, 300)]
     assert values(rows)["white_box"] == 0.3
     assert values([replace(row, experiment="demo") for row in rows])["white_box"] == 0.2
-
-
-def test_sparse_steps_of_l1_are_another_attack_than_the_papers():
-    rows = [
-        attacked("m", "l1", 160.0, 400, step_rule="dense"),
-        attacked("m", "l1", 160.0, 100, step_rule="sparse"),
-    ]
-    assert values(rows)["white_box"] == 0.4
-    assert Setting.of(rows[1].condition).label == "PGD, step rule sparse L1, ε 160"
 
 
 def test_means_over_different_settings_are_not_compared():

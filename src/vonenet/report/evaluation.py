@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -275,6 +276,18 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
     severities = sorted({setting.strength for setting in corrupted})
     gains = [gain for m in shown[1:] for s in corrupted if (gain := m.gain(base, s))]
     means = [gain for m in shown[1:] for key in CONTRASTS if (gain := m.gain(base, key))]
+    ticks: list[float] = []  # round numbers, in points
+    if means:
+        ends = (min(0, *(gain.low for gain in means)), max(0, *(gain.high for gain in means)))
+        locator = MaxNLocator(4, steps=[1, 2, 5, 10])
+        ticks = list(locator.tick_values(100 * ends[0], 100 * ends[1]))
+    # Category -> type -> its settings by severity, and the name of its mean
+    rows: dict[str, dict[str, list[str | Setting]]] = {c: {} for c in (*CATEGORIES, EXTRA)}
+    for setting in (s for s in corrupted if s.group in rows):
+        rows[setting.group][setting.title] = [
+            *(replace(setting, strength=severity) for severity in severities),
+            f"{setting.group}/{setting.name}",
+        ]
     facts = provenance(models)
     extra = {EXTRA: "extra corruptions"} if any(EXTRA in m.scores for m in models) else {}
     return {
@@ -286,14 +299,11 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "attack_plots": attack_plots(shown),
         "other_attacks": [s for s in settings if s.kind == "attack" and not s.is_plain_pgd],
         "severities": severities,
-        "corruptions": {
-            category: corruption_rows(corrupted, category, severities)
-            for category in (*CATEGORIES, EXTRA)
-        },
+        "corruptions": rows,
         "compared": {m.label for m in shown[1:] if any(m.gain(base, s) for s in corrupted)},
         "largest": max(0.1, ceil(10 * max((abs(gain.value) for gain in gains), default=0)) / 10),
         "contrasts": CONTRASTS,
-        "ticks": contrast_ticks(means),
+        "ticks": ticks,
         "audit": audit,
         "provenance": facts,
         "differing": [term for term in PROTOCOL_TERMS if len(facts.get(term, ())) > 1],
@@ -315,28 +325,6 @@ def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
             label = f"accuracy against the {name} radius of the attack"
             plots.append((name, inline_svg(accuracy_against_radius(norm, curves), label)))
     return plots
-
-
-def corruption_rows(
-    corrupted: Sequence[Setting], category: str, severities: Sequence[float]
-) -> dict[str, list[str | Setting]]:
-    """Return the rows of a heat map: type -> its settings by severity, and its mean's name."""
-    return {
-        Setting("corruption", name).title: [
-            *(Setting("corruption", name, category, severity) for severity in severities),
-            f"{category}/{name}",
-        ]
-        for name in dict.fromkeys(s.name for s in corrupted if s.group == category)
-    }
-
-
-def contrast_ticks(gains: Sequence[Estimate]) -> list[float]:
-    """Return round numbers for the axis of differences, in points; none without differences."""
-    if not gains:
-        return []
-    low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
-    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(100 * min(0, low), 100 * max(0, high))
-    return [float(tick) for tick in ticks]
 
 
 def provenance(models: Sequence[Model]) -> dict[str, dict[str, list[str]]]:

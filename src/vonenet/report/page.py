@@ -106,7 +106,14 @@ def _with_short_numbers(tag: re.Match[str]) -> str:
 @cache
 def swatch(number: int, line: bool = True) -> Markup:
     """Return the sign of a series for legends: its marker, on a piece of its line or alone."""
-    return inline_svg(plots.swatch(number, line=line), "")
+    width = 34 if line else 16
+    with plots.house_style():
+        figure = plots.empty_figure(width, 16)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, 16))
+        axes.axis("off")
+        style = plots.series_style(number) | ({} if line else {"linestyle": ""})
+        axes.plot([1, width / 2, width - 1], [8, 8, 8], markevery=[1], markersize=8, **style)
+    return inline_svg(figure, "")
 
 
 def breakable(name: str) -> Markup:

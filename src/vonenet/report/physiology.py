@@ -185,20 +185,20 @@ def read_layers(recordings: Sequence[Recording], results: Path) -> list[Layer]:
     names = [each.label for each in recordings]
     layers = []
     for index, recording in enumerate(recordings):
-        own = [row for row in rows if _belongs(row, recording)]
+        whose = (recording.model, recording.model_hash)
+        measured = {"layer": recording.layer, "property": ""} | dict(recording.settings)
+        own = [
+            row
+            for row in rows
+            if (row.model, row.model_hash) == whose
+            and {**row.condition, "seed": row.seed, "property": ""} == measured
+        ]
         if not own:
             raise InputError(f"{results} has no row of {recording.label} as it was recorded")
         weights = f" ({recording.model_hash[:8]})" if names.count(recording.label) > 1 else ""
         label = recording.label + weights
         layers.append(Layer(recording, label, 1 + index % LAYER_STYLES, own))
     return layers
-
-
-def _belongs(row: Result, recording: Recording) -> bool:
-    expected = {"layer": recording.layer} | dict(recording.settings)
-    found = {name: value for name, value in row.condition.items() if name != "property"}
-    same_model = (row.model, row.model_hash) == (recording.model, recording.model_hash)
-    return same_model and found | {"seed": row.seed} == expected
 
 
 def published_of(layers: Sequence[Layer]) -> list[PublishedHistogram]:
@@ -223,8 +223,9 @@ def source_of(published: PublishedHistogram) -> str:
     return f"{count(published.n, 'cell')}{which}, {published.paper}"
 
 
-def _interval(row: Result) -> str:
-    return f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
+def similarity(row: Result) -> str:
+    """Return a similarity and its interval."""
+    return f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
 
 def _defined(row: Result) -> int:
@@ -262,7 +263,7 @@ def verdict(layers: Sequence[Layer]) -> str:
     ranked = by_likeness(layers)
     if not ranked:
         return "No property with a published distribution was measured."
-    said = [f"{layer.label}, {mean.value:.2f} {_interval(mean)}" for layer, mean in ranked[:2]]
+    said = [f"{layer.label}, {similarity(mean)}" for layer, mean in ranked[:2]]
     mean = ranked[0][1]
     over = count(int(mean.flags["properties"]), "published property", "published properties")
     if not said[1:]:
@@ -280,8 +281,10 @@ def text_table(layers: Sequence[Layer]) -> str:
         column = [printable(model), printable(layer.label.removeprefix(model).strip())]
         for name in names:
             row = scores.get(name)
-            interval = "(none)" if row and is_missing(row) else row and _interval(row)
-            column.append(f"{row.value:.2f} {interval}" if row else f"{DASH} not measured")
+            if row is None:
+                column.append(f"{DASH} not measured")
+            else:
+                column.append("0.00 (none)" if is_missing(row) else similarity(row))
         width = 2 + max(map(len, column))
         lines = [f"{line}{cell:>{width}}" for line, cell in zip(lines, column, strict=True)]
     return "\n".join(lines)

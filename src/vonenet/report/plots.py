@@ -116,18 +116,6 @@ def logarithmic(axis: Axis) -> None:
 
 
 @house_style()
-def swatch(number: int, *, line: bool = True) -> Figure:
-    """Return the marker of a series, on a piece of its line or alone, for legends."""
-    width = 34 if line else 16
-    figure = empty_figure(width, 16)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, 16))
-    axes.axis("off")
-    style = series_style(number) | ({} if line else {"linestyle": ""})
-    axes.plot([1, width / 2, width - 1], [8, 8, 8], markevery=[1], markersize=8, **style)
-    return figure
-
-
-@house_style()
 def accuracy_against_radius(norm: str, models: Mapping[str, Mapping[float, Estimate]]) -> Figure:
     """Return accuracy against the radius of an attack, on a logarithmic axis, with 95 % intervals.
 
