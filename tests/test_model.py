@@ -120,25 +120,13 @@ def test_copy_pickle_compile_export_and_vmap(tiny):
         torch.testing.assert_close(vmapped, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["neuronal", "gaussian", None])
-def test_attacks_can_differentiate_to_the_image(tiny, mode):
-    tiny.noise = mode
-    images = torch.zeros(2, 3, 32, 32, requires_grad=True)
-    tiny(images).sum().backward()
-    assert images.grad.isfinite().all()
-    images = torch.rand(2, 3, 32, 32, requires_grad=True)
-    tiny(images).sum().backward()
-    assert (images.grad != 0).float().mean() > 0.9
-
-
-@pytest.mark.parametrize("name", ["voneresnet18", "vonealexnet", "vonecornet_s"])
 @pytest.mark.parametrize(
-    ("image_size", "in_chans"), [(32, 3), (64, 1), ((48, 80), 3), ((65, 33), 1)]
+    ("name", "image_size", "in_chans"),
+    [("voneresnet18", (65, 33), 1), ("vonealexnet", (48, 80), 3), ("vonecornet_s", 32, 1)],
 )
 def test_sizes_channels_and_classes(name, image_size, in_chans):
-    model = vonenet.create_model(
-        name, image_size=image_size, in_chans=in_chans, num_classes=7
-    ).eval()
+    settings = {**TINY, "image_size": image_size, "in_chans": in_chans, "num_classes": 7}
+    model = vonenet.create_model(name, **settings).eval()
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     assert model(torch.rand(2, in_chans, height, width)).shape == (2, 7)
     assert model.pretrained_cfg["input_size"] == (in_chans, height, width)
@@ -150,7 +138,6 @@ def test_preprocessing_travels_with_the_model(tiny):
     assert config["input_size"] == (3, 32, 32)
 
 
-@pytest.mark.parametrize("n", [0, -2])
-def test_no_classes_is_refused(n):
-    with pytest.raises(vonenet.InputError, match=f"num_classes must be 1 or more, got {n}"):
-        vonenet.create_model("voneresnet18", num_classes=n)
+def test_no_classes_is_refused():
+    with pytest.raises(vonenet.InputError, match="num_classes must be 1 or more, got 0"):
+        vonenet.create_model("voneresnet18", num_classes=0)

@@ -38,7 +38,8 @@ def user_folder(tmp_path, monkeypatch):
     """A folder with a photograph and, where a download would put it, a stand-in for the weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VONENET_HOME", str(tmp_path))
-    model = vonenet.create_model("voneresnet50", filters="legacy")
+    few = {"simple_channels": 8, "complex_channels": 8}
+    model = vonenet.create_model("voneresnet50", filters="legacy", **few)
     write_published(tmp_path / "voneresnet50_e70.pth.tar", model)
     shutil.copy(str(files("vonenet.data") / "files" / "coffee.jpg"), "photo.jpg")
     return tmp_path
@@ -50,7 +51,7 @@ def test_the_python_snippets_run(user_folder):
     for snippet in snippets:
         names = {}
         exec(snippet, names)
-        assert names["v1"].shape == (4, 512, 56, 56)
+        assert names["v1"].shape == (2, 512, 56, 56)
     assert (user_folder / "voneresnet50.safetensors").exists()
 
 
@@ -112,6 +113,7 @@ def test_the_commands_run(user_folder, capsys, monkeypatch):
     for line in lines:
         cli.main(shlex.split(line)[1:])
         assert capsys.readouterr().out.strip()
+    assert (user_folder / "voneresnet50.safetensors").exists()
 
 
 def test_the_make_targets_exist():

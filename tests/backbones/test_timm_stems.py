@@ -161,16 +161,6 @@ def test_hooks_keep_what_they_were_given(family):
     assert all(torch.equal(output, at_hook_time) for output, at_hook_time in held)
 
 
-def test_vgg_loses_its_first_block_and_a_densenet_its_whole_stem():
-    with torch.device("meta"):
-        vgg = build_backbone("timm/vgg16_bn", num_classes=7)
-        densenet = build_backbone("timm/densenetblur121d", num_classes=7)
-    assert (vgg.in_channels, vgg.stride) == (64, 2)
-    assert (densenet.in_channels, densenet.stride) == (64, 4)
-    assert next(iter(vgg.module.state_dict())) == "features.7.weight"
-    assert next(iter(densenet.module.state_dict())).startswith("features.denseblock1.")
-
-
 @pytest.mark.parametrize(
     ("name", "patch_px", "stride", "expected"),
     [

@@ -31,21 +31,6 @@ def interrupt(path):
     raise KeyboardInterrupt
 
 
-def test_rounds_take_turns_and_follow_the_budget(monkeypatch):
-    now, order = [0.0], []
-
-    def work(name):
-        order.append(name)
-        now[0] += 1
-
-    monkeypatch.setattr(measure, "timer", lambda: now[0])
-    calls = {name: partial(work, name) for name in "abc"}
-    seconds = measure.interleaved_seconds(calls, budget_s=0, least_rounds=4)
-    assert seconds == dict.fromkeys("abc", [1] * 4)
-    assert "".join(order) == "abcbcacababc"
-    assert len(measure.interleaved_seconds(calls, budget_s=17, least_rounds=2)["a"]) == 6
-
-
 def test_peak_memory_is_exact():
     def two_then_one():
         first, second = torch.empty(10**6), torch.empty(10**6)

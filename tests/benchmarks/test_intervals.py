@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.intervals import accuracy_variance, noisy_accuracy_interval
+from benchmarks.intervals import noisy_accuracy_interval
 from vonenet.errors import InputError
 from vonenet.results import wilson_interval
 
@@ -30,13 +30,6 @@ def test_covers_the_true_accuracy_as_often_as_it_says(a, b, shared):
         hits += low <= a / (a + b) <= high
     # 0.95 within the simulation's own error of four standard deviations; never far too wide.
     assert hits / runs > 0.95 - 0.045
-
-
-def test_shared_noise_needs_the_repeats_own_term():
-    """Coins that fall alike for all images: images alone would say that nothing is uncertain."""
-    coins = (torch.rand(10, 1, generator=torch.Generator().manual_seed(0)) < 0.5).expand(10, 200)
-    share = float(coins.float().mean())
-    assert accuracy_variance(coins.double()) == pytest.approx(share * (1 - share) / 9, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5,), (3, 0)])

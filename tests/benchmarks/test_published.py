@@ -37,13 +37,6 @@ def test_noise_equals_our_blocks_on_the_same_draw(recorded, monkeypatch):
         PublishedBlock(vonenet.VOneBlock(**SMALL, noise="gaussian"))
 
 
-def test_small_weights_can_be_left_out():
-    block = vonenet.VOneBlock()
-    every, large = (PublishedBlock(block, least).weight_q0.abs() for least in (0, 1e-30))
-    assert ((every > 0) & (every < 1e-30)).any()
-    assert torch.equal(large, every.where(every >= 1e-30, 0))
-
-
 def test_the_network_has_the_models_weights_as_its_own():
     model = vonenet.create_model("voneresnet18", num_classes=5, noise=None, **SMALL).eval()
     published = PublishedNet(model).eval()

@@ -30,12 +30,13 @@ def test_responses_are_the_originals(golden_outputs, variant):
     np.testing.assert_allclose(block(images)[:1], golden, atol=1e-5 * golden.max())
 
 
-@pytest.mark.parametrize("way", [None, "convolution"])
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")  # so few filters are no sample
+@pytest.mark.parametrize("way", ["fourier", "convolution"])
 @pytest.mark.parametrize("mode", MODES)
 def test_image_gradients_are_right(mode, way):
-    block = VOneBlock(**SMALL, noise=mode).double()
+    block = VOneBlock(simple_channels=2, complex_channels=2, image_size=32, noise=mode).double()
     block.way = way
-    images = torch.rand(1, 3, 6, 5, dtype=torch.float64, requires_grad=True)
+    images = torch.rand(1, 3, 5, 4, dtype=torch.float64, requires_grad=True)
     with fixed_noise(block, 0):
         assert torch.autograd.gradcheck(block, images)
         assert torch.autograd.gradgradcheck(block, images)
@@ -46,7 +47,7 @@ def test_image_gradients_are_right(mode, way):
 @pytest.mark.parametrize("picture", ["grey", "black", "white", "grey square in noise", "tiny"])
 def test_image_gradients_are_finite_everywhere(mode, picture):
     """The published code raises an error, and gives NaN on uniform regions."""
-    block = VOneBlock(image_size=64, noise=mode)
+    block = VOneBlock(simple_channels=16, complex_channels=16, image_size=64, noise=mode)
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     if picture == "grey square in noise":
         images[..., 10:50, 10:50] = 0
@@ -262,7 +263,6 @@ def test_a_used_block_can_be_saved_copied_and_moved():
     [
         ({"in_chans": 4}, r"in_chans must be 3 \(colour\) or 1 \(grey\), got 4"),
         ({"kernel_size": 24}, "odd number of pixels.*got 24, try 25"),
-        ({"kernel_size": -3}, "odd number of pixels.*got -3"),
         ({"image_size": (0, 5)}, r"image_size must be .* got \(0, 5\)"),
         ({"image_size": "224"}, "image_size must be .* got '224'"),
         ({"simple_channels": 0, "complex_channels": 0}, "needs cells"),

@@ -40,13 +40,12 @@ def test_compiled_noise_is_fresh_and_of_the_right_size(noise):
     assert float(spread / expected) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_it_exports_with_the_mean_responses_numbers(dynamic):
+def test_it_exports_for_any_batch_with_the_mean_responses_numbers():
     block = VOneBlock(**SMALL, noise=None)
     images = torch.rand(2, 3, 32, 32) * 2 - 1
-    shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
+    shapes = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(block, (images,), dynamic_shapes=shapes)
-    images = torch.rand(5 if dynamic else 2, 3, 32, 32)
+    images = torch.rand(5, 3, 32, 32)
     torch.testing.assert_close(program.module()(images), block(images), rtol=1e-4, atol=1e-5)
 
 

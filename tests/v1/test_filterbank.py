@@ -37,7 +37,7 @@ def relative_error(ours, expected):
 
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
 @pytest.mark.parametrize("way", [None, "fourier", *WAYS])
-@pytest.mark.parametrize("filters", ["biological", "uniform", "legacy"])
+@pytest.mark.parametrize("filters", ["biological", "legacy"])
 @pytest.mark.parametrize(
     ("in_chans", "stride", "size"),
     [(3, 2, (32, 32)), (1, 2, (33, 31)), (3, 3, (17, 64)), (3, 4, (70, 5)), (3, 1, (32, 32))],
@@ -76,10 +76,9 @@ def test_few_multiplications_are_left():
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
 @pytest.mark.parametrize("filters", ["biological", "uniform", "legacy"])
 @pytest.mark.parametrize("size", [32, 64, 96, 224])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_no_subnormal_number_is_computed_with(filters, size, seed):
+def test_no_subnormal_number_is_computed_with(filters, size):
     """Intel processors take a hundred times as long for each; the tails of Gaussians are such."""
-    block = VOneBlock(filters=filters, image_size=size, seed=seed)
+    block = VOneBlock(filters=filters, image_size=size)
     weights = block.simple_conv_q0.weight, block.simple_conv_q1.weight
     c = block.config
     tile = best_tiling(c.image_size, c.kernel_size, c.stride).size

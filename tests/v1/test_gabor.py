@@ -63,14 +63,6 @@ def test_orientation_zero_varies_along_the_rows():
     assert (along_columns >= 0).all()
 
 
-def test_a_kernels_sum_does_not_depend_on_resolution():
-    """Twice the pixels: the same gain for the same picture, so k_exc keeps its meaning."""
-    parameters = draw_parameters(20, sf_min=2, sf_max=3)
-    coarse = gabor_kernels(parameters, 28, 55).abs().sum(dim=(1, 2))
-    fine = gabor_kernels(parameters, 56, 111).abs().sum(dim=(1, 2))
-    np.testing.assert_allclose(fine, coarse, rtol=0.02)
-
-
 def test_aliasing_is_counted_and_the_remedy_cures_it():
     """32 px with the default 8 degrees aliases 72 % of the filters."""
     report = sampling_report(draw_parameters(5000, filters="legacy", sf_max=9), 32 / 8, 25)

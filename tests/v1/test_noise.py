@@ -153,13 +153,6 @@ def test_a_generator_can_be_handed_in(block, images):
     assert not torch.equal(first[:5], first[5:])
 
 
-def test_a_given_draw_is_used(block, images):
-    mean = block.mean_response(images)
-    given = block.respond(mean, torch.ones(1))
-    expected = torch.relu(mean + torch.sqrt(0.35 * mean + 0.07 + 1e-4) / 0.35)
-    torch.testing.assert_close(given, expected)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

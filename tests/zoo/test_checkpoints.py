@@ -151,16 +151,6 @@ def test_grey_images_give_what_their_colour_copies_give(tmp_path, published_mode
     )
 
 
-def test_pretrained_goes_through_the_cache_folder(tmp_path, published_model, monkeypatch):
-    monkeypatch.setenv("VONENET_HOME", str(tmp_path))
-    model = vonenet.create_model("voneresnet50", **SMALL)
-    write_published(tmp_path / "voneresnet50_e70.pth.tar", model)
-    with pytest.warns(vonenet.VOneNetWarning, match="head for 10"):
-        ten = vonenet.get_model("resnet50", pretrained=True, num_classes=10)
-    assert ten.config.num_classes == 10
-    assert ten.config.name == "voneresnet50"
-
-
 @pytest.mark.parametrize("backbone", ["voneresnet34", "vonealexnet", "vonecornet_s"])
 def test_backbones_are_known_by_their_keys(tmp_path, backbone):
     model = vonenet.create_model(backbone, **SMALL)

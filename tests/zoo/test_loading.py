@@ -95,7 +95,6 @@ def test_untrained_models_have_the_same_weights_each_time(address):
         ),
         ("voneresnet18", "no weights are published for voneresnet18"),
         ("missing.pth", "no weights file missing.pth"),
-        ("folder/missing", "no weights file folder/missing"),
         ("no_such_module_here:load", "module 'no_such_module_here' cannot be imported"),
         ("no_such_file.py:load", "no Python file no_such_file.py"),
         ("toy_models_of_a_test:absent", "toy_models_of_a_test has no function 'absent'"),

@@ -14,26 +14,22 @@ SMALL = {"simple_channels": 4, "complex_channels": 4}
 LARGE = {"samvit_base_patch16_224", "beit_base_patch16_224", "dpn48b"}
 TIMM = {f"vone_{name}": size_of(family) for family, name in MEMBERS.items() if name not in LARGE}
 SIZES = dict.fromkeys(NAMED_MODELS, (64, 96)) | TIMM
-# Other numbers of the same blocks, which need not be computed with
-DEEPER = {"voneresnet34", "voneresnet101", "voneresnet152"}
+# One of each kind of block
+KINDS = ["voneresnet18", "voneresnet50", "vonealexnet", "vonecornet_s", "voneresnet_small"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMED_MODELS if name not in DEEPER])
-def test_every_named_model_is_built_and_differentiates_to_the_image(name):
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_model_differentiates_to_the_image(name):
     model = vonenet.create_model(name, image_size=64, num_classes=5, **SMALL).eval()
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     logits = model(images)
     logits.sum().backward()
     assert logits.shape == (2, 5)
     assert images.grad.isfinite().all()
-    assert model.get_submodule(model.head_name).out_features == 5
-    assert model.noise == NAMED_MODELS[name].noise
-    for size in (64, (64, 64)):
-        with torch.device("meta"):
-            base = vonenet.create_base_model(name, num_classes=5, image_size=size)
-            assert base(torch.empty(2, 3, 64, 64)).shape == (2, 5)
-    with pytest.raises(vonenet.InputError, match="image_size must be a positive number"):
-        vonenet.create_base_model(name, image_size=0)
+    assert (images.grad != 0).float().mean() > 0.9
+    with torch.device("meta"):
+        base = vonenet.create_base_model(name, num_classes=5, image_size=64)
+        assert base(torch.empty(2, 3, 64, 64)).shape == (2, 5)
 
 
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")  # a handful of filters is no sample
@@ -47,6 +43,9 @@ def test_classes_channels_and_rectangles(name, in_chans):
     settings = {"num_classes": 7, "in_chans": in_chans, "image_size": size}
     model = vonenet.create_model(name, **settings, **SMALL)
     assert model.pretrained_cfg["input_size"] == (in_chans, *size)
+    if name in NAMED_MODELS:
+        assert model.get_submodule(model.head_name).out_features == 7
+        assert model.noise == NAMED_MODELS[name].noise
     meta = model.eval().to("meta")
     assert meta(torch.empty(2, in_chans, *size, device="meta")).shape == (2, 7)
     assert all(not key.startswith("vone_block") for key, _ in model.named_parameters())
@@ -64,13 +63,10 @@ def test_keywords_reach_the_block():
 
 
 def test_unknown_names_list_the_nearest():
-    with pytest.raises(vonenet.InputError, match="unknown model 'voneresnet5'.*voneresnet50"):
-        vonenet.create_model("voneresnet5")
     with pytest.raises(vonenet.InputError, match="resnet50_ns"):
         vonenet.get_model("resnet18")
-
-
-def test_unknown_keywords_raise_with_the_nearest():
+    with pytest.raises(vonenet.InputError, match="image_size must be a positive number"):
+        vonenet.create_base_model("voneresnet18", image_size=0)
     with pytest.raises(TypeError, match="unknown setting 'kernelsize'.*'kernel_size'"):
         vonenet.create_model("voneresnet18", kernelsize=31)
     with pytest.raises(vonenet.InputError, match="unknown setting 'features_only'"):
