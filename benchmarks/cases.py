@@ -29,7 +29,7 @@ from benchmarks.published import PublishedBlock, PublishedNet
 from vonenet import VOneBlock, create_model
 from vonenet.data import ImageArrays, PixelModel, open_dataset, photograph
 from vonenet.model import VOneNet
-from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, ready
+from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, frozen_weights
 from vonenet.training import TrainingRecipe, train
 from vonenet.training.augment import TrainingImages
 from vonenet.training.config import AugmentationRecipe, OptimizationRecipe
@@ -221,7 +221,7 @@ def attack(size: Size, *, steps: int) -> Work:
     budget = Budget("linf", 4 / 255, steps, 1 / 255, size.samples)
     arguments = model, size.pixels(), size.labels(), budget
     calls = {name: partial(run, *arguments) for name, run in attacks("pgd", budget.norm).items()}
-    return Work({**calls, OURS: ready(model)(calls[OURS])})
+    return Work({**calls, OURS: frozen_weights(model)(calls[OURS])})
 
 
 def corruptions(size: Size) -> Work:

@@ -19,8 +19,8 @@ from vonenet.robustness import (
     averaged_gradient,
     evaluate,
     evaluate_stored,
+    frozen_weights,
     pgd,
-    ready,
 )
 
 CONDITIONS = [
@@ -143,7 +143,7 @@ def test_mean_response_models_are_seen_as_stochastic():
     assert [row.flags["stochastic"] for row in rows] == [True] * 3
 
 
-# --- a model made ready ------------------------------------------------------------------------
+# --- a model with frozen weights -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -152,10 +152,10 @@ def network():
     return nn.Sequential(*layers)
 
 
-def test_a_ready_model_computes_the_same_without_asking_for_weight_gradients(network):
+def test_frozen_weights_give_the_same_and_get_no_gradient(network):
     model, pixels, labels = network.eval(), torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
     logits, gradient = model(pixels), averaged_gradient(model, pixels, labels, 1)
-    with ready(model):
+    with frozen_weights(model):
         assert not any(parameter.requires_grad for parameter in model.parameters())
         assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(model(pixels), logits)
@@ -167,7 +167,7 @@ def test_afterwards_the_model_is_as_it_was(network):
     network[4].bias.requires_grad_(False)
     weight = network[0].weight
     try:
-        with ready(network):
+        with frozen_weights(network):
             assert not network.training
             raise KeyboardInterrupt
     except KeyboardInterrupt:

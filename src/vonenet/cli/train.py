@@ -97,17 +97,17 @@ def finished_text(log: TrainingLog, folder: Path) -> str:
     """Return what a finished training says at its end."""
     from vonenet.results import MODEL
 
-    told = f"{len(log.epochs)} epochs: training loss {log.epochs[-1].loss:.3f}"
+    text = f"{len(log.epochs)} epochs: training loss {log.epochs[-1].loss:.3f}"
     accuracies = {each.epoch: each.validation_accuracy for each in log.epochs}
     known = {epoch: 100 * value for epoch, value in accuracies.items() if value is not None}
     if known:
         best = max(known, key=lambda epoch: known[epoch])
-        told += (
+        text += (
             f", validation accuracy {known[max(known)]:.1f} % at the end, "
             f"{known[best]:.1f} % at best (epoch {best})"
         )
     return (
-        f"{told}\nweights: {folder / MODEL}\nnext: vonenet evaluate {folder} --data ADDRESS\n"
+        f"{text}\nweights: {folder / MODEL}\nnext: vonenet evaluate {folder} --data ADDRESS\n"
         f"curves: vonenet report {folder}"
     )
 

@@ -377,9 +377,9 @@ def other_distribution(name: str, layer: Layer, edges: Array) -> Distribution:
         above = f"{(known > rule).mean():.0%} above {rule:g}"
         return Distribution(layer.style, shares, above, units)
     median = float(np.median(known))
-    told = f"{float(f'{round(median, 4):.2g}') + 0.0:g}"  # neither 1e-17 nor -0
+    text = f"{float(f'{round(median, 4):.2g}') + 0.0:g}"  # neither 1e-17 nor -0
     place = float(np.clip(median, edges[0], edges[-1]))
-    return Distribution(layer.style, shares, told.replace("-", MINUS), units, place)
+    return Distribution(layer.style, shares, text.replace("-", MINUS), units, place)
 
 
 def shares_in(values: Array, edges: Array) -> Array:
@@ -460,10 +460,10 @@ def about_unit(recording: Recording, unit: int) -> str:
     """Return a unit's kind and properties."""
     found = {name: float(_property(recording, name)[unit]) for name in ABOUT_UNIT}
     found["preferred_orientation"] %= 180
-    told = [ABOUT_UNIT[name].format(value) for name, value in found.items() if np.isfinite(value)]
+    parts = [ABOUT_UNIT[name].format(value) for name, value in found.items() if np.isfinite(value)]
     if found["c50"] > 1:
-        told[-1] = "does not saturate"  # a fit's c50 above full contrast is no measurement
-    return "; ".join(["simple" if _is_simple(recording)[unit] else "complex", *told])
+        parts[-1] = "does not saturate"  # a fit's c50 above full contrast is no measurement
+    return "; ".join(["simple" if _is_simple(recording)[unit] else "complex", *parts])
 
 
 def _unit_figures(layer: Layer, unit: int, reach_deg: float) -> Iterator[Markup]:
@@ -517,14 +517,14 @@ def agreement_panels(layer: Layer) -> list[Panel]:
 def agreement(row: Result) -> str:
     """Return whether what was built in came back, how well, and over how many units."""
     names = {"correlation": "correlation", "share": "share alike", "ratio": "median ratio"}
-    told = [
+    parts = [
         f"{'✓ agrees' if row.flags['holds'] else '✗ does not agree'}: {names[row.metric]} "
         f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]",
         count(row.n, "unit"),
     ]
     if "offset" in row.flags:
         unit = "octaves" if row.condition["property"] == "peak_spatial_frequency" else "degrees"
-        told.insert(1, f"median offset {row.flags['offset']:.2f} {unit}")
+        parts.insert(1, f"median offset {row.flags['offset']:.2f} {unit}")
     if row.data_size > row.n:
-        told.append(f"{row.data_size - row.n:,} left out")
-    return ", ".join(told).replace("-", MINUS)
+        parts.append(f"{row.data_size - row.n:,} left out")
+    return ", ".join(parts).replace("-", MINUS)

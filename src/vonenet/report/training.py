@@ -250,7 +250,7 @@ def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> dict[str
         "compared": [run.label for run in runs if run.recipe],
         "differences": differences,
         "cautions": _cautions(runs, [name for name, _ in differences]),
-        "commands": [(label, told) for label, told in commands.items() if any(told)],
+        "commands": [(label, shown) for label, shown in commands.items() if any(shown)],
     }
 
 
@@ -427,7 +427,7 @@ def training_cells(run: Run) -> list[tuple[str, str]]:
         rate = median(each.images_per_second for each in run.epochs)
         loss, speed = number(run.epochs[-1].loss), f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
         time = duration(sum(each.seconds for each in run.epochs))
-    told = {
+    starts = {
         key: ", then ".join(dict.fromkeys(s[key] for s in run.starts if s[key]))
         for key in ("processes", "machine", "commit", "versions")
     }
@@ -438,8 +438,8 @@ def training_cells(run: Run) -> list[tuple[str, str]]:
         (loss, ""),
         (speed, ""),
         (time, ""),
-        (told["processes"] or DASH, told["machine"]),
-        (told["commit"] or DASH, told["versions"]),
+        (starts["processes"] or DASH, starts["machine"]),
+        (starts["commit"] or DASH, starts["versions"]),
     ]
 
 

@@ -6,7 +6,7 @@ from vonenet.robustness.attacks import fgsm, pgd
 from vonenet.robustness.audit import audit
 from vonenet.robustness.conditions import Clean, Condition, Corruption, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS, corrupt
-from vonenet.robustness.evaluate import evaluate, evaluate_stored, rank_and_size, ready
+from vonenet.robustness.evaluate import evaluate, evaluate_stored, frozen_weights, rank_and_size
 from vonenet.robustness.sampling import (
     MeanResponseModel,
     averaged_gradient,
@@ -36,9 +36,9 @@ __all__ = [
     "evaluate",
     "evaluate_stored",
     "fgsm",
+    "frozen_weights",
     "pgd",
     "rank_and_size",
-    "ready",
     "sample_logits",
     "square",
 ]

@@ -26,7 +26,7 @@ from vonenet.data.dataset import ImageDataset
 from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.results import AuditRow, Value, append_jsonl, model_hash, read_jsonl
-from vonenet.robustness.evaluate import check_model, ready
+from vonenet.robustness.evaluate import check_model, frozen_weights
 from vonenet.robustness.norms import Region
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
 from vonenet.robustness.suites import Attack, radius_scale
@@ -110,7 +110,7 @@ def audit(
         rows = [row for row in known if (row.model, row.model_hash, row.settings) == identity]
         if rows:
             return rows
-    with ready(model):
+    with frozen_weights(model):
         device = device_of(model)
         audited = _AuditedModel(
             model=model,

@@ -88,7 +88,7 @@ def evaluate(
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
     images = measured.cached()
-    with ready(model):
+    with frozen_weights(model):
         stochastic = check_model(model, images, seed)
         if not stochastic:
             decision_samples = 1
@@ -149,7 +149,7 @@ def evaluate_stored(
 
 
 @contextmanager
-def ready(model: nn.Module) -> Iterator[None]:
+def frozen_weights(model: nn.Module) -> Iterator[None]:
     """Inside: eval mode, no weight asks for a gradient, and on a CPU weights lie channels last.
 
     The model computes the same, up to rounding; gradients to the image take about 15 % less time
