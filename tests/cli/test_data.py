@@ -54,13 +54,3 @@ def test_some_of_many_and_more_than_two_copies():
     text = inspect_data(ImageArrays(images, torch.zeros(5), "a", "x 2px"), progress=False)
     assert "repeated  4 with the same pixels as one before" in text
     assert "          number 0 of 'x 2px' = number 1 of 'x 2px' = 3 more" in text
-
-
-def test_long_lists_end_in_a_count_and_long_lines_are_cut(tmp_path):
-    name = "a-very-long-class-name/" * 5
-    write_folder(tmp_path, {f"{name}{number:02d}.png": b"" for number in range(33)})
-    lines = inspected(tmp_path)
-    assert max(map(len, lines)) < 100
-    assert sum(line.endswith(".png: it is empty") for line in lines) == 20
-    assert "          ... and 13 more" in lines
-    assert "sizes     unknown" in lines

@@ -3,7 +3,7 @@
 import pytest
 
 from vonenet.cli import demo, main
-from vonenet.cli.demo import FULL, QUICK, Demo, Scale
+from vonenet.cli.demo import Demo, Scale
 from vonenet.results import read_jsonl
 from vonenet.zoo.loading import load_model
 
@@ -76,10 +76,3 @@ def test_a_second_run_replaces_the_first_with_the_same_numbers(make, out):
     make(out)
     assert numbers() == first
     assert Demo(seed=1).recipe(TINY, base=True)["optimization"]["seed"] == 1
-
-
-def test_quick_is_smaller_in_every_way():
-    for name in ("epochs", "test_images", "attack_images", "steps", "gradient_samples"):
-        assert getattr(QUICK, name) < getattr(FULL, name)
-    assert set(QUICK.corruptions) < set(FULL.corruptions)
-    assert set(QUICK.attacks) < set(FULL.attacks)

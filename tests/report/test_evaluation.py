@@ -333,14 +333,6 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path):
         render(tmp_path, [measured("a", 1)], image=b"GIF89a", name="two")
 
 
-def test_folders_are_joined(tmp_path):
-    one = write_folder(tmp_path / "one", [measured("a", 1)], [check("a", "steps", True)])
-    two = write_folder(tmp_path / "two", [measured("b", 1)])
-    table = write_evaluation_report([one, two], tmp_path / "page.html")
-    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["a", "b"]
-    assert "all 1 checks passed" in (tmp_path / "page.html").read_text()
-
-
 def test_rows_of_other_metrics_are_left_alone_and_repeated_ones_counted(tmp_path):
     row, other = measured("a", 700), measured("a", 500, metric="orientation selectivity")
     page, table = render(tmp_path, [row, replace(row, n=1000, value=0.7), other])

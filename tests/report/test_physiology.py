@@ -22,7 +22,6 @@ from vonenet.report import physiology
 from vonenet.report.physiology import (
     CEILED,
     PROPERTIES,
-    about_unit,
     agreement_panels,
     by_likeness,
     candidates,
@@ -280,16 +279,6 @@ def test_examples_are_the_middle_units_of_equal_groups_simple_and_complex_by_tur
     assert sorted(choose(recording, [3, 40], 6)) == [3, 40]
     assert choose(recording, [], 6) == []
     assert candidates(with_silent(planted(), np.arange(24) % 2 == 0)) == list(range(1, 24, 2))
-
-
-def test_a_unit_is_told_by_its_numbers(layer):
-    frequency = layer.recording.populations["spatial_frequency"].properties
-    about = about_unit(layer.recording, 3)
-    assert f"peak {frequency['peak_spatial_frequency'][3]:#.3g} cycles/degree" in about
-    assert about.startswith("simple; F1/F0 1.57; bars of ")
-    turned = with_values(layer.recording, preferred_orientation=-10, c50=0.82)
-    assert "bars of 170°" in about_unit(turned, 3)
-    assert about_unit(turned, 3).endswith("; c50 0.82")
 
 
 def test_what_was_built_in_is_said_to_come_back_or_not(tmp_path):

@@ -3,7 +3,6 @@
 import re
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
 from vonenet.report.page import inline_svg, swatch
@@ -11,7 +10,6 @@ from vonenet.report.plots import (
     COLORS,
     STYLES,
     accuracy_against_radius,
-    kernel_mosaic,
 )
 from vonenet.report.tables import Estimate
 
@@ -43,12 +41,3 @@ def test_inlined_figures_follow_the_page_and_each_is_the_same_every_time():
     assert not set(re.findall("#[0-9a-f]{6}", svg)) & set(COLORS.values())
     assert svg == inline_svg(accuracy_against_radius("linf", CURVES), '"<script>')
     assert len({swatch(number, line) for number in range(STYLES) for line in (True, False)}) == 16
-
-
-def test_filters_are_scaled_each_by_itself_and_keep_their_order():
-    kernels = np.arange(1, 6)[:, None, None] * np.array([[1.0, -1.0], [0.5, 0.0]])
-    mosaic = kernel_mosaic(kernels, columns=3)
-    assert mosaic.shape == (2 * 4, 3 * 4)
-    assert np.isnan(mosaic[0]).all()
-    assert (mosaic[1:3, 1:3] == mosaic[5:7, 5:7]).all()
-    assert (np.nanmin(mosaic), np.nanmax(mosaic)) == (-1, 1)

@@ -293,20 +293,6 @@ def test_other_validation_images_are_told_and_attacks_that_are_none_are_not(tmp_
     assert "same images: recipes differ in data.validation_limit, data.image_size." in found
 
 
-def test_many_runs_are_drawn_as_the_best_eight(tmp_path):
-    runs = [
-        write_run(tmp_path / f"r{n:02}", learning(2, 0.3 + n / 100), toml=recipe(epochs=2))
-        for n in range(20)
-    ]
-    page, table = render(tmp_path, *runs)
-    assert list(styles(*runs)) == [f"r{n}" for n in range(12, 20)]
-    assert "r19: 49.0% validation accuracy after 2 of 2 epochs, the highest of 20 runs." in page
-    assert page.count('<th scope="row">') == 20
-    assert len(table.splitlines()) == 21
-    unknown = [write_run(tmp_path / f"u{n}", [epoch(1, validation=None)]) for n in range(4)]
-    assert section(*unknown)["finding"] == "4 training runs, none of them validated"
-
-
 def test_hostile_words_are_escaped_everywhere(tmp_path):
     quoted = HOSTILE.replace('"', '\\"').replace("\x1b", "\\u001b")
     told = start(commit=HOSTILE, gpu=HOSTILE, command=HOSTILE, versions={"torch": HOSTILE})

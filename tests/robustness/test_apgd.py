@@ -48,8 +48,6 @@ def test_dlr_ignores_scale_and_shift_and_tells_right_from_wrong():
     )
 
 
-# --- against other libraries -------------------------------------------------------------------
-
 RADII = {"linf": 0.02, "l2": 0.4, "l1": 3.0}
 
 

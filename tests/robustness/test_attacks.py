@@ -194,9 +194,6 @@ def test_gradients_that_are_no_numbers_move_nothing():
         assert found.isfinite().all()
 
 
-# --- stochastic models -------------------------------------------------------------------------
-
-
 def noisy_attack(noise, images, stop_samples, steps=20):
     labels = torch.ones(len(images), dtype=torch.int64)
     shared = {"norm": "linf", "epsilon": 0.1, "steps": steps, "gradient_samples": 4}

@@ -34,9 +34,6 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# --- noise -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "level", "scale"), [("gaussian_noise", 0.5, 1.0), ("speckle_noise", 0.2, 0.2)]
 )
@@ -152,9 +149,6 @@ def test_jpeg_agrees_with_pillow(channels):
     np.testing.assert_allclose(channels_last(ours), expected, atol=1e-6)
 
 
-# --- blur --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("angle_deg", [-45.0, -10.0, 0.0, 44.0, -90.0, -135.0])
 def test_line_blur_is_a_sum_of_shifted_images(angle_deg):
     image = at_published_size(64)[:1, :, :50]
@@ -222,9 +216,6 @@ def test_glass_shuffle_is_the_sequential_one(reach, passes):
                 expected[row, column] = expected[row + down, column + right]
     ours = blur.glass_blur(image, (0.1, reach, passes), [generator()])  # 0.1 px blurs nothing
     np.testing.assert_allclose(ours[0, 0], expected, atol=1e-6)
-
-
-# --- weather -----------------------------------------------------------------------------------
 
 
 def test_plasma_fractal_is_diamond_square():
@@ -361,9 +352,6 @@ def test_procedural_frost_is_asked_for_by_its_own_name_and_has_the_photographs_c
     assert min(float(picture.std(dim=(1, 2)).min()) for picture in pictures) > 0.07
 
 
-# --- digital -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("shape", [(64, 64), (40, 55)])
 @pytest.mark.parametrize("constant", [(0, 0, 5.12), (3.2, 19.2, 3.84), (10.24, 1.92, 1.28)])
 def test_elastic_transform_is_the_benchmarks(shape, constant):
@@ -385,9 +373,6 @@ def test_elastic_transform_is_the_benchmarks(shape, constant):
         warped = ndimage.map_coordinates(plane, [from_y, from_x], order=1, mode="mirror")
         expected = ndimage.map_coordinates(warped, [y + dy, x + dx], order=1, mode="reflect")
         np.testing.assert_allclose(ours[channel], expected, atol=1e-4)
-
-
-# --- extra -------------------------------------------------------------------------------------
 
 
 def test_chamfer_distance_is_the_shortest_path():

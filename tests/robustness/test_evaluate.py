@@ -143,9 +143,6 @@ def test_mean_response_models_are_seen_as_stochastic():
     assert [row.flags["stochastic"] for row in rows] == [True] * 3
 
 
-# --- a model with frozen weights -----------------------------------------------------------------
-
-
 @pytest.fixture
 def network():
     layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)
@@ -178,9 +175,6 @@ def test_afterwards_the_model_is_as_it_was(network):
     assert network[0].weight is weight
     assert weight.is_contiguous()
     assert not weight.is_contiguous(memory_format=torch.channels_last)
-
-
-# --- resume ------------------------------------------------------------------------------------
 
 
 class KilledError(Exception):
@@ -228,9 +222,6 @@ def test_nothing_is_measured_twice_and_another_measurement_is_made_anew(tmp_path
         assert len(read_jsonl(out_path)) == 4 + number
     run(CoinModel(noise=0.0), data, [Clean()], out_path=out_path)  # the hash is the same
     assert len(read_jsonl(out_path)) == 9
-
-
-# --- refusals and progress ---------------------------------------------------------------------
 
 
 class Fixed(nn.Module):
@@ -299,9 +290,6 @@ def test_progress_bar_names_the_condition(capsys):
     assert shown.out == ""
     run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS)
     assert capsys.readouterr().err == ""
-
-
-# --- stored benchmarks ----------------------------------------------------------------------------
 
 
 @pytest.fixture

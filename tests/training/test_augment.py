@@ -206,8 +206,6 @@ def test_erasing_leaves_the_rest_of_the_image_alone():
         assert area < 0.4 * mask.numel()
 
 
-# --- mixup and CutMix ---
-
 CLASSES = 7
 
 
@@ -260,9 +258,6 @@ def test_white_stays_white():
     for seed in range(200):
         found, _ = mixed(white, labels, AugmentationRecipe(mixup=1.0), CLASSES, 0.0, seed)
         assert found.max() <= 1
-
-
-# --- attacked images ---
 
 
 @pytest.fixture(scope="module")

@@ -78,9 +78,6 @@ def test_statistics_are_means_over_micro_batches():
     assert torch.equal(frozen.running_mean, torch.zeros(3))
 
 
-# --- processes under torchrun ---------------------------------------------------------------------
-
-
 def start(*words, **settings):
     return subprocess.Popen(
         [sys.executable, *words],

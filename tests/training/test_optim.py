@@ -140,8 +140,6 @@ def test_nothing_to_train_is_refused():
         parameter_groups(nn.ReLU(), OptimizationRecipe())
 
 
-# --- learning rates ---
-
 STEPS = 50  # an epoch
 SCHEDULED = OptimizationRecipe(epochs=10, learning_rate=0.2, step_epochs=2)
 

@@ -159,9 +159,6 @@ def test_best_is_the_best_validation_and_weights_are_written_as_asked(
     assert (tmp_path / "model.safetensors").read_text() == "weights 2"
 
 
-# --- refusals ------------------------------------------------------------------------------------
-
-
 def test_another_recipe_or_other_data_are_refused(images, copied):
     trained(
         images,
@@ -207,9 +204,6 @@ def test_a_checkpoint_cut_in_half(images, copied, whole):
         assert_as_whole(images, copied, whole)
 
 
-# --- signals -------------------------------------------------------------------------------------
-
-
 def sending(number):
     return partial(os.kill, os.getpid(), number)
 
@@ -247,8 +241,6 @@ def test_without_a_folder_signals_are_left_alone(images):
     finally:
         signal.signal(signal.SIGINT, before)
 
-
-# --- kill -9 -------------------------------------------------------------------------------------
 
 KILLS = 20
 KILL_RECIPE = toy_recipe(batch_size=10, epochs=6, ema_decay=0.9)

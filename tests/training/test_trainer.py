@@ -26,9 +26,6 @@ def images():
     return toy_images()
 
 
-# --- what a user expects -------------------------------------------------------------------------
-
-
 def test_learns(images):
     recipe = toy_recipe(epochs=5, batch_size=20, schedule="onecycle")
     validation = toy_images(200, "test")
@@ -84,9 +81,6 @@ def test_progress_bar(images, capsys):
     assert shown.out == ""
     fit(toy_model(), images, toy_recipe(epochs=1))
     assert capsys.readouterr().err == ""
-
-
-# --- what meets the model ------------------------------------------------------------------------
 
 
 class Recorder(nn.Module):
@@ -155,9 +149,6 @@ def test_noise_differs_between_micro_batches_and_steps():
     recipe = toy_recipe(image_size=2, batch_size=2, micro_batch_size=1, augmentation=PLAIN)
     fit(model, data, recipe)
     assert len(torch.cat(model.drawn).unique()) == 8 * 4
-
-
-# --- the step ------------------------------------------------------------------------------------
 
 
 def one_image():
@@ -256,9 +247,6 @@ def test_bfloat16_and_channels_last_reach_the_network():
     assert readout.weight.dtype == torch.float32
 
 
-# --- validation ----------------------------------------------------------------------------------
-
-
 NO_SIGNALS = {signal.SIGTERM: False, signal.SIGINT: False}
 
 
@@ -313,9 +301,6 @@ def test_validation_batches_are_micro_batches_and_never_big(settings, size):
     with process_group("cpu") as group:
         trainer = quiet_trainer(toy_model(), images, group, **settings)
     assert len(next(iter(trainer.validation_loader))[1]) == size
-
-
-# --- refusals ------------------------------------------------------------------------------------
 
 
 def test_loss_that_is_not_finite_stops(images):

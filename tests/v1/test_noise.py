@@ -169,9 +169,6 @@ def test_impossible_noise_is_named(settings, message):
         VOneBlock(**SMALL).set_noise_mode(**renamed, **settings)
 
 
-# --- the normal numbers: moments, tails, independence, and what a seed promises ------------------
-
-
 def drawn(seed, n=N, dtype=torch.float32):
     return fill_normal(torch.empty(n, dtype=dtype), torch.Generator().manual_seed(seed))
 

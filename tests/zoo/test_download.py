@@ -41,9 +41,6 @@ def into(url, path):
     return lambda: download(url, path, check=Path.is_file)
 
 
-# --- the plain way -------------------------------------------------------------------------------
-
-
 def test_file_is_fetched_once(site, cache):
     first = fetch_it()
     assert first == cache / FILENAME
@@ -54,9 +51,6 @@ def test_file_is_fetched_once(site, cache):
     assert left == {FILENAME, f"{FILENAME}.sha256"}
     recorded = (cache / f"{FILENAME}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILENAME}\n"
-
-
-# --- servers that do not give the file ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [403, 404, 204])
@@ -111,9 +105,6 @@ def test_only_http_and_only_into_a_folder(site, tmp_path):
     (tmp_path / "file").touch()
     refused(into(site.url, tmp_path / "file" / "x"), "file/x")
     assert site.ranges == []
-
-
-# --- interrupted transfers -----------------------------------------------------------------------
 
 
 def test_truncated_body_is_refused_and_kept_for_later(site, cache):
@@ -183,9 +174,6 @@ def test_part_that_is_too_long_or_of_unknown_origin_is_not_used(
         (cache / f"{FILENAME}.part.version").write_text(version)
     assert fetch_it().read_bytes() == BODY
     assert site.ranges == ranges
-
-
-# --- several at once -----------------------------------------------------------------------------
 
 
 def test_processes_share_one_download(site, tmp_path):

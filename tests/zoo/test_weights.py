@@ -43,9 +43,6 @@ def reason(path):
     return message
 
 
-# --- addresses and places ------------------------------------------------------------------------
-
-
 def test_addresses_are_the_published_ones(monkeypatch):
     site = "https://vonenet-models.s3.us-east-2.amazonaws.com/"
     assert {key: weights.url for key, weights in PUBLISHED.items()} == {
@@ -76,9 +73,6 @@ def test_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
     ):
         monkeypatch.setenv(name, str(value))
     assert cache_dir() == tmp_path / ".vonenet"
-
-
-# --- what is read --------------------------------------------------------------------------------
 
 
 def test_training_checkpoint_is_read(save):
@@ -150,9 +144,6 @@ def test_threads_read_at_once(save):
     path = save({"state_dict": STATE_DICT, "flags": Namespace(lr=np.float64(0.1))})
     with ThreadPoolExecutor(8) as pool:
         assert all(read["flags"].lr == 0.1 for read in pool.map(read_torch_file, [path] * 100))
-
-
-# --- what is refused -----------------------------------------------------------------------------
 
 
 class Runs:
@@ -233,9 +224,6 @@ def test_truncated_file_is_refused(save, kept):
     assert "No such file" in reason(path)
 
 
-# --- what is let into the cache, and noticing when it is damaged there ----------------------------
-
-
 def bit_flipped(body):
     tensor = torch.arange(6000.0).numpy().tobytes()
     position = body.index(tensor) + 777
@@ -264,9 +252,6 @@ def test_content_is_refused(site, cache, body, reason):
     site.body = BODY
     refused(lambda: fetch_it(sha1="0" * 40), "SHA-1", "0" * 40)
     assert not list(cache.glob(f"{FILENAME}*[!k]"))
-
-
-# --- the file in the cache -----------------------------------------------------------------------
 
 
 def damage(path):
