@@ -44,6 +44,7 @@ def test_back_propagation_costs_twice_the_forward_pass():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other libraries, on import
 @pytest.mark.parametrize("key", CASES)
 def test_every_implementation_runs(key, monkeypatch):

@@ -37,7 +37,7 @@ def load():
         model = vonenet.create_model("voneresnet_small", num_classes=10, **small)
     return model
 """
-QUICK = ["--data", "embedded", "--suite", "quick", "--limit", "40", "--batch-size", "10"]
+QUICK = ["--data", "embedded", "--suite", "quick", "--limit", "20", "--batch-size", "5"]
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def left_alone(left_alone_in):
 
 
 def run(models, out, **changes):
-    settings = {"data": "embedded", "limit": 40, "batch_size": 10, "audit": False, "device": "cpu"}
+    settings = {"data": "embedded", "limit": 20, "batch_size": 5, "audit": False, "device": "cpu"}
     run_evaluation(Evaluate(tuple(models), out=out, **(settings | changes)), progress=False)
 
 
