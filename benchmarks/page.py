@@ -48,7 +48,7 @@ All implementations of a case run in one process. In a round each is called once
 begins with another one; at most {MOST_ROUNDS} rounds, after a warm-up. Times are medians with
 quartiles; a ratio is the median of the rounds' own ratios. Images and weights are random. On a GPU
 there are 16 times as many images, in bfloat16 by autocast, channels last. On the CPU the process
-keeps memory that was freed, for all implementations alike, as every command of the package does
+keeps memory that was freed, for all implementations alike, as `vonenet demo` does
 (`vonenet.v1.memory.keep_freed_memory`); the earlier code was measured without.
 
 - **published**: the V1 block by its published formula, written plainly (`benchmarks/published.py`).
