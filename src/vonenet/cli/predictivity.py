@@ -104,7 +104,7 @@ def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str
         "components": options.components,
         "folds": options.folds,
     }
-    predictions = {}
+    predictions, weights = {}, model_hash(loaded.model.model)
     layers = options.layers or (v1_block_of(loaded),)
     for layer in (bar := tqdm(layers, unit="layer", leave=False, disable=not progress)):
         bar.set_description(layer)
@@ -120,7 +120,7 @@ def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str
         row = Result(
             experiment="predictivity",
             model=loaded.name,
-            model_hash=model_hash(loaded.model.model),
+            model_hash=weights,
             data=options.responses.name,
             data_size=stimuli,
             condition={"layer": layer, **settings},

@@ -73,12 +73,12 @@ class _Stop(Exception):  # noqa: N818  # not an error
     """Ends a forward pass at the layer of interest; the rest need not be computed."""
 
 
-def output_of(model: nn.Module, name: str, images: Tensor) -> Tensor:
+def output_of(model: nn.Module, layer: nn.Module, name: str, images: Tensor) -> Tensor:
     """Return a layer's output the first time that the model's forward pass calls it.
 
     Raises:
-        InputError: No such layer, one that returns no tensor or that the model never calls, or a
-            model that does not take the images.
+        InputError: The layer of this name returns no tensor or is never called, or the model does
+            not take the images.
     """
     outputs = []
 
@@ -86,7 +86,7 @@ def output_of(model: nn.Module, name: str, images: Tensor) -> Tensor:
         outputs.append(output)
         raise _Stop
 
-    hook = find_layer(model, name).register_forward_hook(stop)
+    hook = layer.register_forward_hook(stop)
     try:
         model(images)
     except _Stop:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import no_noise, output_of
+from vonenet.physiology.layers import find_layer, no_noise, output_of
 from vonenet.physiology.neural_data import checked_responses
 from vonenet.physiology.recording import Array
 
@@ -84,14 +84,15 @@ def layer_features(
     """
     if trials is not None and trials < 1:
         raise InputError(f"trials must be 1 or more, got {trials}")
-    device = device_of(model)
+    module, device = find_layer(model, layer), device_of(model)
     features: list[Tensor] = []
     remaining = iter(images)
     without_noise = no_noise(model) if trials is None else nullcontext()
     with eval_mode(model), torch.no_grad(), seeded(seed, device), without_noise:
         while batch := list(itertools.islice(remaining, batch_size)):
             pixels = torch.stack(batch).to(device)
-            passes = [output_of(model, layer, pixels).float() for _ in range(trials or 1)]
+            draws = (output_of(model, module, layer, pixels) for _ in range(trials or 1))
+            passes = [draw.float() for draw in draws]
             features.append(torch.stack(passes).mean(dim=0).flatten(start_dim=1).cpu())
     return torch.cat(features).numpy()
 

@@ -160,7 +160,8 @@ class Subject:
 
     def _map(self, images: Tensor) -> Tensor:
         """Return the layer's map (B, C, H, W), with the model's noise."""
-        return as_map(output_of(self.model, self.layer_name, images), self.layer_name).float()
+        output = output_of(self.model, self.layer, self.layer_name, images)
+        return as_map(output, self.layer_name).float()
 
     def _map_before_noise(self, images: Tensor) -> Tensor:
         with no_noise(self.model):

@@ -430,7 +430,7 @@ def choose(recording: Recording, candidates: Sequence[int], most: int) -> list[i
         candidates: Units to choose from.
         most: How many at most; where one kind has too few, the other has more.
     """
-    frequencies, is_simple = _property(recording, "peak_spatial_frequency"), _is_simple(recording)
+    frequencies, is_simple = recording.of_all_units("peak_spatial_frequency"), _is_simple(recording)
     ranked = sorted(candidates, key=lambda unit: (frequencies[unit], unit))
     simple = [unit for unit in ranked if is_simple[unit]]
     complex_ = [unit for unit in ranked if not is_simple[unit]]
@@ -445,20 +445,14 @@ def _spread(ranked: Sequence[int], most: int) -> list[int]:
     return [ranked[int((group + 0.5) * len(ranked) / groups)] for group in range(groups)]
 
 
-def _property(recording: Recording, name: str) -> Array:
-    """Return a property of all units, NaN where it was not measured."""
-    found = recording.experiment_of(name)
-    return np.full(len(recording.units), np.nan) if found is None else found.properties[name]
-
-
 def _is_simple(recording: Recording) -> Mask:
-    simple: Mask = _property(recording, "modulation_ratio") > 1
+    simple: Mask = recording.of_all_units("modulation_ratio") > 1
     return simple
 
 
 def about_unit(recording: Recording, unit: int) -> str:
     """Return a unit's kind and properties."""
-    found = {name: float(_property(recording, name)[unit]) for name in ABOUT_UNIT}
+    found = {name: float(recording.of_all_units(name)[unit]) for name in ABOUT_UNIT}
     found["preferred_orientation"] %= 180
     parts = [ABOUT_UNIT[name].format(value) for name, value in found.items() if np.isfinite(value)]
     if found["c50"] > 1:
@@ -473,7 +467,7 @@ def _unit_figures(layer: Layer, unit: int, reach_deg: float) -> Iterator[Markup]
     for population in recording.populations.values():
         curves |= population.curves
     if curve := curves.get("orientation"):
-        preferred = float(_property(recording, "preferred_orientation")[unit])
+        preferred = float(recording.of_all_units("preferred_orientation")[unit])
         figure = plots.orientation_figure(curve, unit, preferred, style)
         yield inline_svg(figure, "orientation tuning")
     if curve := curves.get("phase"):  # ends with its first point, at 360 degrees
@@ -492,7 +486,7 @@ def agreement_panels(layer: Layer) -> list[Panel]:
         return []
     panels = []
     for name, row in layer.agreements.items():
-        values = _property(recording, name)
+        values = recording.of_all_units(name)
         if name == "variance":
             curve = recording.populations["noise"].curves["variance"]
             figure = plots.variance_figure(curve, built, layer.style)
