@@ -3,12 +3,7 @@
 from vonenet.data.dataset import ImageArrays, ImageDataset, readable
 from vonenet.data.decoding import BrokenImageError
 from vonenet.data.pixels import PixelModel, inner_model
-from vonenet.data.sources import (
-    load_embedded,
-    open_dataset,
-    open_stored_corruption,
-    photograph,
-)
+from vonenet.data.sources import load_embedded, open_dataset, open_stored_corruption, photograph
 
 __all__ = [
     "BrokenImageError",

@@ -58,7 +58,9 @@ def item_seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
         random.setstate(python_state)
         torch.default_generator.set_state(torch_state)
         mtrand.set_bit_generator(numpy_bits)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        # A generator that was put aside is as it was; numpy forgets a second normal number it kept
+        if numpy_bits is _item_bits or numpy_state["has_gauss"]:
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def device_of(model: nn.Module) -> torch.device:
