@@ -54,8 +54,10 @@ class Scale:
     )
     severities: tuple[int, ...] = (1, 3, 5)
     attacks: tuple[tuple[str, float], ...] = (
-        *(("linf", 4 / 255), ("linf", 8 / 255)),
-        *(("l2", 0.6), ("l2", 1.5)),
+        ("linf", 4 / 255),
+        ("linf", 8 / 255),
+        ("l2", 0.6),
+        ("l2", 1.5),
     )
 
 
@@ -135,5 +137,8 @@ def conditions(scale: Scale) -> list[Condition]:
     from vonenet.robustness import Attack, Clean, Corruption
 
     corrupted = [Corruption(name, s) for name in scale.corruptions for s in scale.severities]
-    attacked = [Attack(*ball, scale.steps, scale.gradient_samples) for ball in scale.attacks]
+    attacked = [
+        Attack(norm, epsilon, scale.steps, scale.gradient_samples)
+        for norm, epsilon in scale.attacks
+    ]
     return [Clean(), *corrupted, *attacked]

@@ -98,8 +98,14 @@ class Corruption(Condition):
         self, model: nn.Module, pixels: Tensor, labels: Tensor, *, seed: int, first_index: int
     ) -> Tensor:
         """Return corrupted images."""
-        place = {"seed": seed, "first_index": first_index}
-        return corrupt(pixels, self.name, self.severity, frost_folder=self.frost_folder, **place)
+        return corrupt(
+            pixels,
+            self.name,
+            self.severity,
+            seed=seed,
+            first_index=first_index,
+            frost_folder=self.frost_folder,
+        )
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ def _measure(
     bar: tqdm[Any],
 ) -> Result:
     """Count correct decisions under one condition, in this process's share of the batches."""
-    start, device = time.perf_counter(), device_of(model)
+    start = time.perf_counter()
     rank, processes = rank_and_size()
     text = json.dumps(key | {"batch_size": batch_size}, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -276,20 +276,7 @@ def _measure(
     counted = {}
     for number, indices in enumerate(torch.split(torch.arange(len(images)), batch_size)):
         if number not in finished and number % processes == rank:
-            batch, labels = zip(*(images[index] for index in indices.tolist()), strict=True)
-            pixels = torch.stack(batch)
-            check_pixels(pixels)
-            pixels, truth = pixels.to(device), torch.tensor(labels, device=device)
-            # Noise depends on the seed and the batch alone
-            place = {"seed": key["seed"], "first_index": int(indices[0])}
-            noise = hashlib.sha256("{seed}/{first_index}".format(**place).encode()).digest()
-            with seeded(int.from_bytes(noise[:8], "big") >> 1, device):  # generators take 63 bits
-                shown = condition.perturb(model, pixels, truth, **place)
-                samples = key["condition"]["decision_samples"]
-                probabilities = averaged_probabilities(model, shown, samples)
-            if not probabilities.isfinite().all():
-                raise InputError(f"the model's logits are not finite under {condition.label!r}")
-            counted[number] = int((probabilities.argmax(dim=1) == truth).sum())
+            counted[number] = _count_correct(model, images, condition, key, indices)
             if path is not None:
                 entry = {"key": digest, "batch": number, "correct": counted[number]}
                 own = path.with_name(f"{path.name}.unfinished-{rank}")
@@ -303,6 +290,30 @@ def _measure(
     low, high = wilson_interval(correct, len(images))
     seconds = round(time.perf_counter() - start, 3)
     return Result(**key, value=correct / len(images), ci_low=low, ci_high=high, seconds=seconds)
+
+
+def _count_correct(
+    model: nn.Module,
+    images: ImageDataset,
+    condition: Condition,
+    key: dict[str, Any],
+    indices: Tensor,
+) -> int:
+    """Count correct decisions on one batch, whose noise depends on it and the seed alone."""
+    device = device_of(model)
+    batch, labels = zip(*(images[index] for index in indices.tolist()), strict=True)
+    pixels = torch.stack(batch)
+    check_pixels(pixels)
+    pixels, truth = pixels.to(device), torch.tensor(labels, device=device)
+    seed, first_index = key["seed"], int(indices[0])
+    noise = hashlib.sha256(f"{seed}/{first_index}".encode()).digest()
+    with seeded(int.from_bytes(noise[:8], "big") >> 1, device):  # generators take 63 bits
+        shown = condition.perturb(model, pixels, truth, seed=seed, first_index=first_index)
+        samples = key["condition"]["decision_samples"]
+        probabilities = averaged_probabilities(model, shown, samples)
+    if not probabilities.isfinite().all():
+        raise InputError(f"the model's logits are not finite under {condition.label!r}")
+    return int((probabilities.argmax(dim=1) == truth).sum())
 
 
 def _batch_files(path: Path | None) -> list[Path]:

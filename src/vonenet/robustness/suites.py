@@ -199,13 +199,12 @@ class Attack(Condition):
         """Return adversarial images."""
         seed += first_index
         stochastic = self.gradient_samples > 1
+        settings: dict[str, Any]
         if self.method == "autoattack":
-            ball = {"norm": self.norm, "epsilon": self.epsilon}
-            return METHODS["autoattack"](
-                model, pixels, labels, **ball, stochastic=stochastic, seed=seed
-            )
+            settings = {"norm": self.norm, "epsilon": self.epsilon, "stochastic": stochastic}
+            return METHODS[self.method](model, pixels, labels, **settings, seed=seed)
         names = SHARED + OWN[self.method]
-        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        settings = {name: getattr(self, name) for name in names}
         if self.method == "square":  # among fresh draws it would keep the luckiest proposal
             settings |= {"queries": self.steps, "decision_samples": self.gradient_samples}
             settings["draws_seed"] = seed if stochastic else None

@@ -211,9 +211,17 @@ class VOneBlock(nn.Module):
 def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
     if config.filters == "given":
         return None
-    names = ("filters", "seed", "color_seed", "sf_min", "sf_max", "sf_corr", "in_chans")
-    settings: dict[str, Any] = {name: getattr(config, name) for name in names}
-    return draw_parameters(config.out_channels, **settings)
+    assert config.sf_max is not None
+    return draw_parameters(
+        config.out_channels,
+        filters=config.filters,
+        seed=config.seed,
+        color_seed=config.color_seed,
+        sf_min=config.sf_min,
+        sf_max=config.sf_max,
+        sf_corr=config.sf_corr,
+        in_chans=config.in_chans,
+    )
 
 
 def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tuple[Tensor, Tensor]:
