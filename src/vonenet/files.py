@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,3 +57,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def natural_key(text: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
+    """Return what sorts names as people count: "2" before "10", "stim9" before "stim10"."""
+    parts = re.split("([0-9]+)", text)  # at odd places numbers, compared by length, then as text
+    digits = [part.lstrip("0") if place % 2 else part for place, part in enumerate(parts)]
+    key = tuple((len(each), each) if i % 2 else each for i, each in enumerate(digits))
+    return key, text  # names of equal numbers, "1" and "01", have an order too
