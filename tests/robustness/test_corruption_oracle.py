@@ -42,13 +42,15 @@ def theirs(oracle, images, name, severity):
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_pixels_agree_to_a_grey_level(oracle, name, severity):
-    """Theirs are cut, ours not rounded at all; so half a level on average."""
+    """Theirs are ours cut to whole levels, but where both round differently on the way."""
     images = at_published_size(224)
     if name not in ("zoom_blur", "pixelate"):  # theirs cuts off centre; enlarges to the nearest
         images = images[..., :200]
-    apart = (255 * corrupt(images, name, severity) - theirs(oracle, images, name, severity)).abs()
-    assert apart.max() <= 1.01
-    assert apart.mean() < 0.6
+    ours, published = 255 * corrupt(images, name, severity), theirs(oracle, images, name, severity)
+    assert (ours - published).abs().max() <= 1.01
+    if name != "pixelate":  # Pillow rounds there twice
+        same = (ours + 1e-3).floor() == published  # a float32 is not always above its whole level
+        assert same.double().mean() > 0.9
 
 
 @pytest.mark.parametrize("severity", [1, 3, 5])

@@ -165,7 +165,8 @@ def corrupt(
     """Corrupt images with the constants published for their size.
 
     What is random about image i depends on seed, name, severity and i alone. Batch size and number
-    of threads or workers change no pixel; the device changes no more than it rounds.
+    of threads or workers change no pixel; the device changes no more than it rounds. Results are
+    not cut to whole grey levels as in the published code: they are half a level brighter.
 
     Args:
         images: (B, C, H, W) in [0, 1].
