@@ -93,7 +93,7 @@ class AuditRow:
         model_hash: `model_hash` of the model.
         settings: Everything else that the answer depends on: images, norm, steps, seed, ...
         check: Name of the check.
-        passed: Whether the answer is yes.
+        passed: Whether the answer is yes; None if the images cannot tell.
         value: What was found.
         expected: What a sound measurement would have found.
         explanation: The question, and what a failure means.
@@ -103,7 +103,7 @@ class AuditRow:
     model_hash: str
     settings: Mapping[str, Value] = field(default_factory=dict)
     check: str
-    passed: bool
+    passed: bool | None
     value: float
     expected: str
     explanation: str

@@ -259,6 +259,20 @@ def test_the_base_is_the_first_model_or_the_named_one(tmp_path):
     assert "m (weights 111111)" in page
 
 
+def test_an_audit_that_cannot_tell_is_not_one_that_passed(tmp_path):
+    rows, name = few_of(BASE), "resnet50"
+    page, table = render(tmp_path, rows, [check(name, "a", True), check(name, "more_steps", None)])
+    assert "audit inconclusive: 1 check" in table
+    assert f"? Audit inconclusive for {name}:" in said(page)
+    assert "Audit of the attacks: 1 of 2 checks inconclusive" in page
+    assert "? more steps" in page
+    page, _ = render(tmp_path, rows, [check(name, "a", None), check(name, "b", False)], name="two")
+    assert "Audit of the attacks: 1 of 2 checks failed, 1 inconclusive" in page
+    page, _ = render(tmp_path, rows, [check(name, "a", True)], name="three")
+    assert "Audit of the attacks: all 1 checks passed" in page
+    assert "nconclusive" not in said(page)
+
+
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m"
 
 

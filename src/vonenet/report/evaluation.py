@@ -254,18 +254,18 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
             if score and model is not base and measure in base.scores:
                 cell += f" ({points(gain.value) if gain else 'other settings'})"
             line += f"{cell:>{COLUMN_WIDTH}}"
-        if failed := failures(model, audit):
-            line += f"  AUDIT FAILED: {count(failed, 'check')}"
+        failed, unclear = (verdicts(model, audit).count(verdict) for verdict in (False, None))
+        line += f"  AUDIT FAILED: {count(failed, 'check')}" if failed else ""
+        line += f"  audit inconclusive: {count(unclear, 'check')}" if unclear else ""
         lines.append(line)
     if models[1:]:
         lines.append(f"in brackets: points more than {printable(base.label)}")
     return "\n".join(lines)
 
 
-def failures(model: Model, audit: Sequence[AuditRow]) -> int:
-    """Return how many checks of its audit a model failed."""
-    own = [row for row in audit if (row.model, row.model_hash) == (model.name, model.hash)]
-    return sum(not row.passed for row in own)
+def verdicts(model: Model, audit: Sequence[AuditRow]) -> list[bool | None]:
+    """Return what the checks of its audit say of a model."""
+    return [r.passed for r in audit if (r.model, r.model_hash) == (model.name, model.hash)]
 
 
 def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, object]:
@@ -295,7 +295,8 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "models": models,
         "shown": shown,
         "measures": MEASURES | extra,
-        "failures": {model.label: n for model in models if (n := failures(model, audit))},
+        "failures": [model.label for model in models if False in verdicts(model, audit)],
+        "unclear": [model.label for model in models if None in verdicts(model, audit)],
         "attack_plots": attack_plots(shown),
         "other_attacks": [s for s in settings if s.kind == "attack" and not s.is_plain_pgd],
         "severities": severities,
