@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from threading import Thread
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from vonenet.results import (
     AuditRow,
     Result,
     append_jsonl,
+    append_missing,
     model_hash,
     read_jsonl,
     wilson_interval,
@@ -55,7 +57,7 @@ def test_versions_are_those_of_this_run():
     }
 
 
-@pytest.mark.parametrize("cut", [1, 20, 200])
+@pytest.mark.parametrize("cut", [2, 20, 200])
 def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path, cut):
     path = tmp_path / "results.jsonl"
     append_jsonl(path, [row(0.1), row(0.2)])
@@ -64,6 +66,26 @@ def test_unfinished_last_line_is_left_out_and_then_replaced(tmp_path, cut):
         assert read_jsonl(path) == [row(0.1)]
     append_jsonl(path, [row(0.3)])
     assert read_jsonl(path) == [row(0.1), row(0.3)]
+
+
+def test_a_last_row_without_the_end_of_its_line_counts(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_jsonl(path, [row(0.1)])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_jsonl(path) == [row(0.1)]
+    append_jsonl(path, [row(0.2)])
+    assert read_jsonl(path) == [row(0.1), row(0.2)]
+
+
+def test_rows_are_there_once_though_several_write_what_is_missing(tmp_path):
+    path = tmp_path / "results.jsonl"
+    rows = [row(number, condition={"number": number}) for number in range(20)]
+    writers = [Thread(target=append_missing, args=(path, rows)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=60)
+    assert read_jsonl(path) == rows
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '{"experiment": "demo"}', '{"colour": 1}'])

@@ -1,14 +1,41 @@
-"""Files and folders that appear whole or not at all, and one line where they cannot be written."""
+"""Files that appear whole or not at all; lines and folders that several processes work on."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import platform
 import re
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EACCES, EAGAIN, EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EPERM, EWOULDBLOCK
+from importlib import import_module
+from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from vonenet.errors import InputError
+
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
+msvcrt: Any = import_module("msvcrt") if fcntl is None else None  # Windows
+
+# What some systems and network mounts answer where they have no locks, or cannot sync a folder
+NOT_OFFERED = {EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EPERM}
+HELD = {EACCES, EAGAIN, EWOULDBLOCK}  # by another process
+LOCK = ".lock"
+# The workers of a killed process, which hold its locks with it, notice within 5 s
+PATIENCE_S, POLL_S = 8.0, 0.005
+LONGEST_SUFFIX = 20  # of a temporary file: a long name has to stay one that the system allows
+BLOCK_BYTES = 1 << 16
+FAR = (1 << 31) - 2  # Windows locks bytes against reading, too: one that no file has
 
 
 @contextmanager
@@ -36,27 +63,212 @@ def write_whole(path: Path, content: bytes) -> None:
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write or replace a file by what `write` makes of a path, on disk when this returns.
 
+    A link stays, and its target is replaced; an old file's permissions are kept. What is no regular
+    file, such as a pipe or /dev/stdout, gets the content as it is.
+
     Raises:
         InputError: If it cannot be written. An old file stays as it was.
     """
-    temporary = path.with_name(f".new-{path.name}")
     with written(path):
-        try:
-            write(temporary)
-            sync(temporary)
-            temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        old = _status(path)
+        stream = None if old is None else _standard_stream(old)
+        if old is None or (stat.S_ISREG(old.st_mode) and stream is None):
+            _replace(Path(os.path.realpath(path)), write, old)
+        else:
+            _pour(path, write, stream)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the list of files of a folder, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _status(path: Path) -> os.stat_result | None:
+    """Return what the system knows of a file, or of a link's target; None if there is none."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _standard_stream(status: os.stat_result) -> int | None:
+    """Return the descriptor that this process prints to, if the file is that one."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            if os.path.samestat(status, os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def _replace(target: Path, write: Callable[[Path], object], old: os.stat_result | None) -> None:
+    if old is not None and not os.access(target, os.W_OK):  # a folder alone would permit it
+        raise PermissionError(EACCES, os.strerror(EACCES), str(target))
+    suffix = target.suffix[-LONGEST_SUFFIX:]
+    temporary = target.with_name(f".new-{secrets.token_hex(8)}{suffix}")
+    try:
+        write(temporary)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        if old is not None:
+            temporary.chmod(stat.S_IMODE(old.st_mode))
+        temporary.replace(target)
+        sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pour(path: Path, write: Callable[[Path], object], stream: int | None) -> None:
+    """Write to a device, a pipe or a standard stream, none of which can be replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, f"content{path.suffix[-LONGEST_SUFFIX:]}")
+        write(temporary)
+        if stream is not None and sys.stdout is not None:
+            sys.stdout.flush()  # what was printed before comes before
+        target = path.open("wb") if stream is None else os.fdopen(os.dup(stream), "wb")
+        with temporary.open("rb") as content, target:
+            shutil.copyfileobj(content, target)
+
+
+def sync(folder: Path) -> None:
+    """Wait until the list of files of a folder is on disk, where the system can do so."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
     finally:
         os.close(descriptor)
+
+
+def append_lines(path: Path, lines: str | Callable[[], str]) -> None:
+    """Append lines of JSON to a file, on disk when this returns; several processes may.
+
+    A last line that a killed process left unfinished is removed first.
+
+    Args:
+        path: The file, made with its folder if need be.
+        lines: The lines, or a function that returns them, called while no other process appends.
+
+    Raises:
+        InputError: If the file cannot be written (a full disk, a folder that may not be changed).
+            Lines that were there stay.
+    """
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path, patience_s=math.inf) as file:
+            content = (lines if isinstance(lines, str) else lines()).encode()
+            end = _end_of_lines(file)
+            file.seek(end)
+            if is_object(rest := file.readall()):
+                end, content = end + len(rest), b"\n" + content
+            file.truncate(end)
+            try:
+                while content:
+                    content = content[file.write(content) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a whole JSON object: one that was cut short is none."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """Return where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        if newline := file.read(end - start).rfind(b"\n") + 1:
+            return start + newline
+        end = start
+    return 0
+
+
+@contextmanager
+def locked_folder(folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Make a folder if need be, and let no other process work in it meanwhile.
+
+    The lock of a process that was killed does not count.
+
+    Raises:
+        InputError: Another process works there, or the folder cannot be written.
+    """
+    lock = folder / LOCK
+    with ExitStack() as held:
+        with written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                file = held.enter_context(_locked(lock, patience_s))
+            except _HeldError:
+                holder = lock.read_text(errors="replace") or "another process"
+                raise InputError(
+                    f"{folder} is in use by {holder}; allowed: another folder, or this one later"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        held.callback(_remove, lock)
+        yield
+
+
+class _HeldError(Exception):
+    """Another process holds a lock."""
+
+
+@contextmanager
+def _locked(path: Path, patience_s: float) -> Iterator[FileIO]:
+    """Open a file to read and append, and hold its lock, which the system frees with the process.
+
+    Raises:
+        _HeldError: Another one holds it, and still does when patience is at its end.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        with path.open("a+b", buffering=0) as file:
+            if _lock(file):
+                # One that was removed or replaced in between guards nothing
+                if (now := _status(path)) and os.path.samestat(now, os.fstat(file.fileno())):
+                    try:
+                        yield file
+                    finally:
+                        _unlock(file)
+                    return
+            elif time.monotonic() > deadline:
+                raise _HeldError
+        time.sleep(POLL_S)
+
+
+def _lock(file: FileIO) -> bool:
+    """Lock a file, where the system can do so; False if another process holds the lock."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        if error.errno not in NOT_OFFERED:
+            raise
+    return True
+
+
+def _unlock(file: FileIO) -> None:
+    if fcntl is None:  # elsewhere closing does it
+        with suppress(OSError):
+            file.seek(FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+
+def _remove(lock: Path) -> None:
+    with suppress(OSError):  # Windows removes no open file
+        lock.unlink()
 
 
 def natural_key(text: str) -> tuple[tuple[str | tuple[int, str], ...], str]:

@@ -6,7 +6,6 @@ a training. Who measures writes them, `vonenet.report` reads them, and neither k
 
 import hashlib
 import json
-import os
 import platform
 import warnings
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,7 @@ import torch
 from torch import nn
 
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.files import written
+from vonenet.files import append_lines, is_object
 
 Value: TypeAlias = str | int | float
 Record = TypeVar("Record")
@@ -134,12 +133,11 @@ class EpochRecord:
 
 
 def append_jsonl(path: Path | str, rows: Iterable[Result | AuditRow]) -> None:
-    """Append rows to a JSON-lines file, on disk when this returns.
+    """Append rows to a JSON-lines file, on disk when this returns; several processes may.
 
     A last line that an earlier, killed run left unfinished is removed first.
     """
-    lines = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
-    append_lines(Path(path), lines)
+    append_lines(Path(path), _as_lines(rows))
 
 
 def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
@@ -149,27 +147,15 @@ def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
         what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
         return json.dumps([*what, dict(row.condition)], sort_keys=True)
 
-    there = {key(row) for row in read_jsonl(path)} if Path(path).is_file() else set()
-    missing = [row for row in rows if key(row) not in there]
-    if missing:
-        append_jsonl(path, missing)
+    def missing() -> str:
+        there = {key(row) for row in read_jsonl(path)}
+        return _as_lines(row for row in rows if key(row) not in there)
+
+    append_lines(Path(path), missing)
 
 
-def append_lines(path: Path, lines: str) -> None:
-    """Append whole lines to a text file, on disk when this returns.
-
-    Raises:
-        InputError: If the file cannot be written (a full disk, a folder that may not be changed).
-            Lines that were there stay.
-    """
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
+def _as_lines(rows: Iterable[Result | AuditRow]) -> str:
+    return "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
 
 
 @overload
@@ -210,7 +196,9 @@ def read_lines(path: Path | str) -> list[tuple[int, bytes]]:
         *lines, rest = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if rest:
+    if is_object(rest):
+        lines.append(rest)
+    elif rest:
         message = f"last line of {path} is unfinished and left out: {rest[:40]!r}..."
         warnings.warn(message, VOneNetWarning, stacklevel=3)
     return [(number, line) for number, line in enumerate(lines, start=1) if line]

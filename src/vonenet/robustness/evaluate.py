@@ -20,10 +20,10 @@ from vonenet.data.pixels import eval_mode, inner_model
 from vonenet.data.seeding import device_of, seeded
 from vonenet.data.sources import find_stored_corruption, open_stored_corruption
 from vonenet.errors import InputError, VOneNetWarning
+from vonenet.files import append_lines
 from vonenet.results import (
     Result,
     append_jsonl,
-    append_lines,
     model_hash,
     read_jsonl,
     wilson_interval,

@@ -28,8 +28,8 @@ from typing import Any
 import torch
 
 from vonenet.errors import InputError
-from vonenet.files import write_whole, written
-from vonenet.results import LOG, RECIPE, RUN, EpochRecord, append_lines, current_versions
+from vonenet.files import append_lines, write_whole, written
+from vonenet.results import LOG, RECIPE, RUN, EpochRecord, current_versions
 from vonenet.training.checkpoint import LAST, PREVIOUS
 from vonenet.training.config import TrainingRecipe
 
