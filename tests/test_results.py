@@ -2,14 +2,21 @@
 
 import copy
 import json
+import logging
+import runpy
 import sys
+from functools import partial
+from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import vonenet
+from vonenet.data import PixelModel
 from vonenet.errors import InputError, VOneNetWarning
 from vonenet.results import (
     AuditRow,
@@ -156,6 +163,86 @@ def test_hash_sees_settings_but_not_the_printed_form(monkeypatch):
     assert len(set(found)) == len(models)
     monkeypatch.setattr(nn.Conv2d, "extra_repr", lambda self: "printed in another way")
     assert [model_hash(model.eval()) for model in models] == found
+
+
+def power_of(power):
+    return lambda x: x**power
+
+
+class Scaled(nn.Module):
+    """A model of the user's, whose setting is whatever there is."""
+
+    def __init__(self, setting):
+        super().__init__()
+        self.setting = setting
+
+
+SETTINGS = [
+    {"gain": 1.0},
+    {"gain": 2.0},
+    [{"gain": 1.0}],
+    np.array([1.0, 2.0]),
+    np.array([1.0, 3.0]),
+    np.float64(2.0),
+    torch.tensor([1.0, 2.0]),
+    torch.tensor([1.0, 3.0]),
+    SimpleNamespace(gain=1.0),
+    SimpleNamespace(gain=2.0),
+    partial(torch.pow, exponent=1.0),
+    partial(torch.pow, exponent=2.0),
+    [nn.Linear(1, 1).requires_grad_(False)],  # not registered, and yet asked
+    *[lambda x, power=power: x**power for power in (1, 2)],
+    *[lambda x: x + 1, lambda x: x + 2],
+    *[power_of(power) for power in (1, 2)],
+    {1, 2},
+    {1, 3},
+    nn.ReLU,
+    nn.GELU,
+    Path("a"),
+    torch.float32,
+]
+
+
+def test_hash_sees_settings_of_any_kind_and_no_wheel_of_the_system():
+    assert len({model_hash(Scaled(each)) for each in SETTINGS}) == len(SETTINGS)
+    for each in SETTINGS:
+        assert model_hash(Scaled(each)) == model_hash(Scaled(copy.deepcopy(each)))
+    assert model_hash(Scaled(logging.getLogger("a"))) == model_hash(Scaled(logging.getLogger("b")))
+    model = nn.Sequential(nn.ReLU())
+    model.owner = [model]  # a circle
+    assert len(model_hash(model)) == 16
+
+
+def test_hash_of_a_pixel_model_covers_mean_std_and_classes():
+    inner = nn.Linear(1, 1)
+    models = [
+        PixelModel(inner, 0.5, 0.5),
+        PixelModel(inner, 0.5, 0.25),
+        PixelModel(inner, 0.25, 0.5),
+        PixelModel(inner, 0.5, 0.5, classes=["cat"]),
+        PixelModel(inner, 0.5, 0.5, classes=["dog"]),
+    ]
+    assert len({model_hash(model) for model in models}) == len(models)
+    assert model_hash(models[0]) == model_hash(PixelModel(inner, [0.5], [0.5]))
+
+
+CODE = """
+from torch import nn
+GAIN = 1.0
+class Net(nn.Module):
+    def forward(self, x):
+        return GAIN * x
+"""
+
+
+def test_hash_sees_the_file_that_a_model_of_the_users_is_in(tmp_path):
+    def of(name, code):
+        path = tmp_path / name
+        path.write_text(code)
+        return model_hash(runpy.run_path(str(path))["Net"]())
+
+    assert of("a.py", CODE) == of("b.py", CODE)
+    assert of("a.py", CODE) != of("a.py", CODE.replace("1.0", "2.0"))
 
 
 def test_wilson_is_the_published_formula():

@@ -4,27 +4,25 @@
 a training. Who measures writes them, `vonenet.report` reads them, and neither knows the other.
 """
 
-import hashlib
 import json
 import platform
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeAlias, TypeVar, overload
 
 import torch
-from torch import nn
 
 from vonenet.errors import InputError, VOneNetWarning
 from vonenet.files import append_lines, is_object
+from vonenet.identity import HASH_LENGTH as HASH_LENGTH
+from vonenet.identity import model_hash as model_hash
 
 Value: TypeAlias = str | int | float
 Record = TypeVar("Record")
-HASH_LENGTH = 16  # hexadecimal digits: 64 bits tell any two sets of weights apart
 
 # Files in the folder of an evaluation
 RESULTS, AUDIT, EXAMPLES = "results.jsonl", "audit.jsonl", "examples.png"
@@ -64,6 +62,10 @@ class Result:
         flags: What a reader must know beside the number, e.g. `{"stochastic": True}`.
         versions: Versions of python, torch and vonenet.
         seconds: Time the measurement took.
+        data_hash: `ImageDataset.content_hash` of the images measured. Rows of earlier versions have
+            none: they can be read, but are never taken for a measurement that is asked for.
+        classes: How classes of the data and outputs of the model were matched.
+        preprocessing: What the model's images went through: normalisation and size.
     """
 
     experiment: str
@@ -81,6 +83,9 @@ class Result:
     flags: Mapping[str, bool | Value] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=lambda: dict(current_versions()))
     seconds: float = 0.0
+    data_hash: str = ""
+    classes: str = ""
+    preprocessing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +149,9 @@ def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
     """Append those rows of which the file holds none with the same columns but the numbers."""
 
     def key(row: Result) -> str:
-        what = [row.experiment, row.model, row.model_hash, row.data, row.metric, row.seed]
-        return json.dumps([*what, dict(row.condition)], sort_keys=True)
+        numbers = ("value", "ci_low", "ci_high", "n", "flags", "versions", "seconds")
+        columns = {name: value for name, value in asdict(row).items() if name not in numbers}
+        return json.dumps(columns, sort_keys=True)
 
     def missing() -> str:
         there = {key(row) for row in read_jsonl(path)}
@@ -202,39 +208,6 @@ def read_lines(path: Path | str) -> list[tuple[int, bytes]]:
         message = f"last line of {path} is unfinished and left out: {rest[:40]!r}..."
         warnings.warn(message, VOneNetWarning, stacklevel=3)
     return [(number, line) for number, line in enumerate(lines, start=1) if line]
-
-
-def model_hash(module: nn.Module) -> str:
-    """Return a short sha256 hash of a module: what it is built of, its settings and its weights.
-
-    Of each submodule its name, its class and its public settings count (plain values, functions and
-    configurations), such as the strength of the noise or the slope of an activation; of each tensor
-    of the state dict its name, type, shape and values. The module's printed form does not count,
-    which another version of torch or timm may print in another way.
-    """
-    digest = hashlib.sha256()
-    for name, child in module.named_modules():
-        public = {n: _plain(v) for n, v in vars(child).items() if not n.startswith("_")}
-        settings = {n: text for n, text in public.items() if text and n != "training"}
-        text = json.dumps(settings, sort_keys=True)
-        digest.update(f"{name} {type(child).__name__} {text}\n".encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:HASH_LENGTH]
-
-
-def _plain(value: object) -> str:
-    """Return a plain value, or a collection or dataclass of them, as text; "" for others."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = tuple(vars(value).items())
-    if isinstance(value, FunctionType | BuiltinFunctionType):
-        return value.__qualname__
-    if isinstance(value, tuple | list):
-        parts = [_plain(each) for each in value]
-        return "" if "" in parts else f"({', '.join(parts)})"
-    return repr(value) if value is None or isinstance(value, str | int | float) else ""
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """ImageDataset: pixels, whole images, selections, and the broken ones named; alike in workers."""
 
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,14 @@ from tests.data.pictures import (
     write_parquet,
     write_tar,
 )
-from vonenet.data import ImageArrays, dataset, open_dataset, readable
+from vonenet.data import (
+    BrokenImageError,
+    ImageArrays,
+    dataset,
+    digests,
+    open_dataset,
+    readable,
+)
 from vonenet.errors import InputError
 
 GREY = torch.full((6, 1, 4, 4), 0.5)
@@ -208,3 +217,69 @@ def test_selections_and_pickles_read_the_same(every_kind):
             assert levels(chosen.whole(index)) == levels(noise_image(8, 8, seed))
             if not isinstance(data, ImageArrays):  # which are numbered anew
                 assert chosen.describe(index) == data.describe(seed)
+
+
+def test_labels_become_outputs_of_the_class_of_that_name():
+    data = ImageArrays(GREY, LABELS, ("cat", "dog", "ape"), "six")
+    found, how = data.matched(("ape", "bus", "cat", "dog"), 4)
+    assert [label for _, label in found] == [2, 2, 2, 3, 3, 0]
+    assert (found.classes, how) == (("ape", "bus", "cat", "dog"), "3 classes of 4 outputs, by name")
+    assert found.subset(3).labels.tolist() == [2, 3, 0]  # the images of data.subset(3)
+    assert found.matched(found.classes, 4)[0].labels.tolist() == [2, 2, 2, 3, 3, 0]
+    assert data.labels.tolist() == LABELS.tolist()
+    unnamed, how = data.matched(None, 3)
+    assert (unnamed.classes, unnamed.labels.tolist()) == (data.classes, LABELS.tolist())
+    assert "by order" in how
+    with pytest.raises(InputError, match="the first is 'ape'"):
+        data.matched(("cat", "dog"), 2)
+
+
+def test_a_content_hash_belongs_to_images_labels_and_classes(every_kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("VONENET_HOME", str(tmp_path / "home"))
+    for data in every_kind:
+        images = [data, data.subset(3), data.select(torch.tensor([1, 0, 2, 3]))]
+        assert len({each.content_hash() for each in images}) == 3
+        assert data.cached().content_hash() == data.content_hash()
+        assert len(data.content_hash()) == 16
+    array = every_kind[-1]
+    renamed = ImageArrays(array.images, array.labels, "b", "array")
+    relabelled = ImageArrays(array.images, torch.tensor([0, 1, 0, 0]), "ab", "array")
+    lighter = ImageArrays(array.images.clamp(min=1e-4), array.labels, "a", "array")
+    others = [array, renamed, relabelled, lighter]
+    assert len({each.content_hash() for each in others}) == 4
+
+
+@pytest.mark.parametrize("write", KINDS)
+def test_files_are_read_again_once_they_are_others(tmp_path, monkeypatch, write):
+    monkeypatch.setenv("VONENET_HOME", str(tmp_path / "home"))
+    write(tmp_path / "set", [noise_png(seed, 8, 8) for seed in range(3)], [0] * 3)
+    monkeypatch.setattr(digests, "RECENT_NS", 0)
+    data = open_dataset(f"{tmp_path}/set", "train", image_size=8)
+    first = data.content_hash()
+    read = type(data.source).read
+    monkeypatch.setattr(type(data.source), "read", None)
+    assert data.content_hash() == first
+    monkeypatch.setattr(type(data.source), "read", read)
+    for kept in (tmp_path / "home").rglob("*"):
+        if kept.is_file():
+            kept.write_text("damaged")
+    assert data.content_hash() == first
+    file = Path(data.source.file(1))
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[content.index(b"IDAT") + 12] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` does
+    assert open_dataset(f"{tmp_path}/set", "train", image_size=8).content_hash() != first
+    digests.remember(tmp_path / "set", "no folder can be made there")
+
+
+def test_what_has_just_been_written_may_change_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("VONENET_HOME", str(tmp_path / "home"))
+    write_folder(tmp_path / "set", {"a/0.png": noise_png(0)})
+    data = open_dataset(f"{tmp_path}/set", image_size=8)
+    assert data.content_hash() == data.content_hash()
+    assert not (tmp_path / "home").exists()
+    (tmp_path / "set/a/0.png").unlink()
+    with pytest.raises(BrokenImageError, match="No such file"):
+        data.content_hash()

@@ -2,7 +2,7 @@
 
 from vonenet.data.dataset import ImageArrays, ImageDataset, readable
 from vonenet.data.decoding import BrokenImageError
-from vonenet.data.pixels import PixelModel, inner_model
+from vonenet.data.pixels import PixelModel, inner_model, preprocessing_text
 from vonenet.data.sources import load_embedded, open_dataset, open_stored_corruption, photograph
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "open_dataset",
     "open_stored_corruption",
     "photograph",
+    "preprocessing_text",
     "readable",
 ]

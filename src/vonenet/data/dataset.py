@@ -4,6 +4,8 @@ Order is fixed, labels are known without opening an image, and any process reads
 """
 
 import copy
+import hashlib
+import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from vonenet.data.classes import match_classes
 from vonenet.data.decoding import (
     BrokenImageError,
     as_channels,
@@ -25,11 +28,15 @@ from vonenet.data.decoding import (
     decode,
     one_line,
 )
+from vonenet.data.digests import digest_of, place_of_digest, remember, remembered
 from vonenet.errors import InputError
+from vonenet.identity import HASH_LENGTH
 
 THREADS = 16  # that decode at once, at most
 AT_ONCE = 4096  # images that wait for a thread
 CACHE_BYTES = 2**30  # 7,000 images of 224 px
+# What decoding makes of a file: to be raised when a change gives the same file other pixels
+PIXEL_RULES = 2
 HOLDOUT_SEED = 0  # of the choice of held-out images, which is the same in every run
 
 Found = TypeVar("Found")
@@ -54,12 +61,20 @@ class Source(ABC):
     def describe(self, index: int) -> str:
         """Return what errors call one image: its path, where it has one."""
 
-    def image(self, index: int) -> Image.Image:
-        """Return one image in the mode that it is stored in; raise BrokenImageError on damage."""
+    def file(self, index: int) -> str | None:
+        """Return the path of the file that an image is read from; None where there is none."""
+        return None
+
+    def stored(self, index: int) -> bytes | Image.Image:
+        """Return what `read` does; raise BrokenImageError where it cannot."""
         try:
-            stored = self.read(index)
+            return self.read(index)
         except Exception as error:  # of the system, pyarrow, or torchvision's decoding
             raise BrokenImageError(self.describe(index), one_line(error)) from error
+
+    def image(self, index: int) -> Image.Image:
+        """Return one image in the mode that it is stored in; raise BrokenImageError on damage."""
+        stored = self.stored(index)
         return decode(stored, self.describe(index)) if isinstance(stored, bytes) else stored
 
 
@@ -158,6 +173,54 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         rank_in_class[torch.argsort(self.labels, stable=True)] = torch.arange(len(self)) - starts
         return self.select(torch.argsort(rank_in_class, stable=True)[:n].sort().values)
 
+    def matched(self, classes: Sequence[str] | None, outputs: int) -> tuple[Self, str]:
+        """Return the same images with a model's outputs as labels, and how they were matched.
+
+        Args:
+            classes: Names of the model's outputs, which become the classes; None: not known.
+            outputs: Number of the model's outputs.
+
+        Raises:
+            InputError: If a class has no output (see `vonenet.data.classes.match_classes`).
+        """
+        match = match_classes(classes, outputs, self.classes)
+        names = list(classes or map(str, range(outputs)))
+        for output, name in zip(match.outputs, self.classes, strict=True):
+            names[output] = names[output] if classes else name
+        matched = copy.copy(self)
+        matched.labels, matched.classes = torch.tensor(match.outputs)[self.labels], tuple(names)
+        return matched, match.how
+
+    def content_hash(self, *, progress: bool = False) -> str:
+        """Return a short sha256 hash of class names, labels and content of the images, in order.
+
+        The images are read once. Those of files that are the same since (by path, size and time)
+        are not read again.
+
+        Raises:
+            BrokenImageError: If an image cannot be read.
+        """
+        about = json.dumps(
+            [PIXEL_RULES, self.classes, self.labels.tolist(), self._digest(progress)]
+        )
+        return hashlib.sha256(about.encode()).hexdigest()[:HASH_LENGTH]
+
+    def _digest(self, progress: bool) -> str:
+        """Return a digest of the images as they are stored, in order."""
+        source, indices = self.source, self.indices.tolist()
+        place = place_of_digest(map(source.describe, indices), map(source.file, indices))
+        if (known := remembered(place)) is not None:
+            return known
+        digest = hashlib.sha256()
+        for found in look_at(
+            lambda index: digest_of(source.stored(index)), indices, progress=progress, what="read"
+        ):
+            if isinstance(found, BrokenImageError):
+                raise found
+            digest.update(found)
+        remember(place, digest.hexdigest())
+        return digest.hexdigest()
+
 
 class ImageArrays(ImageDataset):
     """Images held in memory, (N, C, H, W), uint8 or floating point in [0, 1].
@@ -187,6 +250,12 @@ class ImageArrays(ImageDataset):
     def select(self, indices: Tensor) -> Self:
         """Return the images at `indices`, in that order, under the same name."""
         return type(self)(self.images[indices], self.labels[indices], self.classes, self.name)
+
+    def _digest(self, progress: bool) -> str:
+        images = self.images.contiguous()
+        digest = hashlib.sha256(f"{images.dtype} {tuple(images.shape)}".encode())
+        digest.update(images.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 class ArraySource(Source):
@@ -269,7 +338,11 @@ def readable(
 
 
 def look_at(
-    look: Callable[[int], Found], indices: Sequence[int], *, progress: bool
+    look: Callable[[int], Found],
+    indices: Sequence[int],
+    *,
+    progress: bool,
+    what: str = "check images",
 ) -> Iterator[Found | BrokenImageError]:
     """Yield what a function finds at each index, or how it broke, in order; on several threads."""
 
@@ -279,7 +352,7 @@ def look_at(
         except BrokenImageError as error:
             return BrokenImageError(error.image, error.reason)  # without the traceback's images
 
-    bar = tqdm(total=len(indices), desc="check images", unit="img", disable=not progress)
+    bar = tqdm(total=len(indices), desc=what, unit="img", delay=1, disable=not progress)
     with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(indices), AT_ONCE):
             for found in pool.map(safely, indices[start : start + AT_ONCE]):

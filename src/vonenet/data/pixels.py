@@ -19,25 +19,41 @@ class PixelModel(nn.Module):
         model: Takes normalised images (B, C, H, W).
         mean: Mean of the normalisation, for each channel or one for all.
         std: Standard deviation, the same way; above 0.
+        classes: Names of the model's outputs, in order; None where they are not known.
 
     Raises:
-        InputError: If a standard deviation is not above 0.
+        InputError: If a standard deviation is not above 0, or the numbers are those of pixels from
+            0 to 255.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
+        self,
+        model: nn.Module,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        *,
+        classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.classes = None if classes is None else tuple(classes)
         for name, values in (("mean", mean), ("std", std)):
             per_channel = torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
             # Not persistent: the state dict stays the model's own, under one prefix
             self.register_buffer(name, per_channel, persistent=False)
-        if not bool((self.std > 0).all()):
-            raise InputError(f"std={std} cannot normalise; every value must be above 0")
+        if not bool((self.std > 0).all() and self.mean.isfinite().all()):
+            raise InputError(
+                f"mean={mean}, std={std} cannot normalise; needed: finite numbers, std above 0"
+            )
+        if bool((self.mean > 1).any() or (self.std > 1).any()):
+            scaled = [_numbers(values / 255, ", ") for values in (self.mean, self.std)]
+            raise InputError(
+                f"mean={mean}, std={std} are of pixels from 0 to 255; here they are from 0 to 1, "
+                "for which mean=({}), std=({})".format(*scaled)
+            )
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1] to the model's own range."""
@@ -47,6 +63,27 @@ class PixelModel(nn.Module):
         """Return the model's logits for pixels (B, C, H, W) in [0, 1]."""
         logits: Tensor = self.model(self.normalise(pixels))
         return logits
+
+
+def classes_of(model: nn.Module) -> tuple[str, ...] | None:
+    """Return the names of a model's outputs; None where they are not known."""
+    return model.classes if isinstance(model, PixelModel) else None
+
+
+def preprocessing_text(model: nn.Module, size: tuple[int, int]) -> str:
+    """Return what rows say of how pixels reach a model, at this height and width.
+
+    For example "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, 224 px".
+    """
+    height, width = size
+    pixels = f"{height} px" if height == width else f"{height}x{width} px"
+    if not isinstance(model, PixelModel):
+        return f"pixels in [0, 1], {pixels}"
+    return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}"
+
+
+def _numbers(values: Tensor, between: str = " ") -> str:
+    return between.join(f"{value:.4g}" for value in values.flatten().tolist())
 
 
 def inner_model(model: nn.Module) -> nn.Module:

@@ -119,6 +119,10 @@ class ParquetSource(Source):
         encoded = value["bytes"] if isinstance(value, dict) else value
         return bytes(encoded or b"")
 
+    def file(self, index: int) -> str:
+        """Return the path of the file that one image is in."""
+        return self._paths[int(np.searchsorted(self._file_ends, index, side="right"))]
+
     def describe(self, index: int) -> str:
         """Return the row, from 0, and the file of one image."""
         file = int(np.searchsorted(self._file_ends, index, side="right"))
@@ -198,9 +202,13 @@ class TarSource(Source):
             raise EOFError("the shard became shorter since it was opened")
         return encoded
 
+    def file(self, index: int) -> str:
+        """Return the path of the shard that one image is in."""
+        return self._paths[int(self._places[index, 0])]
+
     def describe(self, index: int) -> str:
         """Return the key and the shard of one image."""
-        return f"{os.fsdecode(self._keys[index])} in {self._paths[self._places[index, 0]]}"
+        return f"{os.fsdecode(self._keys[index])} in {self.file(index)}"
 
 
 def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:

@@ -214,6 +214,10 @@ class FolderSource(Source):
         """Return one image file."""
         return Path(self.describe(index)).read_bytes()
 
+    def file(self, index: int) -> str:
+        """Return the path of one image."""
+        return self.describe(index)
+
     def describe(self, index: int) -> str:
         """Return the path of one image."""
         return os.fsdecode(self._paths[index])
