@@ -5,6 +5,7 @@ import json
 import logging
 import runpy
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -102,6 +103,28 @@ def test_another_broken_line_is_an_error(tmp_path, line):
     path.write_text(path.read_text() + line + "\n")
     append_jsonl(path, [row()])
     with pytest.raises(InputError, match=r"line 2 of .*results\.jsonl is not a row"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"n": wrong} for wrong in (1.5, "5", True, None)),
+        *({"value": wrong} for wrong in ("high", None, [1])),
+        *({"flags": wrong} for wrong in (3, {"stochastic": None})),
+        *({"condition": wrong} for wrong in ([1], {"severity": [3]})),
+        *({"model": 7}, {"data": None}, {"seconds": "long"}, {"versions": {"torch": 2}}),
+        {"condition": {"\n\x1b[31m": None}},
+    ],
+)
+def test_a_column_of_another_type_is_named_in_one_line(tmp_path, changes):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(asdict(row()) | changes) + "\n")
+    with pytest.raises(InputError, match=rf"line 1 .*\('{next(iter(changes))}'") as error:
+        read_jsonl(path)
+    assert str(error.value).isprintable()
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(InputError, match="line 1 .* is not a row"):
         read_jsonl(path)
 
 
