@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from vonenet.files import (
     append_lines,
     locked_folder,
     natural_key,
+    read_whole,
     replace_whole,
     sync,
     write_whole,
@@ -136,6 +138,22 @@ def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match="File name too long"):
         write_whole(tmp_path / ("x" * 256), b"content")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_what_cannot_be_a_name_is_said(tmp_path, name):
+    for use in (read_whole, partial(write_whole, content=b""), partial(append_lines, lines="{}\n")):
+        with pytest.raises(InputError, match="cannot be the name of a file"):
+            use(tmp_path / name)
+
+
+@POSIX
+def test_what_is_no_file_is_not_read(tmp_path):
+    """A pipe that nobody writes to would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(InputError, match="cannot be read: it is a .*; allowed: a file"):
+            read_whole(path)
 
 
 @POSIX

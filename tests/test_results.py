@@ -96,7 +96,9 @@ def test_rows_are_there_once_though_several_write_what_is_missing(tmp_path):
     assert read_jsonl(path) == rows
 
 
-@pytest.mark.parametrize("line", ["not json", "[1]", '{"experiment": "demo"}', '{"colour": 1}'])
+@pytest.mark.parametrize(
+    "line", ["not json", 9999 * "[", "[1]", '{"experiment": "demo"}', '{"colour": 1}']
+)
 def test_another_broken_line_is_an_error(tmp_path, line):
     path = tmp_path / "results.jsonl"
     append_jsonl(path, [row()])
@@ -125,6 +127,16 @@ def test_a_column_of_another_type_is_named_in_one_line(tmp_path, changes):
     assert str(error.value).isprintable()
     path.write_text("[" * 100_000 + "\n")
     with pytest.raises(InputError, match="line 1 .* is not a row"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_no_rows(tmp_path, number):
+    path = tmp_path / "results.jsonl"
+    path.write_text(
+        json.dumps(asdict(row(0.5))).replace('"value": 0.5', f'"value": {number}') + "\n"
+    )
+    with pytest.raises(InputError, match="line 1 of .* is not a row"):
         read_jsonl(path)
 
 

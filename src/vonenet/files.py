@@ -45,10 +45,38 @@ def written(path: Path) -> Iterator[None]:
     Raises:
         InputError: If the disk is full, a folder may not be changed, ...
     """
+    _check_name(path)
     try:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        InputError: If it is not there, or cannot be read, or is none: a pipe could wait for ever.
+    """
+    _check_name(path)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+    raise InputError(f"{path} cannot be read: it is {kind}; allowed: a file")
+
+
+def _check_name(path: Path) -> None:
+    """Refuse what JSON and TOML can hold but no system takes for a name."""
+    try:
+        usable = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a character
+        usable = False
+    if not usable:
+        raise InputError(f"{str(path)!r} cannot be the name of a file")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -71,7 +99,7 @@ def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     with written(path):
         old = _status(path)
-        stream = None if old is None else _standard_stream(old)
+        stream = None if old is None else standard_stream(old)
         if old is None or (stat.S_ISREG(old.st_mode) and stream is None):
             _replace(Path(os.path.realpath(path)), write, old)
         else:
@@ -86,7 +114,7 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _standard_stream(status: os.stat_result) -> int | None:
+def standard_stream(status: os.stat_result) -> int | None:
     """Return the descriptor that this process prints to, if the file is that one."""
     for descriptor in (1, 2):
         with suppress(OSError):  # it is closed

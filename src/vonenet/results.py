@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 import torch
 
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.files import append_lines, is_object
+from vonenet.files import append_lines, is_object, read_whole
 from vonenet.identity import HASH_LENGTH as HASH_LENGTH
 from vonenet.identity import model_hash as model_hash
 
@@ -188,6 +188,7 @@ def read_jsonl(path: Path | str, record: type[Any] = Result) -> list[Any]:
         try:
             row = record(**json.loads(line))
             types.validate_json(line, strict=True)
+            json.dumps(asdict(row), allow_nan=False)  # no number was NaN, nor 1e999
             rows.append(row)
             continue
         except ValidationError as error:
@@ -208,10 +209,7 @@ def read_lines(path: Path | str) -> list[tuple[int, bytes]]:
     Raises:
         InputError: If the file cannot be read.
     """
-    try:
-        *lines, rest = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    *lines, rest = read_whole(Path(path)).split(b"\n")
     if is_object(rest):
         lines.append(rest)
     elif rest:

@@ -22,6 +22,7 @@ from vonenet.cli.console import parsed
 from vonenet.cli.models import Models
 from vonenet.cli.predict import Predict, predict_images, sample_probabilities
 from vonenet.errors import VOneNetWarning
+from vonenet.results import Result, append_jsonl
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8}
 CHELSEA = files("vonenet.data") / "files" / "chelsea.jpg"
@@ -147,6 +148,44 @@ def test_mistakes_get_one_line_and_a_status(capsys, weights, arguments, message)
     assert len(err.splitlines()) == 1
     assert err.startswith("vonenet: ")
     assert message in err
+
+
+ROW = Result(
+    experiment="e",
+    model="m",
+    model_hash="0" * 16,
+    data="d",
+    data_size=9,
+    condition={},
+    metric="accuracy",
+    value=0.5,
+    ci_low=0.2,
+    ci_high=0.8,
+    n=9,
+    seed=0,
+)
+
+
+def test_a_page_replaces_a_page_and_nothing_else(capsys, tmp_path):
+    rows, page = tmp_path / "results.jsonl", tmp_path / "page.html"
+    append_jsonl(rows, [ROW])
+    before = rows.read_bytes()
+    status, _, err = run(capsys, "report", tmp_path, "--out", rows)
+    assert (status, rows.read_bytes()) == (1, before)
+    assert "results.jsonl is there and is no page; allowed: another name for --out" in err
+    for _ in range(2):
+        assert run(capsys, "report", tmp_path, "--out", page)[0] == 0
+        assert page.read_bytes().startswith(b"<!doctype html>")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no name for standard output")
+def test_a_page_that_is_printed_is_all_that_is_printed(tmp_path):
+    append_jsonl(tmp_path / "results.jsonl", [ROW])
+    command = [sys.executable, "-m", "vonenet", "report", tmp_path, "--out", "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert done.stdout.startswith(b"<!doctype html>")
+    assert done.stdout.endswith(b"</html>")
+    assert b"m " in done.stderr
 
 
 @pytest.mark.parametrize(
