@@ -101,11 +101,58 @@ def test_images_without_a_struct_and_a_row_without_bytes(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0, None], "type int64, 1 of them missing"), (["a", "b"], "type string, 0 of them missing")],
+    [
+        ([0, None], r"1 of 2 labels of .*train-0\.parquet are missing"),
+        ([0, -1], r"1 of 2 labels of .*train-0\.parquet are missing \(None, NaN or below 0\)"),
+        (["a", "b"], r"labels of .*train-0\.parquet have type string"),
+        ([[0], [1]], r"labels of .*train-0\.parquet have type list<"),
+        ([0.0, 1.0], r"labels of .*train-0\.parquet have type double"),
+        ([0, 10**8], r"labels of .*parquet hold 100000000; allowed: whole numbers of 0 to 999999"),
+    ],
 )
-def test_labels_that_are_no_numbers(tmp_path, labels, message):
+def test_labels_that_are_no_class_numbers(tmp_path, labels, message):
+    """Of 10^8 as many names would be built; -1 stands for the labels of a hidden test set."""
     write_parquet(tmp_path / "train-0.parquet", [noise_png(0)] * 2, labels)
-    with pytest.raises(InputError, match=rf"labels of .*train-0\.parquet have {message}"):
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("images", [["a", "b"], [[1], [2]], [1, 2], [{"path": "a"}, {"path": "b"}]])
+def test_columns_that_hold_no_image_files(tmp_path, images):
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"image": images, "label": [0, 1]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(InputError, match=r"column 'image' of .*train-0\.parquet has type .*needed"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("note", "message"),
+    [
+        (b"{", "cannot be read: "),
+        (b"\xff\xfe", "cannot be read: "),
+        (b"[" * 100_000, "cannot be read: "),
+        (b"[]", "cannot be read: "),
+        (b'{"info": 3}', "cannot be read: "),
+        (b'{"info": {"features": {"label": {"names": 3}}}}', "names no classes of 'label'"),
+        (b'{"info": {"features": {"label": {"names": [1, 2]}}}}', "names no classes of 'label'"),
+        (b'{"info": {"features": {"label": {"names": ["a"]}}}}', "labels of .* run from 0 to 1"),
+    ],
+)
+def test_broken_notes_of_classes_are_one_line(tmp_path, note, message):
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"image": [noise_png(0)] * 2, "label": [0, 1]})
+    table = table.replace_schema_metadata({b"huggingface": note})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(InputError, match=message) as caught:
+        opened(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_name_classes_differently_are_refused(tmp_path):
+    for part, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        write_parquet(tmp_path / f"train-{part}.parquet", [noise_png(0)], [1], names=names)
+    with pytest.raises(InputError, match="name classes differently"):
         opened(tmp_path)
 
 

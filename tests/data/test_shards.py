@@ -32,10 +32,10 @@ def shards(tmp_path):
     [
         ("{}", "train", [0, 1, 2], "{}/train 8px"),
         ("{}", "test", [3], "{}/val 8px"),
-        ("{}/train-{{000..001}}.tar", "test", [0, 1, 2], "{}/train-{{000..001}}.tar 8px"),
-        ("{}/train-*.tar", "test", [0, 1, 2], "{}/train-*.tar 8px"),
-        ("{}/{{val,train}}-000.tar", "test", [3, 0, 1], "{}/{{val,train}}-000.tar 8px"),
-        ("{}/val-000.tar", "train", [3], "{}/val-000.tar 8px"),
+        ("{}/train-{{000..001}}.tar", "all", [0, 1, 2], "{}/train-{{000..001}}.tar 8px"),
+        ("{}/train-*.tar", "all", [0, 1, 2], "{}/train-*.tar 8px"),
+        ("{}/{{val,train}}-000.tar", "all", [3, 0, 1], "{}/{{val,train}}-000.tar 8px"),
+        ("{}/val-000.tar", "all", [3], "{}/val-000.tar 8px"),
     ],
 )
 def test_addresses(shards, address, split, seeds, name):
@@ -65,6 +65,11 @@ def test_the_folder_of_a_split_labels_of_json_and_files_that_are_no_images(tmp_p
         ([("a.png", b"x"), ("a.cls", b"cat")], r"the \.cls of a in .* holds no class number"),
         ([("a.png", b"x"), ("a.json", b"{}")], r"the \.json of a in .* holds no class number"),
         ([("a.png", b"x"), ("a.json", b"[1]")], "holds no class number"),
+        ([("a.png", b"x"), ("a.json", b'{"label": 3.7}')], "holds no class number"),
+        ([("a.png", b"x"), ("a.json", b'{"label": 1e999}')], "holds no class number"),
+        ([("a.png", b"x"), ("a.json", b"[" * 100_000)], "holds no class number"),
+        ([("a.png", b"x"), ("a.cls", b"-1")], "holds no class number of 0 to 999999"),
+        ([("a.png", b"x"), ("a.cls", b"9" * 30)], "holds no class number of 0 to 999999"),
         ([("a.png", b"x"), ("a.png", b"y")], r"holds a\.png twice"),
         ([("a.cls", b"1")], "holds no image"),
     ],
@@ -213,7 +218,8 @@ TIMM = ("imagenet1k-train-0000.tar", "imagenet1k-train-0001.tar", "imagenet1k-va
         ("train", ("c/train/0.parquet", "c/test/0.parquet"), ("c/train/0.parquet",), "train"),
         ("odd", ("odd-0.tar", "even-0.tar"), ("odd-0.tar",), "odd"),
         ("odd", ("odd-0-of-1.tar", "x/odd-a.tar"), ("odd-0-of-1.tar", "x/odd-a.tar"), "odd"),
-        ("test", ("shard-0.tar", "shard-1.tar"), ("shard-0.tar", "shard-1.tar"), "test"),
+        ("all", ("shard-10.tar", "shard-9.tar"), ("shard-9.tar", "shard-10.tar"), "all"),
+        ("test", ("shard-0.tar", "shard-1.tar"), (), "all"),
         ("train", ("train.tar", "rest.tar"), ("train.tar",), "train"),
         ("validation", ("train-0.tar", "test-0.tar"), (), "test, train"),
         ("test", ("train_small-00000-of-1.parquet",), (), "train_small"),
@@ -224,7 +230,9 @@ def test_files_of_a_split(split, names, chosen, found):
     paths = [Path("/data", name) for name in names]
     asked = paths, Path("/data"), split, "/data"
     if chosen:
-        assert files_of_split(*asked) == ([Path("/data", name) for name in chosen], found)
+        paths, name, splits = files_of_split(*asked)
+        assert (paths, name) == ([Path("/data", each) for each in chosen], found)
+        assert found in splits
         return
     with pytest.raises(InputError, match=f"no split '{split}' in '/data'; there: {found}"):
         files_of_split(*asked)

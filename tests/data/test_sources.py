@@ -1,7 +1,5 @@
 """open_dataset: each kind of address, the evaluation crop, and clear refusals."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,38 +16,11 @@ def test_image_folder(tmp_path):
     data = open_dataset(str(tmp_path), image_size=32)
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [0, 0, 1]
-    assert data.name == f"{tmp_path}/test 32px"
+    assert data.name == f"{tmp_path}/all 32px"
     pixels, label = data[2]
     expected = np.asarray(centre_crop(noise_image(40, 32, seed=0), 32)) / 255
     np.testing.assert_allclose(pixels.permute(1, 2, 0), expected, atol=1e-6)
     assert label == 1
-
-
-def test_folders_lie_in_order_at_any_depth(tmp_path):
-    """By folder first: as Path objects sort, on which the names of old results rest."""
-    names = ["b/1.png", "a-b/1.png", "a/x/1.png", "a/x-y/0.png", "a/z.png", "a/0.PNG"]
-    write_folder(tmp_path / "cat", dict.fromkeys(names, noise_png(0)))
-    data = open_dataset(str(tmp_path), image_size=32)
-    paths = [Path(data.describe(index)) for index in range(6)]
-    assert paths == sorted(tmp_path / "cat" / name for name in names)
-
-
-def test_folders_of_splits_by_their_other_names(tmp_path):
-    """A class may be called as a split is."""
-    write_folder(tmp_path, {"train/a.png": noise_png(0), "plane/a.png": noise_png(1)})
-    assert open_dataset(str(tmp_path), "test", image_size=32).classes == ("plane", "train")
-    write_folder(tmp_path, {"val/cat/a.png": noise_png(0), "other/dog/a.png": noise_png(1)})
-    data = open_dataset(str(tmp_path), "test", image_size=32)
-    assert (data.name, data.classes) == (f"{tmp_path}/val 32px", ("cat",))
-    with pytest.raises(InputError, match="no split 'extra' in .*; there: val"):
-        open_dataset(str(tmp_path), "extra", image_size=32)
-
-
-def test_archives_beside_images_in_the_home_folder_are_not_shards(tmp_path, monkeypatch):
-    """ImageNet's own archives are often left where they were unpacked."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    write_folder(tmp_path / "set", {"n01/a.png": noise_png(0), "n01.tar": b"as downloaded"})
-    assert open_dataset("~/set", image_size=32).classes == ("n01",)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +42,20 @@ def test_images_of_the_right_size_are_left_alone():
     image = noise_image(224, 224)
     assert centre_crop(image, 224) is image
     assert centre_crop(noise_image(224, 230), 224).size == (224, 224)
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (3, 2000)])
+def test_strips_are_cropped_before_they_become_gigabytes(size):
+    """A strip of 1 x 100,000 px asked for 26 GB; its middle is what is seen of it."""
+    image = Image.effect_noise((2000, 3), 64).resize(size) if size[1] > 3 else noise_image(*size)
+    levels = np.asarray(centre_crop(image, 32)).astype(int)
+    assert levels.shape[:2] == (32, 32)
+    if max(size) < 100_000:  # beside the whole of it, resized and then cropped
+        scale = 37 / min(size)
+        whole = image.resize([round(side * scale) for side in image.size], 2)
+        middle = [(side - 32) // 2 for side in whole.size]
+        expected = whole.crop((*middle, middle[0] + 32, middle[1] + 32))
+        assert np.abs(levels - np.asarray(expected).astype(int)).mean() < 3
 
 
 def test_unknown_addresses_are_refused(tmp_path):
@@ -147,3 +132,25 @@ def test_other_arrays_are_refused(shape, tmp_path):
     np.save(tmp_path / "labels.npy", np.zeros(shape[0], dtype=np.uint8))
     with pytest.raises(InputError, match=r"fog\.npy holds uint8 of shape .* needed: uint8"):
         open_stored_corruption(tmp_path, "fog", 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"array .*labels\.npy cannot be read: No such file"),
+        (b"\x93NUMPY", r"array .*labels\.npy cannot be read: "),
+        (np.array([None] * 5, dtype=object), r"array .*labels\.npy cannot be read: Object arrays"),
+        (np.full(5, 0.5), "labels of .*labels.npy hold 0.5; allowed: whole numbers"),
+        (np.full(5, -1), "5 of 5 labels of .*labels.npy are missing"),
+        (np.zeros((5, 2)), r"labels of .* have shape \(5, 2\); needed: one class number"),
+    ],
+)
+def test_labels_of_arrays_that_are_no_class_numbers(labels, message, tmp_path):
+    np.save(tmp_path / "fog.npy", np.zeros((5, 32, 32, 3), dtype=np.uint8))
+    if isinstance(labels, np.ndarray):
+        np.save(tmp_path / "labels.npy", labels)
+    elif labels:
+        (tmp_path / "labels.npy").write_bytes(labels)
+    with pytest.raises(InputError, match=message) as caught:
+        open_stored_corruption(tmp_path, "fog", 1)
+    assert "\n" not in str(caught.value)

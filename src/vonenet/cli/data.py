@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from statistics import median, median_low
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from vonenet.errors import VOneNetWarning
 
 if TYPE_CHECKING:
     from vonenet.data import ImageDataset
@@ -20,38 +23,41 @@ SHOWN = 20  # of each list
 
 @dataclass(frozen=True)
 class Data:
-    """Look at a data set: counts, sizes, classes, broken files.
+    """Look at a data set: splits, counts, classes, sizes, files that are broken or not read.
 
     Attributes:
         action: what to do: inspect.
         address: a folder (images, parquet or .tar), torchvision/NAME, hub/OWNER/NAME, or embedded.
-        split: the part of the data.
+        split: the part of the data; if not given, the training part, or all of data of one part.
         check_all: decode every image, to find the broken ones.
     """
 
     action: Positional[Literal["inspect"]]
     address: Annotated[Positional[str], arg(metavar="ADDRESS")]
-    split: str = "train"
+    split: str | None = None
     check_all: bool = True
 
     def run(self) -> None:
         """Print the inspection."""
         from vonenet.data import open_dataset
 
-        # This size is the embedded images' own; no other is resized
-        data = open_dataset(self.address, self.split, image_size=28)
+        with warnings.catch_warnings():  # the inspection says it too
+            warnings.simplefilter("ignore", VOneNetWarning)
+            # This size is the embedded images' own; no other is resized
+            split = self.split or ("train", "all", "test")
+            data = open_dataset(self.address, split, image_size=28)
         print("\n".join(inspect_data(data, check_all=self.check_all)))
 
 
 def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool = True) -> list[str]:
     """Decode the images of a data set, or 2,000 spread over it; return what it holds, in lines."""
     from vonenet.data.dataset import look_at
-    from vonenet.data.decoding import BrokenImageError
+    from vonenet.data.decoding import BrokenImageError, stored_mode
 
     def look(index: int) -> tuple[tuple[int, int], str, str, bytes]:
         image = data.source.image(int(data.indices[index]))
         content = hashlib.blake2b(image.tobytes() + repr((image.mode, image.size)).encode())
-        return image.size, image.mode, image.format or "array", content.digest()
+        return image.size, stored_mode(image), image.format or "array", content.digest()
 
     count = len(data) if check_all else min(SAMPLE, len(data))
     indices = [number * len(data) // count for number in range(count)]
@@ -69,11 +75,14 @@ def inspect_data(data: ImageDataset, *, check_all: bool = True, progress: bool =
         same.setdefault(digest, []).append(index)
     repeated = [_copies(group, data) for group in same.values() if len(group) > 1]
     copies = len(indices) - len(broken) - len(same)
-    sections = {
+    left_out = sorted(data.source.left_out.items())
+    sections: dict[str, Iterable[str]] = {
+        "splits": [", ".join(data.source.splits)] if data.source.splits else [],
         "classes": _classes(data),
         "sizes": [_sizes(sizes)],
         "modes": [_shares(modes)],
         "formats": [_shares(formats)],
+        "not read": [f"{count:,} {kind}" for kind, count in left_out],
         "broken": [f"{len(broken):,} cannot be decoded", *_shown(broken)],
         "repeated": [f"{copies:,} with the same pixels as one before", *_shown(repeated)],
     }
@@ -92,6 +101,9 @@ def _classes(data: ImageDataset) -> Iterable[str]:
     yield f"{len(counts):,}, with {span} images each"
     if empty := [name for name, n in zip(data.classes, counts, strict=True) if n == 0]:
         yield f"{len(empty):,} without an image: {', '.join(empty)}"
+    names = Counter(name.strip().casefold() for name in data.classes)
+    if same := [name for name in data.classes if names[name.strip().casefold()] > 1]:
+        yield f"{len(same):,} with the name of another: {', '.join(map(repr, same))}"
 
 
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:

@@ -45,7 +45,7 @@ class Evaluate:
         limit: measure so many images, class-balanced; all if not given.
         attack_limit: attack so many images, class-balanced; as many as limit if not given.
         out: folder for results.jsonl, audit.jsonl and report.html.
-        split: the part of the data.
+        split: the part of the data; if not given, test or val, or all of data of one part.
         image_size: height and width in pixels; what each model was made for if not given.
         batch_size: images at a time.
         decision_samples: noise draws that a stochastic model's decision is averaged over.
@@ -61,7 +61,7 @@ class Evaluate:
     limit: int | None = None
     attack_limit: int | None = None
     out: Path = Path("evaluation")
-    split: str = "test"
+    split: str | None = None
     image_size: int | None = None
     batch_size: int = 32
     decision_samples: int = 1
@@ -101,6 +101,7 @@ def run_evaluation(
     from vonenet.cli.v1_figures import write_v1_figures
     from vonenet.data import open_dataset
     from vonenet.data.pixels import chosen_device
+    from vonenet.data.sources import TEST_SPLIT
     from vonenet.model import VOneNet
     from vonenet.results import EXAMPLES, RESULTS
     from vonenet.robustness import Attack, evaluate, rank_and_size
@@ -119,7 +120,7 @@ def run_evaluation(
             loaded.model.to(device)
             size = config.image_size or loaded.image_size
             dataset = open_dataset(
-                config.data, config.split, image_size=size, in_chans=loaded.in_chans
+                config.data, config.split or TEST_SPLIT, image_size=size, in_chans=loaded.in_chans
             )
             height, width = dataset[0][0].shape[-2:]
             scaled_to = (height, width) if config.scale_radii else None

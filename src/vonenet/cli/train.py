@@ -150,12 +150,21 @@ def open_parts(
     """
     from vonenet.data import open_dataset
     from vonenet.data.dataset import held_out, share_of
+    from vonenet.data.shards import ALL
 
     data = recipe.data
     shape = {"image_size": data.image_size, "in_chans": data.in_chans}
-    training = open_dataset(address, data.train_split, **shape)
+    # Data of one part are all to train on, less what is held out
+    training = open_dataset(
+        address, ("train", ALL) if data.train_split == "train" else data.train_split, **shape
+    )
     if share := share_of(data.validation_split):
         training, validation = held_out(training, share)
+    elif training.source.splits == (ALL,):
+        raise InputError(
+            f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
+            "tenth of each class for validation, set data.validation_split to '10%'"
+        )
     else:
         validation = open_dataset(address, data.validation_split, **shape)
         _check_parts(training, validation, address)

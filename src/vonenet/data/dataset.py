@@ -9,9 +9,9 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
@@ -29,6 +29,7 @@ from vonenet.data.decoding import (
     one_line,
 )
 from vonenet.data.digests import digest_of, place_of_digest, remember, remembered
+from vonenet.data.labels import checked_labels
 from vonenet.errors import InputError
 from vonenet.identity import HASH_LENGTH
 
@@ -46,12 +47,18 @@ class Source(ABC):
     """Labelled images as they are stored. It can be pickled, and any process reads it alike.
 
     Without class names the indices themselves are the names.
+
+    Attributes:
+        splits: The parts that the address has; () where it does not say.
+        left_out: How many files there are that are not read, by suffix.
     """
 
-    def __init__(self, labels: Tensor, classes: Sequence[str] = ()) -> None:
-        most = int(labels.max()) if len(labels) else -1
-        self.labels = labels
+    def __init__(self, labels: Any, classes: Sequence[str] = (), name: str = "the data") -> None:
+        self.labels = checked_labels(labels, name)
+        most = int(self.labels.max()) if len(self.labels) else -1
         self.classes = classes or [str(label) for label in range(most + 1)]
+        self.splits: tuple[str, ...] = ()
+        self.left_out: Mapping[str, int] = {}
 
     @abstractmethod
     def read(self, index: int) -> bytes | Image.Image:
@@ -99,7 +106,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def __init__(
         self, source: Source, name: str, *, in_chans: int, size: tuple[int, int], crop: bool = True
     ) -> None:
-        labels = source.labels.to(torch.int64)
+        labels = source.labels
         if len(labels) == 0:
             raise InputError(f"data set {name!r} holds no image; at least one is needed")
         low, high = int(labels.min()), int(labels.max())
@@ -262,7 +269,7 @@ class ArraySource(Source):
     """Images held in memory, of which floating-point ones are rounded to 256 levels."""
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str], name: str) -> None:
-        super().__init__(labels, classes)
+        super().__init__(labels, classes, repr(name))
         self.images, self.name = images, name
 
     def read(self, index: int) -> Image.Image:

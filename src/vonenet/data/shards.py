@@ -24,8 +24,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vonenet.data.dataset import Source
-from vonenet.data.decoding import one_line
+from vonenet.data.decoding import MOST_BYTES, SUFFIXES, one_line, read_image_file
+from vonenet.data.labels import MOST_CLASSES, checked_labels
 from vonenet.errors import InputError
+from vonenet.files import natural_key
 
 # What a part is called elsewhere: asked for under the first name, taken under the others.
 # Nobody who asks for "val" gets the test images.
@@ -36,45 +38,54 @@ ALSO_CALLED = {
     "validation": ("val", "valid"),
 }
 SPLITS = frozenset(ALSO_CALLED).union(*ALSO_CALLED.values())
+ALL = "all"  # what data of one part are asked for as
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")  # the second is CIFAR-100's
 # Of each process: all of CIFAR, or some twenty row groups of ImageNet
 CACHE_BYTES = 2**28
-IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"})
 # Key and suffix: `train/n01_7.seg.png` is the `seg.png` of `train/n01_7`
 TAR_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
 TAR_BLOCK = 512
+MOST_NOTE_BYTES = 2**20  # of a label in a shard
 
 
-def choose_split(asked: str, there: Collection[str], address: str) -> str:
-    """Return the split that is meant among those that are there."""
-    for name in (asked, *ALSO_CALLED.get(asked, ())):
+def names_of(split: str | Sequence[str]) -> list[str]:
+    """Return what a split may be called, those that were asked for first."""
+    asked = [split] if isinstance(split, str) else split
+    return [name for first in asked for name in (first, *ALSO_CALLED.get(first, ()))]
+
+
+def choose_split(split: str | Sequence[str], there: Collection[str], address: str) -> str:
+    """Return the first split that is asked for and there; data of one part have `ALL`."""
+    names = names_of(split)
+    for name in names:
         if name in there:
             return name
-    raise InputError(f"no split {asked!r} in {address!r}; there: {', '.join(sorted(there))}")
+    known = "all (it has one part)" if set(there) == {ALL} else ", ".join(sorted(there))
+    raise InputError(f"no split {names[0]!r} in {address!r}; there: {known}")
 
 
 def files_of_split(
-    paths: Sequence[Path], root: Path, split: str, address: str
-) -> tuple[list[Path], str]:
-    """Find the files of one split; return them, and what their split is called.
+    paths: Sequence[Path], root: Path, split: str | Sequence[str], address: str
+) -> tuple[list[Path], str, tuple[str, ...]]:
+    """Find the files of one split; return them, what their split is called, and all splits.
 
     A file belongs to the split that a part of its name (`cifar-test-000.tar`), or else a folder
-    below `root`, is called. Files that name no split are one part, whatever is asked for.
+    below `root`, is called. Files that name no split are one part, `ALL`.
     """
-    if exact := [path for path in paths if path.name.startswith(f"{split}-")]:
-        return exact, split
+    known = SPLITS.union(names_of(split)) - {""}
     groups: dict[str, list[Path]] = {}
-    for path in paths:
-        words = [word.rstrip("0123456789_") for word in path.stem.split("-")]
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
+        raw = path.stem.split("-")
+        words = [name for word in raw for name in (word, word.rstrip("0123456789_"))]
         folders = reversed(path.relative_to(root).parts[:-1])
-        unknown = words[0] if "-of-" in path.stem else ""
-        part = next((word for word in (*words, *folders) if word in SPLITS), unknown)
+        unknown = raw[0] if "-of-" in path.stem else ALL
+        part = next((word for word in (*words, *folders) if word in known), unknown)
         groups.setdefault(part, []).append(path)
-    if set(groups) == {""}:
-        return list(paths), split
-    found = choose_split(split, set(groups) - {""}, address)
-    return groups[found], found
+    if len(groups) > 1:
+        groups.pop(ALL, None)  # what names no split, beside what does
+    found = choose_split(split, groups, address)
+    return groups[found], found, tuple(groups)
 
 
 class ParquetSource(Source):
@@ -85,19 +96,24 @@ class ParquetSource(Source):
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self._paths = [str(path) for path in paths]
-        rows, labels = [], []
+        rows: list[list[int]] = []
+        labels: list[Tensor] = []
         names: list[str] = []
         for path in tqdm(self._paths, desc="read labels", delay=2, leave=False):
             with _opened(path) as file:
                 columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}
                 self._column = _find_column(columns, IMAGE_COLUMNS, path)
+                _check_image_type(file.schema_arrow.field(self._column).type, self._column, path)
                 label = _find_column(columns, LABEL_COLUMNS, path)
                 labels.append(_as_labels(file.read(columns=[label], use_threads=False)[0], path))
                 groups = range(file.metadata.num_row_groups)
                 rows.append([file.metadata.row_group(group).num_rows for group in groups])
-            info = json.loads(note.get(b"huggingface", b"{}")).get("info", {})
-            names = names or info.get("features", {}).get(label, {}).get("names", [])
-        super().__init__(torch.cat(labels), names)
+            own = _class_names(note.get(b"huggingface", b"{}"), label, path)
+            if own and names and own != names:
+                first = self._paths[0]
+                raise InputError(f"{path} and {first} name classes differently; needed: one way")
+            names = names or own
+        super().__init__(torch.cat(labels), names, self._paths[0])
         self._groups = [(file, group) for file, of in enumerate(rows) for group in range(len(of))]
         self._ends = np.cumsum([count for of in rows for count in of])
         self._file_ends = np.cumsum([sum(of) for of in rows])
@@ -141,7 +157,7 @@ class ParquetSource(Source):
 class HubSource(Source):
     """Images of the Hugging Face hub, `hub/OWNER/NAME[:CONFIG]`, in the cache of `datasets`."""
 
-    def __init__(self, address: str, split: str) -> None:
+    def __init__(self, address: str, split: str | Sequence[str]) -> None:
         repository, _, config = address.removeprefix("hub/").partition(":")
         datasets = _imported("datasets", "hub", address)
         try:
@@ -155,7 +171,10 @@ class HubSource(Source):
         image = _find_column(rows.column_names, IMAGE_COLUMNS, address)
         label = _find_column(rows.column_names, LABEL_COLUMNS, address)
         labels = _as_labels(rows.data.column(label), address)
-        super().__init__(labels, getattr(rows.features[label], "names", ()))
+        super().__init__(labels, getattr(rows.features[label], "names", ()), address)
+        if not isinstance(rows.features[image], datasets.Image):
+            _check_image_type(rows.data.schema.field(image).type, image, address)
+        self.splits = tuple(there)
         self._rows = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
         self._column = image
         self._name = f"{address}/{self.split}"
@@ -165,7 +184,7 @@ class HubSource(Source):
         image = self._rows[index][self._column]
         if image["bytes"] is not None:
             return bytes(image["bytes"])
-        return Path(image["path"] or "").read_bytes()
+        return read_image_file(image["path"] or "")
 
     def describe(self, index: int) -> str:
         """Return the row, from 0, of one image."""
@@ -189,12 +208,14 @@ class TarSource(Source):
                 keys.append(os.fsencode(key))
                 places.extend((number, image.offset_data, image.size, label))
         table = np.array(places, dtype=np.int64).reshape(-1, 4)
-        super().__init__(torch.from_numpy(table[:, 3].copy()))
+        super().__init__(table[:, 3], name=self._paths[0])
         self._keys, self._places = np.array(keys), table[:, :3]
 
     def read(self, index: int) -> bytes:
         """Return one image file."""
         shard, offset, size = self._places[index].tolist()
+        if size > MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes; allowed: up to {MOST_BYTES:,}")
         with Path(self._paths[shard]).open("rb") as file:
             file.seek(offset)
             encoded = file.read(size)
@@ -230,7 +251,7 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
         if file.read(TAR_BLOCK) != bytes(TAR_BLOCK):  # `tarfile` takes any damage for the end
             raise InputError(f"shard {path} is damaged or unfinished from byte {tar.offset} on")
         for key, files in samples.items():
-            image = next((files[suffix] for suffix in files if suffix in IMAGE_SUFFIXES), None)
+            image = next((files[suffix] for suffix in files if suffix in SUFFIXES), None)
             if image is None:
                 continue
             noted = "cls" if "cls" in files else "json"
@@ -238,12 +259,15 @@ def _images_of_tar(path: str) -> Iterator[tuple[str, tarfile.TarInfo, int]]:
                 needed = "needed: a .cls file, or a .json file with a label"
                 raise InputError(f"{key} in {path} has no label; {needed}")
             file.seek(files[noted].offset_data)
-            text = file.read(files[noted].size)
+            text = file.read(min(files[noted].size, MOST_NOTE_BYTES))
             try:
-                label = int(text if noted == "cls" else json.loads(text)["label"])
-            except (ValueError, KeyError, TypeError) as error:
-                what = f"the .{noted} of {key} in {path}"
-                raise InputError(f"{what} holds no class number") from error
+                label = text if noted == "cls" else json.loads(text)["label"]
+                label = int(label) if isinstance(label, bytes | str) else label
+            except (ValueError, LookupError, TypeError, RecursionError):
+                label = None
+            if type(label) is not int or not 0 <= label < MOST_CLASSES:
+                what = f"the .{noted} of {key} in {path} holds no class number"
+                raise InputError(f"{what} of 0 to {MOST_CLASSES - 1}")
             yield key, image, label
 
 
@@ -251,7 +275,7 @@ def find_tars(address: str) -> list[Path]:
     """Return the tar files that a path, a glob or braces such as `{000..099}` stand for."""
     paths: list[Path] = []
     for pattern in expand_braces(str(Path(address).expanduser())):
-        paths += map(Path, sorted(glob.glob(pattern)) or [pattern])  # noqa: PTH207
+        paths += map(Path, sorted(glob.glob(pattern), key=natural_key) or [pattern])  # noqa: PTH207
     if missing := [path for path in paths if not path.is_file()]:
         what = f"{len(missing)} of {len(paths)} shards are not there"
         raise InputError(f"{what}; first: {missing[0]}")
@@ -283,10 +307,33 @@ def _find_column(columns: Sequence[str], names: Sequence[str], where: str) -> st
 
 
 def _as_labels(column: Any, where: str) -> Tensor:
-    if column.null_count or not str(column.type).removeprefix("u").startswith("int"):
-        kind = f"type {column.type}, {column.null_count} of them missing"
-        raise InputError(f"the labels of {where} have {kind}; needed: integers, none missing")
-    return torch.tensor(column.to_pylist(), dtype=torch.int64)  # to_numpy would import pandas
+    if not str(column.type).removeprefix("u").startswith("int"):
+        what = f"labels of {where} have type {column.type}"
+        raise InputError(f"{what}; needed: whole numbers, one for each image")
+    return checked_labels(column.to_pylist(), where)  # to_numpy would import pandas
+
+
+def _check_image_type(kind: Any, column: str, where: str) -> None:
+    """Refuse columns that hold no image files: text, lists, numbers, ..."""
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    kinds = {field.name: str(field.type) for field in fields} if "struct" in str(kind) else {}
+    if kinds.get("bytes", str(kind)) not in ("binary", "large_binary", "null"):
+        what = f"column {column!r} of {where} has type {kind}"
+        raise InputError(f"{what}; needed: image files, as bytes or a struct with 'bytes'")
+
+
+def _class_names(note: bytes, label: str, path: str) -> list[str]:
+    """Return the names in the note that `datasets` leaves in a file; [] if there are none."""
+    try:
+        names = json.loads(note).get("info", {}).get("features", {}).get(label, {}).get("names")
+    except (ValueError, AttributeError, RecursionError) as error:
+        what = f"the note 'huggingface' in {path} cannot be read"
+        raise InputError(f"{what}: {one_line(error)}") from error
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        raise InputError(f"the note 'huggingface' in {path} names no classes of {label!r}")
+    return names or []
 
 
 def _imported(module: str, extra: str, address: str) -> Any:

@@ -1,10 +1,11 @@
 """Sets of images by address: folders, shards, parquet files, torchvision's, the hub's, embedded.
 
-Folders are listed by torchvision's ImageFolder, sets by name are torchvision's own; `shards` says
-why parquet files and tar shards have readers of their own.
+Sets by name are torchvision's own; `shards` says why parquet files and tar shards have readers of
+their own.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.resources import files
 from inspect import signature
@@ -22,9 +23,11 @@ from torchvision.transforms import functional
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageArrays, ImageDataset, Source, size_text
-from vonenet.data.decoding import as_pixels, decode, one_line
+from vonenet.data.decoding import as_pixels, decode, one_line, read_image_file
+from vonenet.data.folders import FolderSource, holds_class_folders
+from vonenet.data.labels import checked_labels
 from vonenet.data.shards import (
-    ALSO_CALLED,
+    ALL,
     SPLITS,
     HubSource,
     ParquetSource,
@@ -32,15 +35,19 @@ from vonenet.data.shards import (
     choose_split,
     files_of_split,
     find_tars,
+    names_of,
 )
 from vonenet.errors import InputError
+from vonenet.files import natural_key
 
 # Those of torchvision with `train=` or `split=` and one class per image
 TORCHVISION = (
     "CIFAR10", "CIFAR100", "Country211", "DTD", "FER2013", "FGVCAircraft", "FashionMNIST",
     "Flowers102", "Food101", "GTSRB", "ImageNet", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet",
-    "PCAM", "Places365", "QMNIST", "RenderedSST2", "STL10", "SVHN", "StanfordCars", "USPS",
+    "PCAM", "Places365", "RenderedSST2", "STL10", "SVHN", "StanfordCars", "USPS",
 )  # fmt: skip
+# The part that is taken where none is asked for
+TEST_SPLIT = ("test", ALL)
 SEVERITIES = 5
 # The images that come with the package; README.md there says where they are from
 FILES = files("vonenet.data") / "files"
@@ -54,7 +61,7 @@ FASHION_CLASSES = (
 
 
 def open_dataset(
-    address: str, split: str = "test", *, image_size: int, in_chans: int = 3
+    address: str, split: str | Sequence[str] = TEST_SPLIT, *, image_size: int, in_chans: int = 3
 ) -> ImageDataset:
     """Open the images at `address`.
 
@@ -64,7 +71,10 @@ def open_dataset(
         address: One of
 
             - "embedded";
-            - a folder with one folder of images per class, or with such a folder for each split;
+            - a folder with one folder of images per class, or with such a folder for each split.
+              Classes and images are in natural order: "2" comes before "10". A class may have no
+              image. Folders and files that are hidden are passed over, and links to folders are
+              followed once;
             - a folder of Hugging Face parquet files, `<split>-*.parquet`;
             - WebDataset shards: a folder that holds `<split>-*.tar`, or the paths of some, with
               braces or a glob, `/data/train-{000..099}.tar`, which are one part;
@@ -73,7 +83,10 @@ def open_dataset(
             - "hub/OWNER/NAME" or "hub/OWNER/NAME:CONFIG", a set of images of the Hugging Face hub,
               read by its `datasets`.
         split: "train" or "test", or what the address calls its parts. Where there is no "test", but
-            "val" or "validation", that is taken; the set's name says so.
+            "val" or "validation", that is taken; the set's name says so. Data of one part, as a
+            folder without folders of splits, have only "all", and are in no case taken for a part
+            of another name. Of several names the first that is there is taken: so by default the
+            test part, or else all of data of one part; and ("train", "all") is what to train on.
         image_size: Height and width in pixels. Images of that size are left as they are; others
             are resized (shorter side 256/224 of it) and centre-cropped.
         in_chans: 1 (grey) or 3 (RGB).
@@ -82,11 +95,14 @@ def open_dataset(
         InputError: If the address is none of these, has no such split, or holds no image.
     """
     if address == "embedded":
-        return load_embedded(split, image_size=image_size, in_chans=in_chans)
+        part = choose_split(split, ("train", "test"), address)
+        return load_embedded(part, image_size=image_size, in_chans=in_chans)
     check_channels(in_chans)
     source: Source
     if address.endswith(".tar"):
+        choose_split(split, (ALL,), address)
         source, part = TarSource(find_tars(address)), ""
+        source.splits = (ALL,)
     elif address.startswith("torchvision/"):
         source, part = _open_torchvision(address, split)
     elif address.startswith("hub/"):
@@ -167,8 +183,8 @@ def open_stored_corruption(
         width, height = source.image(0).size
         name = f"{name} {size_text(height, width)}"
         return ImageDataset(source, name, in_chans=in_chans, size=(height, width), crop=False)
-    images = np.load(path, mmap_mode="r", allow_pickle=False)
-    labels = np.load(path.with_name("labels.npy"), allow_pickle=False).astype(np.int64)
+    images = _load_array(path, mmap_mode="r")
+    labels = checked_labels(_load_array(path.with_name("labels.npy")), f"{root}/labels.npy")
     fits = images.ndim == 4 and images.shape[3] == 3 and images.dtype == np.uint8
     if not fits or len(labels) != len(images) or len(images) % SEVERITIES:
         raise InputError(
@@ -180,7 +196,14 @@ def open_stored_corruption(
     levels = torch.from_numpy(np.array(images[part])).permute(0, 3, 1, 2)
     levels = functional.rgb_to_grayscale(levels) if in_chans == 1 else levels
     name = f"{name} {size_text(*images.shape[1:3])}"
-    return ImageArrays(levels, torch.from_numpy(labels[part]), (), name)
+    return ImageArrays(levels, labels[part], (), name)
+
+
+def _load_array(path: Path, **settings: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **settings)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"array {path} cannot be read: {one_line(error)}") from error
 
 
 def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> Path:
@@ -195,35 +218,7 @@ def find_stored_corruption(root: Path | str, corruption: str, severity: int) -> 
     raise InputError(f"{str(root)!r} holds neither {corruption}/{severity}/ nor {corruption}.npy")
 
 
-class FolderSource(Source):
-    """A folder with one folder of images, at any depth, per class, both in sorted order."""
-
-    def __init__(self, root: Path) -> None:
-        try:
-            folder = torchvision.datasets.ImageFolder(str(root), allow_empty=True)
-        except FileNotFoundError as error:
-            needed = "needed: one folder of images per class"
-            raise InputError(f"folder {root} holds no image; {needed}") from error
-        # Folder by folder: "a/b.png" before "a-b/c.png", which as text are the other way round
-        samples = sorted(folder.samples, key=lambda it: (it[1], it[0].split(os.sep)))  # noqa: PTH206
-        super().__init__(torch.tensor([label for _, label in samples]), folder.classes)
-        # One block of bytes: worker processes share it, which they do not with Python's objects
-        self._paths = np.array([os.fsencode(path) for path, _ in samples])
-
-    def read(self, index: int) -> bytes:
-        """Return one image file."""
-        return Path(self.describe(index)).read_bytes()
-
-    def file(self, index: int) -> str:
-        """Return the path of one image."""
-        return self.describe(index)
-
-    def describe(self, index: int) -> str:
-        """Return the path of one image."""
-        return os.fsdecode(self._paths[index])
-
-
-def _open_folder(address: str, split: str) -> tuple[Source, str]:
+def _open_folder(address: str, split: str | Sequence[str]) -> tuple[Source, str]:
     folder = Path(address).expanduser()
     if not folder.is_dir():
         raise InputError(
@@ -231,19 +226,49 @@ def _open_folder(address: str, split: str) -> tuple[Source, str]:
             "class), of Hugging Face parquet files or of WebDataset shards, the path of shards "
             "(.tar), 'torchvision/NAME', 'hub/OWNER/NAME'"
         )
-    if parquet := sorted(folder.rglob("*.parquet")):
-        paths, found = files_of_split(parquet, folder, split, address)
-        return ParquetSource(paths), found
-    root, found = folder / split, split
-    if not root.is_dir():  # a class may be called as a split is, but holds no folders
-        parts = [name for name in SPLITS if any(path.is_dir() for path in folder.glob(f"{name}/*"))]
-        found = choose_split(split, parts, address) if parts else split
-        root = folder / found if parts else folder
-    shards = sorted(root.glob("*.tar"))
-    if shards and not any(path.is_dir() for path in root.iterdir()):
-        paths, found = files_of_split(shards, root, found, address)
-        return TarSource(paths), found
-    return FolderSource(root), found
+    parts = _part_folders(folder, names_of(split)) or {ALL: folder}
+    source: Source
+    if any(map(holds_class_folders, parts.values())):  # whatever archives lie beside them
+        found = choose_split(split, parts, address)
+        source = FolderSource(parts[found])
+        _check_no_parquet(folder, parts[found], source)
+    elif parquet := list(folder.rglob("*.parquet")):
+        paths, found, names = files_of_split(parquet, folder, split, address)
+        source, parts = ParquetSource(paths), dict.fromkeys(names, folder)
+    elif parts == {ALL: folder}:
+        shards = list(folder.glob("*.tar"))
+        if not shards:
+            return FolderSource(folder), ALL  # which says what is missing
+        paths, found, names = files_of_split(shards, folder, split, address)
+        source, parts = TarSource(paths), dict.fromkeys(names, folder)
+    else:
+        found = choose_split(split, parts, address)
+        shards = sorted(parts[found].glob("*.tar"), key=lambda path: natural_key(path.name))
+        source = TarSource(shards) if shards else FolderSource(parts[found])
+    source.splits = tuple(parts)
+    return source, found
+
+
+def _part_folders(folder: Path, asked: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of splits by name: they hold folders or shards, which classes do not."""
+    return {
+        path.name: path
+        for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+        if path.name in SPLITS.union(asked) and path.is_dir()
+        if any(each.is_dir() or each.suffix == ".tar" for each in path.iterdir())
+    }
+
+
+def _check_no_parquet(folder: Path, root: Path, source: Source) -> None:
+    """Refuse a copy of a repository of the hub whose folders of pictures look like classes."""
+    counts = source.labels.bincount(minlength=len(source.classes)).tolist()
+    empty = [root / name for name, n in zip(source.classes, counts, strict=True) if not n]
+    for place in (folder, *empty):
+        if files := sorted(place.glob("*-of-*.parquet")):
+            raise InputError(
+                f"folder {folder} holds folders of images and parquet files, such as {files[0]}; "
+                "needed: the address of a folder that holds one kind"
+            )
 
 
 class TorchvisionSource(Source):
@@ -259,13 +284,12 @@ class TorchvisionSource(Source):
         else:
             shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
             labels = [dataset[index][1] for index in shown]
-        array = np.asarray(labels)
-        if array.shape != (len(dataset),) or array.dtype.kind not in "iu":
-            raise InputError(f"{name} does not have a class number for each image")
-        numbers = torch.from_numpy(array.astype(np.int64))
+        numbers = checked_labels(labels, name)
+        if len(numbers) != len(dataset):
+            raise InputError(f"{name} has {len(numbers)} labels for {len(dataset)} images")
         classes = getattr(dataset, "classes", ())
         known = [each[0] if isinstance(each, tuple) else each for each in classes]  # ImageNet's
-        super().__init__(numbers, known if len(known) > int(numbers.max()) else ())
+        super().__init__(numbers, known if len(known) > int(numbers.max()) else (), name)
 
     def read(self, index: int) -> Image.Image:
         """Return one image in the mode that the set has it in."""
@@ -276,7 +300,7 @@ class TorchvisionSource(Source):
         return f"number {index} of {self._name}"
 
 
-def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
+def _open_torchvision(address: str, split: str | Sequence[str]) -> tuple[Source, str]:
     name = address.removeprefix("torchvision/")
     if name not in TORCHVISION:
         allowed = ", ".join(TORCHVISION)
@@ -285,8 +309,10 @@ def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
     if "train" in signature(build).parameters:
         found = choose_split(split, ("train", "test"), address)
         dataset = _build(build, address, train=found == "train")
-        return TorchvisionSource(dataset, f"{address}/{found}"), found
-    for found in (split, *ALSO_CALLED.get(split, ())):
+        source = TorchvisionSource(dataset, f"{address}/{found}")
+        source.splits = ("train", "test")
+        return source, found
+    for found in names_of(split):
         try:
             dataset = _build(build, address, split=found)
             return TorchvisionSource(dataset, f"{address}/{found}"), found
@@ -294,7 +320,7 @@ def _open_torchvision(address: str, split: str) -> tuple[Source, str]:
             if "argument split" not in str(error):
                 raise
             refusal = one_line(error)
-    raise InputError(f"no split {split!r} in {address!r}: {refusal}")
+    raise InputError(f"no split {names_of(split)[0]!r} in {address!r}: {refusal}")
 
 
 def _build(build: Any, address: str, **part: Any) -> Any:
@@ -304,6 +330,8 @@ def _build(build: Any, address: str, **part: Any) -> Any:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {root}, VONENET_DATA: {error}") from error
+    if {"loader", "kwargs"}.intersection(signature(build).parameters):  # a set of image files
+        part["loader"] = _load
     lock = FileLock(root / f".{address.removeprefix('torchvision/')}.lock")
     with lock if os.access(root, os.W_OK) else nullcontext():  # what can only be read needs none
         try:
@@ -316,3 +344,7 @@ def _build(build: Any, address: str, **part: Any) -> Any:
             return build(root, download=True, **part)
         except Exception as error:  # of urllib, tarfile, zipfile, gdown...
             raise InputError(f"{absent}. Its download failed: {one_line(error)}") from error
+
+
+def _load(path: str) -> Image.Image:
+    return decode(read_image_file(path), path)
