@@ -81,11 +81,11 @@ def test_silent_server(site, cache, monkeypatch):
 def test_certificate_that_is_not_trusted(tmp_path, monkeypatch):
     attempts = []
 
-    def impostor(request, **_):
+    def impostor(request):
         attempts.append(request)
         raise URLError(SSLCertVerificationError(1, "certificate verify failed"))
 
-    monkeypatch.setattr(download_module, "urlopen", impostor)
+    monkeypatch.setattr(download_module, "_open", impostor)
     refused(into("https://x/x", tmp_path / "x"), "certificate verify failed")
     assert len(attempts) == 1
 
@@ -105,6 +105,52 @@ def test_only_http_and_only_into_a_folder(site, tmp_path):
     (tmp_path / "file").touch()
     refused(into(site.url, tmp_path / "file" / "x"), "file/x")
     assert site.ranges == []
+
+
+@pytest.mark.parametrize("where", ["file:///etc/hostname", "ftp://127.0.0.1/x", "gopher://x/"])
+def test_redirects_go_to_web_addresses_only(site, cache, where):
+    site.behaviours = [lambda handler: handler.answer(302, b"", Location=where)]
+    refused(fetch_it, where, site.url)
+    assert len(site.ranges) == 1
+    site.behaviours = [lambda handler: handler.answer(302, b"", Location=site.url)]
+    assert fetch_it().read_bytes() == BODY
+
+
+def drip(handler):
+    """A byte now and then, which is no silence."""
+    handler.answer(200, handler.server.body, send=0)
+    for byte in handler.server.body[:300]:
+        if handler.server.closing.wait(0.01):
+            return
+        handler.wfile.write(bytes([byte]))
+
+
+def test_a_slow_transfer_ends_and_is_kept(site, cache, monkeypatch):
+    monkeypatch.setattr(download_module, "TOTAL_S", 0.3)
+    site.behaviours = [drip]
+    started_s = time.monotonic()
+    refused(fetch_it, "bytes came in 0.3 s, and not all", str(cache))
+    assert time.monotonic() - started_s < 2
+    came = len((cache / f"{FILENAME}.part").read_bytes())
+    assert 0 < came < 300
+    assert fetch_it().read_bytes() == BODY
+    assert site.ranges == [None, f"bytes={came}-"]
+
+
+def unannounced(handler):
+    """More than the server said, or it did not say."""
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(handler.server.body)
+
+
+@pytest.mark.parametrize("behaviour", [honest, unannounced])
+def test_a_file_that_is_too_large_is_not_stored(site, cache, monkeypatch, behaviour):
+    monkeypatch.setattr(download_module, "LARGEST_BYTES", 1000)
+    site.behaviours = [behaviour] * 3
+    refused(fetch_it, "more than 1000 bytes", site.url)
+    assert not list(cache.glob(f"{FILENAME}*[!k]"))
+    assert len(site.ranges) == 1
 
 
 def test_truncated_body_is_refused_and_kept_for_later(site, cache):

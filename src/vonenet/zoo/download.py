@@ -17,8 +17,9 @@ from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from ssl import SSLCertVerificationError, SSLError
+from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -27,8 +28,11 @@ from vonenet.errors import DownloadError
 
 RETRY_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
 SILENCE_S = 30.0  # of the server, after which an attempt is given up
+TOTAL_S = 6 * 3600.0  # of one call; a server may send a byte now and then for ever
+LARGEST_BYTES = 4 << 30  # the largest published file has 0.6 GB
 BLOCK_BYTES = 1 << 20
 PASSING_STATUS = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+SCHEMES = ("http://", "https://")
 _NETWORK_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, SSLError)
 
 
@@ -47,8 +51,9 @@ def download(url: str, destination: Path, *, check: Callable[[Path], object]) ->
         `destination`.
 
     Raises:
-        DownloadError: the file could not be fetched, stored, or was refused. What had come of a
-            broken transfer is kept for the next call; a refused file is not.
+        DownloadError: the file could not be fetched, stored, or was refused, or took more than
+            `TOTAL_S` or `LARGEST_BYTES`. What had come of a broken or slow transfer is kept for the
+            next call; a refused file is not.
     """
     part = destination.with_name(f"{destination.name}.part")
     try:
@@ -98,13 +103,27 @@ def file_hash(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+class _OnlyHttp(HTTPRedirectHandler):
+    """Follow redirects to web addresses only; Python's own follows them to ftp too."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """Return the request for the new address, or refuse it."""
+        if not newurl.lower().startswith(SCHEMES):
+            fp.close()
+            raise ValueError(f"the server sends us to {newurl}, which is not on the web")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _receive(url: str, part: Path) -> None:
     """Complete `part` in three attempts; each goes on where the one before it stopped."""
-    if not url.lower().startswith(("http://", "https://")):
+    if not url.lower().startswith(SCHEMES):
         raise ValueError("the address must begin with http:// or https://")
+    ends_s = time.monotonic() + TOTAL_S
     for wait_s in (*RETRY_WAITS_S, None):
         try:
-            _receive_once(url, part)
+            _receive_once(url, part, ends_s)
             return
         except _NETWORK_ERRORS as error:
             if isinstance(error, HTTPError):
@@ -119,16 +138,18 @@ def _receive(url: str, part: Path) -> None:
         time.sleep(wait_s)
 
 
-def _receive_once(url: str, part: Path) -> None:
+def _receive_once(url: str, part: Path, ends_s: float) -> None:
     offset, version = _resume_point(part)
     headers = {"User-Agent": "vonenet"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": version}
     request = Request(url, headers=headers)  # noqa: S310 - checked above
-    with urlopen(request, timeout=SILENCE_S) as response:  # noqa: S310 - as above
+    with _open(request) as response:
         if response.status not in (200, 206):
             raise HTTPError(url, response.status, response.reason, response.headers, None)
         start, total_bytes = _span(response, part, offset, version)
+        n_bytes = start
+        _check_size(total_bytes or 0, part)
         with (
             part.open("ab" if start else "wb") as file,
             tqdm(
@@ -145,9 +166,23 @@ def _receive_once(url: str, part: Path) -> None:
             while block := response.read1(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
-    n_bytes = part.stat().st_size
+                n_bytes += len(block)
+                _check_size(n_bytes, part)
+                if time.monotonic() > ends_s:
+                    raise ValueError(f"{n_bytes} bytes came in {TOTAL_S:g} s, and not all")
     if total_bytes is not None and n_bytes != total_bytes:
         raise ConnectionError(f"{n_bytes} of {total_bytes} bytes came")
+
+
+def _open(request: Request) -> HTTPResponse:
+    response: HTTPResponse = build_opener(_OnlyHttp).open(request, timeout=SILENCE_S)
+    return response
+
+
+def _check_size(n_bytes: int, part: Path) -> None:
+    if n_bytes > LARGEST_BYTES:
+        _discard(part)
+        raise ValueError(f"the file has more than {LARGEST_BYTES} bytes")
 
 
 def _resume_point(part: Path) -> tuple[int, str]:
