@@ -68,6 +68,7 @@ class VOneNet(nn.Module):
     Attributes:
         head_name: dotted name of the last linear layer, for those who replace it.
         pretrained_cfg: input size, mean, std and more, as timm's transforms read it.
+        class_names: names of the outputs, where they are known.
     """
 
     def __init__(self, vone_block: VOneBlock, backbone: Backbone, config: VOneNetConfig) -> None:
@@ -79,6 +80,7 @@ class VOneNet(nn.Module):
         nn.init.kaiming_normal_(self.bottleneck.weight, mode="fan_out", nonlinearity="relu")
         self.model = backbone.module
         self.head_name = f"model.{backbone.head}"
+        self.class_names: tuple[str, ...] | None = None
         self._config = config
 
     @classmethod

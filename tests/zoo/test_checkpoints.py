@@ -1,16 +1,24 @@
 """Weights files: ours bit for bit, published layouts, and every way in which a file is wrong."""
 
 import argparse
+import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
+from torch import nn
 
 import vonenet
 from tests.published import golden_weights, write_published
-from vonenet.zoo.checkpoints import STRAY_KEYS
+from vonenet.zoo.checkpoints import STRAY_KEYS, save_base_checkpoint
+from vonenet.zoo.registry import load_base_checkpoint
+from vonenet.zoo.weights import plain_names
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8, "num_classes": 10}
 ONE = torch.ones(1)
@@ -190,7 +198,7 @@ def test_flags_of_old_training_scripts_are_read(tmp_path, published_model):
         (lambda path: save_file({"a": ONE}, path, {"format": "other"}), "not a vonenet checkpoint"),
         (
             lambda path: save_file({"a": ONE}, path, {"format": "vonenet-1", "config": "{}"}),
-            "configuration that cannot be read",
+            "configuration that cannot be used: it lacks 'v1'",
         ),
     ],
 )
@@ -217,3 +225,284 @@ def test_a_failed_save_leaves_the_file_before_it(tmp_path, monkeypatch):
         vonenet.save_checkpoint(model, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- what people have ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return vonenet.create_model("voneresnet18", **SMALL, num_classes=3).eval()
+
+
+SAID = {"stride": 4, "k_exc": 25.0, "image_size": 224, "visual_degrees": 8.0, "noise": None}
+
+
+def with_part(model, name, wrap):
+    """A copy with one part wrapped."""
+    copied = copy.deepcopy(model)
+    setattr(copied, name, wrap(getattr(copied, name)))
+    return copied
+
+
+def twice(module):
+    return nn.DataParallel(nn.DataParallel(module))
+
+
+WRAPPERS = {
+    "compiled": torch.compile,
+    "parallel": nn.DataParallel,
+    "twice": twice,
+    "compiled and parallel": lambda model: nn.DataParallel(torch.compile(model)),
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "trainer": lambda model: nn.ModuleDict({"model": model}),
+    "net": lambda model: nn.ModuleDict({"net": nn.DataParallel(model)}),
+    "compiled back-end": lambda model: with_part(model, "model", torch.compile),
+    "parallel back-end": lambda model: with_part(model, "model", nn.DataParallel),
+    "parallel V1": lambda model: with_part(model, "vone_block", twice),
+}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return vonenet.create_model("voneresnet_small", **TINY).eval()
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_names_are_those_of_the_network_without_its_wrappers(small, wrapper):
+    plain = plain_names(WRAPPERS[wrapper](small).state_dict())
+    plain.pop("n_averaged", None)
+    state = small.state_dict()
+    assert plain.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in plain.items())
+
+
+def test_weights_that_were_saved_through_wrappers_load(tmp_path, tiny):
+    torch.save({"model": WRAPPERS["averaged"](tiny).state_dict()}, tmp_path / "w.pt")
+    state = vonenet.load_checkpoint(tmp_path / "w.pt", **SAID).state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in tiny.state_dict().items())
+
+
+@pytest.mark.parametrize("wrapper", ["compiled and parallel", "compiled back-end"])
+def test_wrapped_models_are_saved_without_their_wrappers(tmp_path, small, wrapper):
+    path = tmp_path / "w.safetensors"
+    vonenet.save_checkpoint(WRAPPERS[wrapper](small), path)
+    assert load_file(path).keys() == small.state_dict().keys()
+    assert same_outputs(vonenet.load_checkpoint(path), small, torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict", "net"])
+def test_a_state_dict_is_found_where_programs_put_it(tmp_path, tiny, key):
+    content = tiny.state_dict() if key is None else {"epoch": 3, key: tiny.state_dict()}
+    torch.save(content, tmp_path / "w.pt")
+    assert vonenet.load_checkpoint(tmp_path / "w.pt", **SAID).config.num_classes == 3
+    with pytest.raises(vonenet.CheckpointError, match="does not say stride, k_exc, noise"):
+        vonenet.load_checkpoint(tmp_path / "w.pt")
+
+
+def test_arrays_and_paths_in_a_file_are_read_without_running_any_of_it(tmp_path, tiny):
+    arrays = {key: value.numpy() for key, value in tiny.state_dict().items()}
+    content = {
+        "model": arrays,
+        "out": tmp_path,
+        "classes": np.array(["a", "b"]),
+        "best": [np.ones(3)],
+    }
+    torch.save(content, tmp_path / "w.pt")
+    state = vonenet.load_checkpoint(tmp_path / "w.pt", **SAID).state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in tiny.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda state: {f"{p}.{k}": v for p in ("a", "b") for k, v in state.items()},
+            "'a.' and 'b.'",
+        ),
+        (lambda state: state | {"mean": ONE}, "mean is unknown"),
+        (lambda state: state | {"model._orig_mod.fc.bias": ONE}, "have one name"),
+        (lambda state: {"module.vone_block.simple_conv_q0.weight": ONE}, "holds no VOneNet"),
+        (lambda state: {"a": "text"}, "holds no state dict of tensors, neither alone nor as"),
+    ],
+)
+def test_other_state_dicts_are_refused_in_one_line(tmp_path, tiny, change, words):
+    torch.save(change(tiny.state_dict()), tmp_path / "w.pt")
+    with pytest.raises(vonenet.CheckpointError, match=words) as caught:
+        vonenet.load_checkpoint(tmp_path / "w.pt", **SAID)
+    assert "\n" not in str(caught.value)
+
+
+# --- saved only if it can be loaded ---------------------------------------------------------------
+
+
+def own_part(model):
+    model.model.avgpool = nn.AdaptiveMaxPool2d(1)
+
+
+def own_back_end(model):
+    model.model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3))
+
+
+def another_layer(model):
+    model.aux = nn.Linear(3, 3)
+
+
+def other_noise(model):
+    model.vone_block.noise = nn.ReLU()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (own_part, "model.avgpool is a AdaptiveMaxPool2d, and a voneresnet_small of a file has"),
+        (own_back_end, "could not be loaded again: model.block1.bn1.bias is missing"),
+        (another_layer, "aux.bias is unknown"),
+        (other_noise, "vone_block.noise is a ReLU"),
+        (lambda model: setattr(model, "class_names", ("a", "b")), "10 outputs but names of 2"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, small, change, words):
+    model = copy.deepcopy(small)
+    change(model)
+    with pytest.raises(vonenet.InputError, match=words):
+        vonenet.save_checkpoint(model, tmp_path / "m.safetensors")
+    with pytest.raises(vonenet.InputError, match="a Linear is no VOneNet"):
+        vonenet.save_checkpoint(nn.Linear(3, 3), tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_replaced_head_is_saved_with_its_number_of_classes(tmp_path):
+    model = vonenet.create_model("voneresnet_small", **TINY)
+    model.model.fc = nn.Linear(model.model.fc.in_features, 2)
+    vonenet.save_checkpoint(model, tmp_path / "m.safetensors", classes=["cat", "dog"])
+    again = vonenet.load_checkpoint(tmp_path / "m.safetensors")
+    assert (again.config.num_classes, again.class_names) == (2, ("cat", "dog"))
+    vonenet.save_checkpoint(again, tmp_path / "n.safetensors")
+    assert vonenet.load_checkpoint(tmp_path / "n.safetensors").class_names == ("cat", "dog")
+    with pytest.warns(vonenet.VOneNetWarning, match="new and untrained"):
+        other = vonenet.load_checkpoint(tmp_path / "n.safetensors", num_classes=5)
+    assert other.class_names is None
+
+
+# --- hostile headers ------------------------------------------------------------------------------
+
+BASE = {"name": "voneresnet_small", "in_chans": 3, "mean": [0.5], "std": [0.5], "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """A VOneNet's file and a base network's, with their headers: what and how to load it."""
+    folder = tmp_path_factory.mktemp("ours")
+    model = vonenet.create_model("voneresnet_small", **TINY)
+    vonenet.save_checkpoint(model, folder / "v.safetensors", classes=list("abcdefghij"))
+    base = vonenet.create_base_model("voneresnet_small", num_classes=2, image_size=32)
+    save_base_checkpoint(base, folder / "b.safetensors", classes=["x", "y"], **BASE)
+    return {"v": folder / "v.safetensors", "b": folder / "b.safetensors"}
+
+
+LOAD = {"v": vonenet.load_checkpoint, "b": load_base_checkpoint}
+
+
+def with_header(path, new, change):
+    """A copy of a file, its header changed by a function of its parsed values."""
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    values = {k: v if k == "format" else json.loads(v) for k, v in header.items()}
+    change(values)
+    header = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+    save_file(load_file(path), new, header)
+
+
+@pytest.mark.parametrize("kind", ["v", "b"])
+def test_no_memory_is_asked_for_before_shapes_agree(ours, tmp_path, kind):
+    """A linear layer of 10^9 classes has 256 GB."""
+
+    def change(values):
+        values.pop("classes")
+        settings = values["base"]["settings"] if kind == "b" else values["config"]
+        settings["num_classes"] = 10**9
+
+    with_header(ours[kind], tmp_path / "large.safetensors", change)
+    with pytest.raises(vonenet.CheckpointError, match="has shape .* instead of .1000000000"):
+        LOAD[kind](tmp_path / "large.safetensors")
+
+
+HOSTILE = [
+    ("b", "base.settings.backbone_weights", "/etc/passwd", "settings must be num_classes"),
+    ("b", "base.settings.backbone_weights", "timm", "settings must be num_classes"),
+    ("b", "base.settings.num_classes", 10**9, "a name for each of 1000000000"),
+    ("b", "base.settings.num_classes", True, "num_classes must be a whole number"),
+    ("b", "base.settings.image_size", 10**6, "image_size must be a whole number, 1 to 4096"),
+    ("b", "base.settings.in_chans", -1, "in_chans must be a whole number"),
+    ("b", "base.name", "vone_hf-hub:timm/resnet18", "unknown back-end"),
+    ("b", "base.name", 7, "cannot be used"),
+    ("b", "base.mean", [float("nan")], "must be finite"),
+    ("b", "base", [], "cannot be used"),
+    ("b", "base", "[" * 100_000, "cannot be read"),
+    ("b", "classes", ["x"], "names 1 classes; needed: a name for each of 2"),
+    ("v", "config.num_classes", 11, "a name for each of 11"),
+    ("v", "config.num_classes", "10", "num_classes must be a whole number"),
+    ("v", "config.backbone", "timm/hf-hub:timm/resnet18", "unknown back-end"),
+    ("v", "config.backbone", ["resnet18"], "cannot be used"),
+    ("v", "config.v1.simple_channels", 10**9, "has shape"),
+    ("v", "config.v1.image_size", [10**6, 10**6], "1 to 4096"),
+    ("v", "config.v1.kernel_size", 10**6 + 1, "has shape"),
+    ("v", "config.v1.checkpoint", "/etc/passwd", "cannot be used"),
+    ("v", "config.weights", "/etc/passwd", "cannot be used"),
+    ("v", "config.v1", None, "cannot be used"),
+    ("v", "classes", ["x"] * 10, "names 1 classes"),
+    ("v", "classes", 5, "no list of names"),
+]
+
+
+@pytest.mark.parametrize(("kind", "where", "value", "words"), HOSTILE)
+def test_a_header_asks_only_for_what_the_weights_are(ours, tmp_path, kind, where, value, words):
+    def change(values):
+        *parents, last = where.split(".")
+        for key in parents:
+            values = values[key]
+        values[last] = value
+
+    with_header(ours[kind], path := tmp_path / "hostile.safetensors", change)
+    with pytest.raises(vonenet.InputError, match=words) as caught:
+        LOAD[kind](path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+WATCHED = """
+import sys
+import vonenet
+from vonenet.zoo.loading import load_model
+from vonenet.zoo.registry import load_base_checkpoint
+from vonenet.zoo.weights import plain_names
+paths = sys.argv[1:]
+for path in paths:
+    load_model(path)  # what is imported late, is now
+seen = []
+def watch(event, args):
+    if event.split(".")[0] in ("socket", "subprocess", "os", "urllib", "ctypes", "import", "open"):
+        seen.append((event, *args))
+sys.addaudithook(watch)
+for path in paths:
+    load_model(path)
+vonenet.load_checkpoint(paths[0])
+other = [each for each in seen if each[0] != "open" or str(each[1]) not in paths]
+print(*(other or ["nothing"]))
+"""
+
+
+def test_loading_opens_nothing_but_the_file(ours, tmp_path, tiny):
+    """No socket, no process, no other file: what the code is asked for is all that it touches."""
+    torch.save(
+        {"state_dict": tiny.state_dict(), "flags": SAID | {"noise_mode": None}}, tmp_path / "p.pt"
+    )
+    paths = [*map(str, ours.values()), str(tmp_path / "p.pt")]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WATCHED, *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "nothing\n"

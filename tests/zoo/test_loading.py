@@ -6,7 +6,9 @@ from torch import nn
 
 import vonenet
 from vonenet.data import PixelModel
+from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
+from vonenet.zoo.checkpoints import save_base_checkpoint
 from vonenet.zoo.loading import load_model
 
 TOY = """
@@ -17,7 +19,21 @@ def plain():
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
 
 def wrapped():
-    return PixelModel(plain(), 0.4, 0.2)
+    return PixelModel(plain(), 0.4, 0.2, classes=["a", "b"])
+
+def named():
+    model = described()
+    model.class_names = ["x", "y"]
+    return model
+
+def of_bytes():
+    model = plain()
+    model.pretrained_cfg = {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
+    return model
+
+def of_torchvision():
+    from torchvision.models import SqueezeNet
+    return SqueezeNet("1_1")
 
 def described():
     model = plain()
@@ -38,12 +54,17 @@ def toy(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["", ".py"])
 @pytest.mark.parametrize(
-    ("function", "mean", "std", "size", "channels"),
-    [("plain", 0.0, 1.0, 224, 3), ("wrapped", 0.4, 0.2, 224, 3), ("described", 0.3, 0.7, 32, 1)],
+    ("function", "mean", "std", "size", "channels", "classes"),
+    [
+        ("wrapped", 0.4, 0.2, 224, 3, ("a", "b")),
+        ("described", 0.3, 0.7, 32, 1, None),
+        ("named", 0.3, 0.7, 32, 1, ("x", "y")),
+    ],
 )
-def test_a_function_of_a_module_or_file(toy, suffix, function, mean, std, size, channels):
+def test_a_function_of_a_module_or_file(toy, suffix, function, mean, std, size, channels, classes):
     loaded = load_model(f"{toy}{suffix}:{function}")
     assert (loaded.name, loaded.image_size, loaded.in_chans) == (function, size, channels)
+    assert loaded.model.classes == classes
     assert isinstance(loaded.model, PixelModel)
     assert not loaded.model.training
     assert float(loaded.model.mean) == pytest.approx(mean)
@@ -54,26 +75,50 @@ def test_a_weights_file_brings_its_preprocessing(tmp_path):
     model = vonenet.create_model(
         "voneresnet_small", image_size=32, num_classes=3, simple_channels=4, complex_channels=4
     )
-    vonenet.save_checkpoint(model, tmp_path / "mine.safetensors")
+    vonenet.save_checkpoint(model, tmp_path / "mine.safetensors", classes=["c", "a", "b"])
     before = torch.get_rng_state()
     loaded = load_model(str(tmp_path / "mine.safetensors"))
     assert torch.equal(torch.get_rng_state(), before)
-    assert (loaded.name, loaded.image_size) == ("mine", 32)
+    assert (loaded.name, loaded.image_size, loaded.model.classes) == ("mine", 32, ("c", "a", "b"))
     pixels = torch.rand(2, 3, 32, 32)
     with vonenet.no_noise(loaded.model), vonenet.no_noise(model), torch.no_grad():
         torch.testing.assert_close(loaded.model(pixels), model.eval()(2 * pixels - 1))
 
 
-def test_a_timm_name(monkeypatch):
+def test_the_base_network_of_a_file_brings_its_classes_too(tmp_path):
+    base = vonenet.create_base_model("voneresnet_small", num_classes=2, image_size=32)
+    described = {"name": "voneresnet_small", "in_chans": 3, "image_size": 32}
+    path = tmp_path / "base.safetensors"
+    save_base_checkpoint(base, path, mean=[0.4], std=[0.2], classes=["no", "yes"], **described)
+    loaded = load_model(str(path))
+    assert (loaded.image_size, loaded.model.classes) == (32, ("no", "yes"))
+    assert float(loaded.model.std) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("outputs", "first"), [(1000, "n01440764"), (512, None)])
+def test_a_timm_name(monkeypatch, outputs, first):
     asked = []
 
     def create(name, pretrained):
         asked.append((name, pretrained))
-        return nn.Identity()
+        model = nn.Linear(2, outputs)
+        model.num_classes = outputs
+        model.pretrained_cfg = {"mean": (0.5,), "std": (0.5,), "input_size": (3, 160, 160)}
+        return model
 
     monkeypatch.setattr("timm.create_model", create)
-    assert load_model("timm/resnet10t").name == "resnet10t"
+    loaded = load_model("timm/resnet10t")
+    assert (loaded.name, loaded.image_size) == ("resnet10t", 160)
     assert asked == [("resnet10t", True)]
+    assert loaded.model.classes is None if first is None else loaded.model.classes[0] == first
+    assert load_model("untrained/timm/resnet10t").model.classes is None
+
+
+def test_published_models_know_imagenets_classes(tmp_path, monkeypatch):
+    model = vonenet.create_model("voneresnet_small", image_size=32, simple_channels=4)
+    monkeypatch.setattr("vonenet.zoo.registry.fetch", lambda _: None)
+    monkeypatch.setattr("vonenet.zoo.registry.load_checkpoint", lambda _, **__: model)
+    assert load_model("voneresnet50").model.classes == tuple(imagenet_ids())
 
 
 @pytest.mark.parametrize("address", ["untrained/voneresnet18", "untrained/timm/resnet10t"])
@@ -99,6 +144,12 @@ def test_untrained_models_have_the_same_weights_each_time(address):
         ("no_such_file.py:load", "no Python file no_such_file.py"),
         ("toy_models_of_a_test:absent", "toy_models_of_a_test has no function 'absent'"),
         ("toy_models_of_a_test:nothing", "returns a int; needed: a torch module"),
+        (
+            "toy_models_of_a_test:plain",
+            "does not say how .* return vonenet.data.PixelModel\\(model,",
+        ),
+        ("toy_models_of_a_test:of_bytes", "are of pixels from 0 to 255; here .*mean=.0.4851"),
+        ("toy_models_of_a_test:of_torchvision", "torchvision's are nearly all \\(0.485, 0.456"),
         ("untrained/voneresnet5o", "unknown model 'voneresnet5o'; nearest: voneresnet50"),
         ("untrained/timm/no_such", "timm has no model 'no_such' to give"),
         ("timm/no_such_network", "timm has no trained model 'no_such_network' to give"),

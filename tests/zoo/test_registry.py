@@ -1,5 +1,6 @@
 """Names -> models: the promises that hold for every registered one, and the errors' words."""
 
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,10 @@ import torch
 
 import vonenet
 from tests.backbones.test_timm_stems import CHAINS, MEMBERS, PATCHES, size_of
-from vonenet.zoo.registry import NAMED_MODELS
+from vonenet.errors import SettingError
+from vonenet.v1.old_names import RENAMED, current_names
+from vonenet.zoo.checkpoints import SETTINGS
+from vonenet.zoo.registry import NAMED_MODELS, find_entry
 
 SMALL = {"simple_channels": 4, "complex_channels": 4}
 LARGE = {"samvit_base_patch16_224", "beit_base_patch16_224", "dpn48b"}
@@ -67,14 +71,105 @@ def test_keywords_reach_the_block():
 
 
 def test_unknown_names_list_the_nearest():
-    with pytest.raises(vonenet.InputError, match="resnet50_ns"):
+    with pytest.raises(vonenet.InputError, match="no weights are published .* voneresnet50_ns"):
         vonenet.get_model("resnet18")
+    with pytest.raises(vonenet.InputError, match="'cornets_ff'; nearest: vonecornet_s"):
+        vonenet.get_model("cornets_ff", pretrained=False)
     with pytest.raises(vonenet.InputError, match="image_size must be a positive number"):
         vonenet.create_base_model("voneresnet18", image_size=0)
     with pytest.raises(TypeError, match="unknown setting 'kernelsize'.*'kernel_size'"):
         vonenet.create_model("voneresnet18", kernelsize=31)
     with pytest.raises(vonenet.InputError, match="unknown setting 'features_only'"):
         vonenet.create_model("voneresnet18", features_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("ResNet50", "voneresnet50"),
+        ("resnet-50", "voneresnet50"),
+        ("resnet50_at", "voneresnet50_at"),
+        ("CORnetS", "vonecornet_s"),
+        ("cornet_s", "vonecornet_s"),
+        ("AlexNet", "vonealexnet"),
+        ("resnet18", "voneresnet18"),
+        ("vone_resnet10t", "vone_resnet10t"),
+    ],
+)
+def test_the_originals_names_are_known_in_any_spelling(name, ours):
+    assert find_entry(name).name == ours
+
+
+ORIGINAL = {"noise_mode": None, "gabor_seed": 2, **SMALL}
+
+
+@pytest.mark.filterwarnings("ignore:.*of the V1 filters:vonenet.VOneNetWarning")
+def test_get_model_builds_what_the_original_built():
+    """Its names, its filters (whose colours came from torch's generator), its defaults."""
+    before = torch.get_rng_state()
+    block = vonenet.get_model(model_arch=None, pretrained=False, **ORIGINAL)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(block, vonenet.VOneBlock)
+    expected = vonenet.draw_parameters(8, filters="legacy", seed=2)
+    assert block.gabor_parameters.to_dict() == expected.to_dict()
+    model = vonenet.get_model(
+        "Alexnet", False, "meta", image_size=64, in_channels=3, rand_param=False, **ORIGINAL
+    )
+    assert model.bottleneck.weight.device.type == "meta"
+    v1 = model.config.v1
+    assert (v1.visual_degrees, v1.kernel_size, v1.stride, v1.sf_max) == (8, 25, 4, 9)
+    assert (v1.noise, v1.filters, v1.seed) == (None, "legacy", 2)
+    other = vonenet.get_model(None, ksize=31, stride=2, visual_degrees=4, rand_param=True, **SMALL)
+    config = other.config
+    assert (config.kernel_size, config.stride, config.visual_degrees) == (31, 2, 4)
+    assert config.filters == "uniform"
+    with pytest.raises(vonenet.InputError, match="V1 alone, without num_classes"):
+        vonenet.get_model(None, num_classes=10)
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_old_names_mean_what_they_meant_and_say_ours(name):
+    ours = RENAMED[name]
+    value = getattr(vonenet.VOneBlockConfig().resolved(), ours)
+    with pytest.warns(
+        vonenet.VOneNetWarning, match=f"{name} is {ours}={re.escape(repr(value))} here"
+    ):
+        assert current_names({name: value}, SETTINGS) == {ours: value}
+    with pytest.raises(SettingError, match=f"says {ours} a second time"):
+        current_names({ours: value, name: value}, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"model_path": "x"}, "checkpoint=PATH, or load_checkpoint"),
+        ({"map_location": "cpu"}, r"\.to\(DEVICE\); get_model takes map_location"),
+        ({"model_arch": "resnet50"}, "the name comes first"),
+        ({"rand_param": "yes"}, "filters='uniform' or filters='biological'"),
+        ({"with_retinablock": True}, "in front, as nn.Sequential"),
+        ({"vone_fano_factor": 0.9}, "Fano factor of 1"),
+        ({"num_stochastic_copies": 3}, "forward_from_mean_response"),
+        ({"noise_scal": 3}, "did you mean 'noise_scale'"),
+    ],
+)
+def test_keywords_that_mean_something_else_say_what_to_type(tmp_path, setting, words):
+    with pytest.raises(SettingError, match=words):
+        vonenet.create_model("voneresnet_small", **setting)
+    with pytest.raises(SettingError, match=words):
+        current_names(setting, SETTINGS, quiet=True)
+
+
+def test_old_names_reach_the_block_through_create_model():
+    with pytest.warns(vonenet.VOneNetWarning) as told:
+        model = vonenet.create_model(
+            "voneresnet_small", image_size=32, ksize=9, gabor_seed=1, rand_param=True, **SMALL
+        )
+    notes = " ".join(str(each.message) for each in told)
+    assert "the original's own filters are filters='legacy'" in notes
+    assert "but not the original's numbers" in notes
+    assert {each.filename for each in told if "here" in str(each.message)} == {__file__}
+    v1 = model.config.v1
+    assert (v1.kernel_size, v1.seed, v1.filters) == (9, 1, "uniform")
 
 
 def test_list_models_knows_named_and_timm_models():

@@ -200,17 +200,32 @@ def test_only_numbers_and_strings_of_numpy(save, code):
 @pytest.mark.parametrize(
     "content",
     [
-        STATE_DICT,
+        {"weights": STATE_DICT},
         {"state_dict": {}},
         {"state_dict": [torch.zeros(1)]},
         {"state_dict": {"a": 1.0}},
         {"state_dict": {1: torch.zeros(1)}},
         [1, 2],
     ],
-    ids=["bare", "empty", "list", "number", "key", "no dict"],
+    ids=["other name", "empty", "list", "number", "key", "no dict"],
 )
 def test_other_content_is_refused(save, content):
-    assert '"state_dict" of tensors' in reason(save(content))
+    assert "no state dict of tensors" in reason(save(content))
+
+
+@pytest.mark.parametrize("key", [None, "model", "model_state_dict", "net"])
+def test_state_dict_by_other_names(save, key):
+    content = STATE_DICT if key is None else {key: STATE_DICT, "epoch": 1}
+    assert read_torch_file(save(content))["state_dict"].keys() == STATE_DICT.keys()
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "i8", "u1", "?"])
+def test_arrays_of_numbers_become_tensors_and_paths_text(save, tmp_path, dtype):
+    array = np.asfortranarray(np.arange(6).reshape(2, 3).astype(dtype))
+    read = read_torch_file(save({"model": {"a": array}, "out": tmp_path, "names": np.array(["x"])}))
+    assert np.array_equal(read["state_dict"]["a"].numpy(), array)
+    assert read["out"].endswith(tmp_path.name)
+    assert "ValueError" in reason(save({"state_dict": STATE_DICT, "x": np.array([{}], object)}))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 100, 0.5, -1])

@@ -22,8 +22,6 @@ from vonenet.zoo.checkpoints import Q0, load_strictly
 from vonenet.zoo.weights import read_state_dict
 
 TIMM = "timm/"
-# Left by wrappers in front of every name: DataParallel, torch.compile, PixelModel
-WRAPPERS = ("module.", "_orig_mod.", "model.")
 COUNTER = ".num_batches_tracked"  # missing in old files
 
 
@@ -86,7 +84,7 @@ def find_weights(
             weights: dict[str, Tensor] = chosen.get_state_dict()
             return weights
     elif Path(source).is_file():
-        return _unwrapped(read_state_dict(Path(source)))
+        return read_state_dict(Path(source))
     else:
         raise InputError(
             f"backbone_weights={str(source)!r} is no file; allowed: 'timm', 'torchvision', "
@@ -109,13 +107,6 @@ def find_weights(
         raise DownloadError(
             f"{publisher}'s weights of {name} could not be fetched: {reason}"
         ) from error
-
-
-def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in WRAPPERS:
-        if weights and all(key.startswith(prefix) for key in weights):
-            return _unwrapped({key.removeprefix(prefix): v for key, v in weights.items()})
-    return weights
 
 
 def _fill(

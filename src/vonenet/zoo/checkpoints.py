@@ -10,7 +10,8 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,34 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import write_whole
 from vonenet.model import VOneNet, VOneNetConfig
-from vonenet.v1.config import VOneBlockConfig
+from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.v1.gabor import colored, gabor_kernels
+from vonenet.v1.old_names import current_names
 from vonenet.v1.parameters import GaborParameters, draw_parameters
-from vonenet.zoo.weights import is_safetensors, read_torch_file
+from vonenet.zoo.weights import (
+    is_safetensors,
+    plain_names,
+    read_safetensors,
+    read_torch_file,
+)
 
 FORMAT, BASE_FORMAT = "vonenet-1", "vonenet-base-1"
-CLASSES = "classes"
+CLASSES, GABORS = "classes", "gabor_parameters"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
-# Left over in the published resnet50_at file from other code than its model's.
-STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight")
+# Left over in the published resnet50_at file from other code than its model's; and a counter of
+# torch.optim.swa_utils.AveragedModel.
+STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight", "n_averaged")
+# The largest images that a file may be for: some networks keep tables of the size of an image.
+LARGEST_IMAGE_PX = 4096
+# What a VOneNet may be built with
+SETTINGS = ("num_classes", *(field.name for field in dataclasses.fields(VOneBlockConfig)))
 # What trained weights leave open; anything else is a property of the weights.
 OPEN_SETTINGS = ("noise", "noise_scale", "noise_level", "k_exc", "stride")
 # The published networks: their kernels' side in pixels, and what their images show, which their
@@ -50,6 +62,7 @@ class Checkpoint:
     config: VOneNetConfig
     state_dict: dict[str, Tensor]
     gabor_parameters: GaborParameters | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def save_checkpoint(
@@ -57,15 +70,43 @@ def save_checkpoint(
 ) -> None:
     """Write a VOneNet to one safetensors file, with all that is needed to build it again.
 
-    The file appears whole or not at all. `classes` are names of the logits, for `stored_classes`.
+    The file appears whole or not at all. What DataParallel and torch.compile put around the model
+    or its parts is left out.
+
+    Args:
+        model: a VOneNet.
+        path: the file.
+        classes: names of the logits; `model.class_names` by default.
+
+    Raises:
+        InputError: the file would not give this model again: it is no VOneNet, its back-end is not
+            the one of its configuration, or there are not as many names as logits.
     """
-    metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict())}
-    parameters = model.vone_block.gabor_parameters
-    if parameters is not None and model.config.v1.filters == "given":
-        metadata["gabor_parameters"] = json.dumps(parameters.to_dict())
-    if classes is not None:
-        metadata[CLASSES] = json.dumps(list(classes))
-    _write(model, Path(path), metadata)
+    bare = unwrapped(model)
+    if not isinstance(bare, VOneNet):
+        raise InputError(
+            f"a {type(bare).__name__} is no VOneNet; save_checkpoint needs what create_model gave"
+        )
+    tensors = _tensors(bare)
+    head = tensors.get(f"{bare.head_name}.weight")  # it may have been replaced, for other classes
+    num_classes = bare.config.num_classes if head is None else len(head)
+    config = dataclasses.replace(bare.config, num_classes=num_classes)
+    planned = _planned(config)
+    _check_parts(bare, planned)
+    check_fit(planned, tensors, "this model cannot be saved, for it could not be loaded again")
+    names = bare.class_names if classes is None else classes
+    if names is not None and len(names) != num_classes:
+        raise InputError(
+            f"the model has {num_classes} outputs but names of {len(names)} classes; needed: a "
+            "name for each, as classes=..., or model.class_names = None"
+        )
+    metadata = {"format": FORMAT, "config": json.dumps(config.to_dict())}
+    parameters = bare.vone_block.gabor_parameters
+    if parameters is not None and config.v1.filters == "given":
+        metadata[GABORS] = json.dumps(parameters.to_dict())
+    if names is not None:
+        metadata[CLASSES] = json.dumps(list(names))
+    write_whole(Path(path), serialize(tensors, metadata))  # unlike save_file, with usual rights
 
 
 def save_base_checkpoint(
@@ -87,18 +128,74 @@ def save_base_checkpoint(
     settings = {"num_classes": len(classes), "in_chans": in_chans, "image_size": image_size}
     base = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
     metadata = {"format": BASE_FORMAT, "base": json.dumps(base), CLASSES: json.dumps(list(classes))}
-    _write(model, Path(path), metadata)
+    write_whole(Path(path), serialize(_tensors(unwrapped(model)), metadata))
 
 
-def _write(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    write_whole(path, serialize(tensors, metadata))  # unlike save_file, with usual rights
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module that DataParallel and torch.compile are around."""
+    while True:
+        inner = model.module if isinstance(model, DataParallel | DistributedDataParallel) else model
+        inner = getattr(inner, "_orig_mod", inner)
+        if inner is model:
+            return inner
+        model = inner
 
 
-def stored_classes(path: str | Path) -> list[str] | None:
-    """Return the names of the logits that a weights file was saved with, if it has any."""
-    names: list[str] | None = json.loads(read_metadata(Path(path)).get(CLASSES, "null"))
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    state_dict = plain_names(model.state_dict())
+    return {key: value.detach().contiguous() for key, value in state_dict.items()}
+
+
+def _planned(config: VOneNetConfig) -> VOneNet:
+    """Build a VOneNet without memory for its tensors."""
+    given = dataclasses.replace(config, v1=dataclasses.replace(config.v1, filters="given"))
+    with torch.device("meta"):
+        return VOneNet.from_config(given)
+
+
+def _check_parts(model: VOneNet, planned: VOneNet) -> None:
+    """Refuse a model of other parts than a file of its configuration gives."""
+    parts = {name: unwrapped(part) for name, part in model.named_modules()}
+    for name, part in planned.named_modules():
+        found = parts.get(name, part)
+        # In a model that is loaded, batches are not shared out
+        if type(found) is not type(part) and not isinstance(found, nn.SyncBatchNorm):
+            raise InputError(
+                f"this model cannot be saved: {name or 'it'} is a {type(found).__name__}, and a "
+                f"{model.config.name} of a file has a {type(part).__name__} there; save "
+                "model.state_dict() with torch.save"
+            )
+
+
+def stored_classes(path: str | Path, outputs: int | None = None) -> list[str] | None:
+    """Return the names of the logits that a weights file was saved with, if it has any.
+
+    Raises:
+        CheckpointError: they are not names, or not as many as `outputs`.
+    """
+    names = header_value(Path(path), CLASSES) if CLASSES in read_metadata(Path(path)) else None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{path} has classes that are no list of names")
+    if len(set(names)) < len(names) or outputs not in (None, len(names)):
+        raise CheckpointError(
+            f"{path} names {len(set(names))} classes; needed: a name for each of {outputs} outputs"
+        )
     return names
+
+
+def header_value(path: Path, key: str) -> Any:
+    """Read a value, stored as JSON, of the header of a safetensors file.
+
+    Raises:
+        CheckpointError: it is not there or cannot be read.
+    """
+    try:
+        return json.loads(read_metadata(path)[key])
+    except (KeyError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} has a {key} that cannot be read: {reason}") from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -135,14 +232,22 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
+    settings = current_names(settings, SETTINGS)
     stored = _read_safetensors(path) if is_safetensors(path) else _read_published(path, settings)
     config = _with_settings(stored.config, settings)
     config = dataclasses.replace(config, name=name or config.name)
+    # Before there is memory for what the file asks for
+    refusal = f"{path} does not fit {config.name}"
+    with header_errors(path):
+        planned = _planned(stored.config)
+    check_fit(planned, stored.state_dict, refusal)
     if config.v1.in_chans != stored.config.v1.in_chans:
         stored = _grey(stored)
     model = VOneNet.from_config(config, stored.gabor_parameters)
     weights = dict(stored.state_dict)
-    if config.num_classes != stored.config.num_classes:
+    if config.num_classes == stored.config.num_classes:
+        model.class_names = stored.class_names
+    else:
         head = f"{model.head_name}."
         weights.update({k: value for k, value in model.state_dict().items() if k.startswith(head)})
         warnings.warn(
@@ -151,34 +256,66 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
             VOneNetWarning,
             stacklevel=2,
         )
-    load_strictly(model, weights, f"{path} does not fit {model.config.name}")
+    load_strictly(model, weights, refusal)
     return model
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
-    metadata = read_metadata(path)
-    if metadata.get("format") != FORMAT:
+    if (found := read_metadata(path).get("format")) != FORMAT:
         raise CheckpointError(
-            f"{path} is not a vonenet checkpoint: its format is {metadata.get('format')!r}, "
-            f"not {FORMAT!r}"
+            f"{path} is not a vonenet checkpoint: its format is {found!r}, not {FORMAT!r}"
         )
-    try:
-        config = VOneNetConfig.from_dict(json.loads(metadata["config"]))
-        gabors = json.loads(metadata.get("gabor_parameters", "null"))
+    described = header_value(path, "config")
+    gabors = header_value(path, GABORS) if GABORS in read_metadata(path) else None
+    with header_errors(path):
+        config = VOneNetConfig.from_dict(described)
+        check_number("num_classes", config.num_classes)
+        for side in image_size_pair(config.v1.image_size):
+            check_number("image_size", side, LARGEST_IMAGE_PX)
+        config.v1.resolved()
         parameters = GaborParameters.from_dict(gabors) if gabors else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a configuration that cannot be read: {error}") from error
-    return Checkpoint(config, load_file(path), parameters)
+    names = stored_classes(path, config.num_classes)
+    class_names = None if names is None else tuple(names)
+    return Checkpoint(config, read_safetensors(path), parameters, class_names)
+
+
+@contextmanager
+def header_errors(path: Path) -> Iterator[None]:
+    """Turn whatever comes of wrong values in a file's header into one line.
+
+    Raises:
+        CheckpointError: a value is missing, or cannot be used.
+    """
+    try:
+        yield
+    except Exception as error:  # timm's networks raise anything for numbers that do not fit
+        reason = (
+            f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        )
+        raise CheckpointError(
+            f"{path} has a configuration that cannot be used: {reason}"
+        ) from error
+
+
+def check_number(name: str, value: object, largest: int | None = None) -> None:
+    """Raise InputError unless a header's value is a whole number that can be meant."""
+    if type(value) is not int or value < 1 or (largest is not None and value > largest):
+        allowed = "1 or more" if largest is None else f"1 to {largest}"
+        raise InputError(f"{name} must be a whole number, {allowed}, got {value!r}")
 
 
 def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
     content = read_torch_file(path)
     flags = content.get("flags")
-    flags = dict(vars(flags) if hasattr(flags, "__dict__") else flags or {})
-    weights = {key.removeprefix("module."): value for key, value in content["state_dict"].items()}
+    flags = vars(flags) if hasattr(flags, "__dict__") else flags
+    flags = dict(flags) if isinstance(flags, dict) else {}
+    try:
+        weights = plain_names(content["state_dict"])
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
     weights = {key: value for key, value in weights.items() if key not in STRAY_KEYS}
-    if Q0 not in weights or Q1 not in weights:
-        raise CheckpointError(f"{path} holds no VOneNet: it has no {Q0} and {Q1}")
+    if Q0 not in weights or Q1 not in weights or weights[Q0].dim() != 4:
+        raise CheckpointError(f"{path} holds no VOneNet: it has no filters {Q0} and {Q1}")
     n_cells, in_chans, kernel_size, _ = weights[Q0].shape
     said = _said(flags, given, kernel_size, path)
     n_simple = int(flags.get("simple_channels", given.get("simple_channels", n_cells // 2)))
@@ -320,7 +457,13 @@ def _grey(stored: Checkpoint) -> Checkpoint:
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], refusal: str) -> None:
-    """Load weights that fit in every name and shape.
+    """Load weights that fit in every name and shape; raise as `check_fit`."""
+    check_fit(model, weights, refusal)
+    model.load_state_dict(weights)
+
+
+def check_fit(model: nn.Module, weights: Mapping[str, Tensor], refusal: str) -> None:
+    """Compare names and shapes of weights with those of a model.
 
     Raises:
         CheckpointError: `refusal`, and the first tensors that do not fit.
@@ -328,7 +471,6 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], refusal: str)
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     if expected == found:
-        model.load_state_dict(weights)
         return
     wrong = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
     wrong += [f"{key} is unknown" for key in sorted(found.keys() - expected.keys())]

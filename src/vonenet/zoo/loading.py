@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vonenet.data import PixelModel
+from vonenet.data.pixels import inner_model
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError
 from vonenet.model import VOneNet
@@ -56,22 +57,40 @@ def load_model(address: str) -> LoadedModel:
             folder of a finished training, whose last weights are taken; `timm/` and a name of timm
             with weights (`timm/resnet18.a1_in1k`), which are downloaded; `untrained/` and a
             registered name or `timm/NAME`, with fresh weights; or `module:function` or
-            `file.py:function`, a function without arguments that returns a torch module. A module
-            that is no `PixelModel` and has no `pretrained_cfg` with mean and std is taken to want
-            pixels in [0, 1]. Fresh weights, a function's too, are the same ones each time,
-            and torch's global generator is left as it was.
+            `file.py:function`, a function without arguments that returns a torch module: a
+            `PixelModel`, or one with mean and std in `pretrained_cfg`, and names of its outputs, if
+            they are known, in `class_names`. Fresh weights, a function's too, are the same ones
+            each time, and torch's global generator is left as it was.
 
     Raises:
-        InputError: nothing is there, or what is there is no model.
+        InputError: nothing is there, or what is there is no model, or one that does not say how its
+            images are normalised.
     """
     with seeded(0, torch.device("cpu")):
         name, module = _find(address)
-    inner = module.model if isinstance(module, PixelModel) else module
+    inner = inner_model(module)
     described = getattr(inner, "pretrained_cfg", None) or {}
     channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
     if not isinstance(module, PixelModel):
-        module = PixelModel(module, described.get("mean", 0.0), described.get("std", 1.0))
+        if "mean" not in described or "std" not in described:
+            raise InputError(_unsaid(address, module))
+        module = PixelModel(module, described["mean"], described["std"])
+    if module.classes is None:
+        names = getattr(inner, "class_names", None)
+        module.classes = None if names is None else tuple(names)
     return LoadedModel(name, module.eval(), max(height, width), channels)
+
+
+def _unsaid(address: str, module: nn.Module) -> str:
+    """Say what to type for a function's model that does not say how its images are normalised."""
+    hint = "for pixels in [0, 1] as they are: 0.0, 1.0"
+    if type(module).__module__.startswith("torchvision."):
+        hint = "torchvision's are nearly all (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)"
+    return (
+        f"{address} returns a {type(module).__name__} that does not say how its images are "
+        "normalised; return vonenet.data.PixelModel(model, mean, std), or set "
+        f"model.pretrained_cfg = {{'mean': mean, 'std': std}} ({hint})"
+    )
 
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
@@ -137,11 +156,26 @@ def _timm_model(name: str, *, pretrained: bool) -> nn.Module:
     import timm
 
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained)
+        model: Any = timm.create_model(name, pretrained=pretrained)
     except (RuntimeError, ValueError, OSError) as error:
         kind, reason = "trained model" if pretrained else "model", str(error).splitlines()[0]
         raise InputError(f"timm has no {kind} {name!r} to give: {reason}") from error
-    return model
+    if pretrained:
+        model.class_names = _timm_classes(model)
+    return model  # type: ignore[no-any-return]
+
+
+def _timm_classes(model: Any) -> tuple[str, ...] | None:
+    """Return what timm knows of the classes that a network was trained for."""
+    from timm.data import imagenet_info
+
+    described = getattr(model, "pretrained_cfg", None) or {}
+    subset = imagenet_info.infer_imagenet_subset(model)
+    names: Any = described.get("label_names")
+    if names is None and subset is not None:
+        names = imagenet_info.ImageNetInfo(subset).label_names()  # type: ignore[no-untyped-call]
+    outputs = getattr(model, "num_classes", None)
+    return tuple(names) if names and len(names) == outputs else None
 
 
 def _called(address: str) -> nn.Module:

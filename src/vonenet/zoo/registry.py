@@ -5,31 +5,55 @@ Our named models are in timm's registry too: `timm.create_model("voneresnet50", 
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import fnmatch
-import json
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from safetensors.torch import load_file
+import torch
 from timm.models import is_model, register_model
 from torch import nn
 
 from vonenet.backbones import build_base
 from vonenet.backbones.timm_stems import timm_backbone_names
-from vonenet.errors import CheckpointError, InputError, SettingError
+from vonenet.data.classes import imagenet_ids
+from vonenet.errors import InputError
 from vonenet.model import VOneNet, VOneNetConfig
+from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.old_names import current_names
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
-from vonenet.zoo.checkpoints import load_checkpoint, load_strictly, read_metadata
-from vonenet.zoo.weights import PUBLISHED, fetch
+from vonenet.zoo.checkpoints import (
+    LARGEST_IMAGE_PX,
+    SETTINGS,
+    check_fit,
+    check_number,
+    header_errors,
+    header_value,
+    load_checkpoint,
+    load_strictly,
+    stored_classes,
+)
+from vonenet.zoo.weights import PUBLISHED, fetch, read_safetensors
 
 TIMM_PREFIX = "vone_"
 IMAGENET_CLASSES = 1000
 IMAGENET_SIZE = (224, 224)
+# What the original builds without weights, at any image size
+ORIGINAL_SETTINGS = {
+    "filters": "legacy",
+    "visual_degrees": 8.0,
+    "kernel_size": 25,
+    "stride": 4,
+    "sf_max": 9.0,
+}
+# What a base network's file says of how to build it, and the largest value
+BASE_SETTINGS = {"num_classes": None, "in_chans": 3, "image_size": LARGEST_IMAGE_PX}
+_SEPARATORS = re.compile("[-_ ]")
 # What timm.create_model passes to every model, beside the user's own keywords.
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
@@ -110,7 +134,7 @@ def create_model(
         DownloadError: weights that could not be fetched.
     """
     entry = find_entry(name)
-    check_settings(settings)
+    settings = current_names(settings, SETTINGS)
     if backbone_weights is not None and (pretrained or checkpoint is not None):
         other = "pretrained" if checkpoint is None else f"checkpoint={str(checkpoint)!r}"
         raise InputError(
@@ -130,7 +154,10 @@ def create_model(
             raise InputError(
                 f"no weights are published for {name}; there are for {', '.join(with_weights)}"
             )
-        return load_checkpoint(fetch(PUBLISHED[entry.weights]), name=entry.name, **settings)
+        model = load_checkpoint(fetch(PUBLISHED[entry.weights]), name=entry.name, **settings)
+        if model.config.num_classes == IMAGENET_CLASSES:
+            model.class_names = tuple(imagenet_ids())
+        return model
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
     v1 = VOneBlockConfig(**{"noise": entry.noise, **settings})
@@ -140,27 +167,45 @@ def create_model(
     return model
 
 
+@overload
 def get_model(
-    model_arch: str = "resnet50",
+    model_arch: str = ..., pretrained: bool = ..., map_location: Any = ..., **settings: Any
+) -> VOneNet: ...
+@overload
+def get_model(
+    model_arch: None, pretrained: bool = ..., map_location: Any = ..., **settings: Any
+) -> VOneBlock: ...
+def get_model(
+    model_arch: str | None = "resnet50",
     pretrained: bool = True,
-    map_location: str = "cpu",
+    map_location: Any = "cpu",
     **settings: Any,
-) -> VOneNet:
-    """Build a VOneNet by the name that the original package gives it.
+) -> VOneNet | VOneBlock:
+    """Build what the original package's function of this name builds.
+
+    Without published weights that is a model with the original's filters and its geometry at every
+    image size: 8 degrees, kernels of 25 px, stride 4. The original took the filters' colours from
+    torch's global generator; `color_seed=n` gives those after `torch.manual_seed(n)`.
 
     Args:
-        model_arch: `resnet50`, `resnet50_at`, `resnet50_ns`, `cornets`, `alexnet`.
+        model_arch: `resnet50`, `resnet50_at`, `resnet50_ns`, `cornets`, `alexnet`, or any name of
+            `create_model`; None for the V1 block alone.
         pretrained: load the published weights.
         map_location: device of the model.
-        **settings: as `create_model`; every one of them counts, with pretrained weights too.
+        **settings: as `create_model`, also by the original's names (`ksize`, `gabor_seed`, ...);
+            every one of them counts, with pretrained weights too.
     """
-    names = {entry.weights: entry.name for entry in NAMED_MODELS.values() if entry.weights}
-    if model_arch not in names:
-        raise InputError(
-            f"unknown model_arch {model_arch!r}: must be one of {', '.join(names)}; "
-            f"create_model knows more"
-        )
-    return create_model(names[model_arch], pretrained=pretrained, **settings).to(map_location)
+    ours = current_names(settings, SETTINGS, quiet=True)
+    if model_arch is None or not pretrained:
+        ours = {**ORIGINAL_SETTINGS, **ours}
+    model: VOneNet | VOneBlock
+    if model_arch is not None:
+        model = create_model(model_arch, pretrained=pretrained, **ours)
+    elif "num_classes" in ours:
+        raise InputError("model_arch=None is V1 alone, without num_classes; leave that out")
+    else:
+        model = VOneBlock(**ours)
+    return model.to(map_location)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -204,24 +249,37 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
         CheckpointError: the file is damaged, or its weights do not fit.
     """
     path = Path(path)
-    metadata = read_metadata(path)
-    try:
-        description = json.loads(metadata["base"])
-        name, settings = description["name"], description["settings"]
+    description = header_value(path, "base")
+    with header_errors(path):
+        backbone, settings = find_entry(description["name"]).backbone, description["settings"]
         mean, std = description["mean"], description["std"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a description that cannot be read: {error}") from error
-    model = create_base_model(name, **settings)
-    load_strictly(model, load_file(path), f"{path} does not fit the base network of {name}")
-    side, channels = settings["image_size"], settings["in_chans"]
-    model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}  # type: ignore[assignment]
-    return model
+        if set(settings) != set(BASE_SETTINGS):
+            raise InputError(f"its settings must be {', '.join(BASE_SETTINGS)}")
+        for name, largest in BASE_SETTINGS.items():
+            check_number(name, settings[name], largest)
+        if not all(math.isfinite(value) for value in (*mean, *std)):
+            raise InputError(f"mean and std must be finite, got {mean} and {std}")
+        side, channels = settings["image_size"], settings["in_chans"]
+        build = {**settings, "image_size": (side, side)}
+        with torch.device("meta"):
+            planned = build_base(backbone, **build)
+    classes, weights = stored_classes(path, settings["num_classes"]), read_safetensors(path)
+    refusal = f"{path} does not fit the base network of {description['name']}"
+    check_fit(planned, weights, refusal)  # before there is memory for what the header asks for
+    model: Any = build_base(backbone, **build)
+    load_strictly(model, weights, refusal)
+    model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}
+    model.class_names = classes and tuple(classes)
+    return model  # type: ignore[no-any-return]
 
 
 def find_entry(name: str) -> ModelEntry:
-    """Look up a registered name, or raise InputError with the nearest ones."""
-    if name in NAMED_MODELS:
-        return NAMED_MODELS[name]
+    """Look up a name, ours or the original's, or raise InputError with the nearest ones."""
+    plain = _SEPARATORS.sub("", name.lower())
+    for entry in NAMED_MODELS.values():
+        ours = _SEPARATORS.sub("", entry.name)
+        if plain in (ours, ours.removeprefix("vone")):
+            return entry
     if name.startswith(TIMM_PREFIX):
         timm_name = name.removeprefix(TIMM_PREFIX)
         # A name that timm knows but has no adapter gets its reason from build_backbone.
@@ -229,16 +287,6 @@ def find_entry(name: str) -> ModelEntry:
     known = [*NAMED_MODELS, *_timm_names()]
     near = difflib.get_close_matches(name, known, n=4) or list(NAMED_MODELS)
     raise InputError(f"unknown model {name!r}; nearest: {', '.join(near)}")
-
-
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise SettingError for the first setting that does not exist."""
-    known = ["num_classes", *(field.name for field in dataclasses.fields(VOneBlockConfig))]
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise SettingError(f"unknown setting {key!r} of a VOneNet; {hint}")
 
 
 def _timm_names() -> list[str]:

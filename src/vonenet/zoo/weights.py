@@ -11,7 +11,7 @@ import re
 import threading
 import zipfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,14 @@ from vonenet.errors import CheckpointError
 from vonenet.zoo.download import download, file_hash, is_as_recorded, record_sha256
 
 WEIGHTS_URL = "https://vonenet-models.s3.us-east-2.amazonaws.com/"
+# Where training programs put the state dict in what they save
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net", "network")
+# What wrappers put into names: DataParallel and trainers in front, the others before any part. As
+# `module` is also a part's own name in some networks, it is taken away only where it wraps.
+FRONT = ("module.", "model.", "net.", "network.")
+ANYWHERE = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+IN_FRONT_OF_V1 = re.compile(r"(.*?)vone_block\.(?:module\.)*simple_conv_q0\.weight")
+WRAPPED_CHILD = re.compile(r"(vone_block|bottleneck|model)\.(?:module\.)+")
 
 
 @dataclass(frozen=True)
@@ -99,27 +107,33 @@ def fetch(weights: PublishedWeights) -> Path:
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint (`.pth.tar`, zip or legacy format) to the CPU.
+    """Read what torch.save wrote (`.pth.tar`, `.pt`, zip or legacy format) to the CPU.
 
-    No code of the file is run: beside tensors and plain values only `argparse.Namespace` and numpy
-    scalars are accepted. The latter become Python's numbers and strings.
+    No code of the file is run: beside tensors and plain values only `argparse.Namespace`, paths,
+    and numbers, strings and arrays of numpy are accepted; the numbers become Python's.
 
     Returns:
-        A dictionary with, at least, "state_dict": parameter names -> tensors.
+        A dictionary with, at least, "state_dict": parameter names -> tensors. It may be called
+        otherwise in the file (`STATE_DICT_KEYS`), or be all that the file holds.
 
     Raises:
-        CheckpointError: the file is missing, damaged, hostile or not a training checkpoint.
+        CheckpointError: the file is missing, damaged, hostile or holds no state dict.
     """
     content = _unpickled(path)
-    if not isinstance(content, dict) or not _is_state_dict(content.get("state_dict")):
-        raise CheckpointError(f'cannot read {path}: it has no "state_dict" of tensors')
-    return content
+    if isinstance(content, dict):
+        if state_dict := _state_dict(content):
+            return {"state_dict": state_dict}
+        for key in STATE_DICT_KEYS:
+            if state_dict := _state_dict(content.get(key)):
+                return {**content, "state_dict": state_dict}
+    raise CheckpointError(
+        f"cannot read {path}: it holds no state dict of tensors, neither alone nor as "
+        f"{', '.join(STATE_DICT_KEYS)}"
+    )
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file: safetensors, or a state dict of torch.save.
-
-    A training checkpoint may hold the state dict under "state_dict" or "model".
+    """Read the tensors of a weights file, safetensors or torch.save's, by their plain names.
 
     Raises:
         CheckpointError: the file is missing, damaged, hostile or holds something else.
@@ -127,16 +141,46 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
     if is_safetensors(path):
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from error
-    content = _unpickled(path)
-    if isinstance(content, dict):
-        candidates = (content, content.get("state_dict"), content.get("model"))
-        for state_dict in filter(_is_state_dict, candidates):
-            return dict(state_dict)  # type: ignore[arg-type]  # it has been looked at
-    raise CheckpointError(f"cannot read {path}: it holds no state dict of tensors")
+        return plain_names(read_safetensors(path))
+    return plain_names(read_torch_file(path)["state_dict"])
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take from tensors' names what torch.compile, DataParallel, FSDP and trainers put there.
+
+    Raises:
+        CheckpointError: they are of two VOneNets, or two would have one name.
+    """
+    named = [(ANYWHERE.sub("", key), value) for key, value in weights.items()]
+    fronts = {match[1] for key, _ in named if (match := IN_FRONT_OF_V1.fullmatch(key))}
+    if len(fronts) > 1:
+        shown = " and ".join(repr(front) for front in sorted(fronts))
+        raise CheckpointError(f"two VOneNets are in one state dict, called {shown}; keep one")
+    if fronts:
+        (front,) = fronts
+        named = [(WRAPPED_CHILD.sub(r"\1.", k.removeprefix(front), 1), v) for k, v in named]
+    while not fronts and (front := _common_front([key for key, _ in named])):
+        named = [(key.removeprefix(front), value) for key, value in named]
+    plain = dict(named)
+    if len(plain) < len(weights):
+        raise CheckpointError("two tensors of a state dict have one name without their wrappers")
+    return plain
+
+
+def _common_front(keys: list[str]) -> str:
+    return next((f for f in FRONT if keys and all(key.startswith(f) for key in keys)), "")
 
 
 def is_safetensors(path: Path) -> bool:
@@ -186,12 +230,14 @@ def _unpickled(path: Path) -> Any:
         raise CheckpointError(f"cannot read {path}: {reason}") from None
 
 
-def _is_state_dict(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
+def _state_dict(value: object) -> dict[str, Tensor] | None:
+    """Return a state dict, numpy's arrays in it as tensors; None if it is none."""
+    if not isinstance(value, dict) or not value:
+        return None
+    tensors: dict[Any, Any]
+    tensors = {k: v.tensor() if isinstance(v, _Array) else v for k, v in value.items()}
+    plain = all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items())
+    return tensors if plain else None
 
 
 class _ScalarType:
@@ -214,11 +260,40 @@ def _scalar(kind: _ScalarType, data: bytes) -> Any:
     return np.frombuffer(data, kind.byte_order + kind.code, count=1)[0].item()
 
 
-# What old training scripts left in their flags; numpy < 2 and numpy >= 2 name it differently.
+class _Array:
+    """Stands in for numpy.ndarray in a file: bytes with a type and a shape, nothing else."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, by_columns, data = state
+        values = np.frombuffer(data, kind.byte_order + kind.code)
+        self.values = values.reshape(shape, order="F" if by_columns else "C")
+
+    def tensor(self) -> Tensor | None:
+        """Return numbers as a tensor; None for strings."""
+        if self.values.dtype.kind in "SU":
+            return None
+        native = self.values.dtype.newbyteorder("=")
+        return torch.from_numpy(np.array(self.values, native, order="C"))
+
+
+def _empty_array(*_: Any) -> _Array:
+    """Stand in for the function that numpy's arrays are unpickled with."""
+    return _Array()
+
+
+def _path(*parts: str) -> str:
+    """Stand in for pathlib's classes, of which only that of this system could be made."""
+    return "/".join(parts)
+
+
+# What old training scripts left in their files; versions of numpy and pathlib name it differently.
 _ACCEPTED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     Namespace,
     (_ScalarType, "numpy.dtype"),
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
+    (_Array, "numpy.ndarray"),
+    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_empty_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_path, f"pathlib.{kind}") for kind in ("PosixPath", "WindowsPath")),
+    *((_path, f"pathlib._local.{kind}") for kind in ("PosixPath", "WindowsPath")),
 ]
 _ACCEPTING = threading.Lock()  # torch keeps the accepted types in one list for all threads

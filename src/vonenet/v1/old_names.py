@@ -1,0 +1,108 @@
+"""What the original package, its forks and EVNet call the settings of a V1 block, and what to type.
+
+The tables are read by `create_model`, `get_model` and `load_checkpoint`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vonenet.errors import SettingError, VOneNetWarning
+
+# The same meaning under another name
+RENAMED = {
+    "ksize": "kernel_size",
+    "gabor_seed": "seed",
+    "noise_mode": "noise",
+    "in_channels": "in_chans",
+    "in_channel": "in_chans",
+    "input_size": "image_size",
+    "vone_ksize": "kernel_size",
+    "vone_stride": "stride",
+    "vone_k_exc": "k_exc",
+    "vone_noise_mode": "noise",
+    "vone_noise_scale": "noise_scale",
+    "vone_noise_level": "noise_level",
+}
+# A setting of one value for another of ours
+REPLACED: dict[str, dict[Any, dict[str, Any]]] = {
+    "rand_param": {False: {}, True: {"filters": "uniform"}},
+    "with_voneblock": {True: {}},
+    "with_retinablock": {False: {}},
+    "with_subcorticalblock": {False: {}},
+}
+# Notes on what is not quite the same
+NOTES = {
+    "gabor_seed": "the original's own filters are filters='legacy'",
+    "rand_param": "filters='uniform' draws from the same ranges, but not the original's numbers",
+}
+_FILTERS = "filters of your own are VOneBlock(gabor_parameters=GaborParameters(...))"
+_DEVICE = "a model is built on the CPU: move it with .to(DEVICE); get_model takes map_location"
+_PATH = "weights of a file are checkpoint=PATH, or load_checkpoint(PATH)"
+_FRONT = "no stage before V1 is built here: put yours in front, as nn.Sequential(stage, model)"
+_FANO = "the variance of the noise is its mean, a Fano factor of 1; noise_scale=... changes both"
+# What is said or done otherwise
+ADVICE = {
+    **dict.fromkeys(("sf", "theta", "phase", "sigx", "sigy", "gabor_color_prob"), _FILTERS),
+    **dict.fromkeys(("map_location", "device"), _DEVICE),
+    **dict.fromkeys(("model_path", "weightsdir_path", "weights", "ckpt_path"), _PATH),
+    **dict.fromkeys(("with_retinablock", "with_subcorticalblock", "retinal_noise_mode"), _FRONT),
+    **dict.fromkeys(("vone_fano_factor", "noise_fano"), _FANO),
+    "model_arch": "the name comes first: create_model('voneresnet50') or get_model('resnet50')",
+    "with_voneblock": "the network without V1 is create_base_model(NAME)",
+    "rand_param": "it is True or False; here filters='uniform' or filters='biological'",
+    "num_stochastic_copies": (
+        "k draws for one pass of the filters are "
+        "model.forward_from_mean_response(model.mean_response(images).repeat(k, 1, 1, 1))"
+    ),
+    "vone_outside_sequential": "leave it out: model.vone_block, .bottleneck and .model are parts",
+    "bottleneck_connection_channel": "leave it out: the bottleneck fits the back-end",
+    "div_norm": "no divisive normalisation is built here",
+}
+
+
+def current_names(
+    settings: Mapping[str, Any], known: Iterable[str], *, quiet: bool = False
+) -> dict[str, Any]:
+    """Return settings under our names.
+
+    Args:
+        settings: by our names or others'.
+        known: the names that may be returned.
+        quiet: take others' names without a note.
+
+    Raises:
+        SettingError: a setting that does not exist, with what to type; or one that is said twice.
+
+    Warns:
+        VOneNetWarning: a name of others, with ours.
+    """
+    known = list(known)
+    current: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in known:
+            ours = {name: value}
+        elif name in RENAMED:
+            ours = {RENAMED[name]: value}
+        elif isinstance(value, bool) and value in REPLACED.get(name, ()):
+            ours = REPLACED[name][value]
+        else:
+            raise SettingError(f"unknown setting {name!r} of a VOneNet; {_advice(name, known)}")
+        if said_twice := current.keys() & ours.keys():
+            raise SettingError(f"{name}={value!r} says {said_twice.pop()} a second time")
+        current |= ours
+        if name not in known and not quiet:
+            here = ", ".join(f"{key}={new!r}" for key, new in ours.items()) or "the default"
+            note = f"; {NOTES[name]}" if name in NOTES else ""
+            warnings.warn(f"{name} is {here} here{note}", VOneNetWarning, stacklevel=3)
+    return current
+
+
+def _advice(name: str, known: list[str]) -> str:
+    if name in ADVICE:
+        return ADVICE[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
