@@ -88,8 +88,6 @@ def test_the_page_is_self_contained_and_the_same_for_the_same_rows(page, tmp_pat
     assert page.count("data:image/png;base64,") == 3
     for outside in ("<script", "http:", "https:", "@import"):
         assert outside not in page
-    against = "voneresnet50: 60.9% accuracy (overall mean), +10.9 points [+6.9, +14.9] against res"
-    assert against in page
     assert render(tmp_path, ROWS, CHECKS, picture())[0] == page
 
 
@@ -244,10 +242,86 @@ def test_stronger_attacks_are_marked(tmp_path):
     assert found == {"Square": ' class="sure"', "APGD": ""}
 
 
+@pytest.mark.parametrize(("images", "sure"), [(50, False), (2000, True)])
+def test_verdicts_follow_intervals(tmp_path, images, sure):
+    """+16 points, +4 and -4: of 50 images the first alone is more than luck may be."""
+    rows = [
+        row(model, round(share * images))
+        for model, shares in {"base": (0.8, 0.4, 0.1), "vone": (0.76, 0.44, 0.36)}.items()
+        for share, row in zip(
+            shares,
+            (
+                lambda model, correct: measured(model, correct, images),
+                lambda model, correct: corrupted(model, "fog", 3, correct, n=images),
+                lambda model, correct: attacked(model, "linf", 1 / 255, correct, n=images),
+            ),
+            strict=True,
+        )
+    ]
+    page, table = render(tmp_path, rows)
+    unsure = "no difference that the images can show"
+    expected = [
+        ("white-box attacks", "more robust", "+26.0"),
+        ("corruptions", "more robust" if sure else unsure, "+4.0"),
+        ("clean images", "less accurate" if sure else unsure, f"{MINUS}4.0"),
+    ]
+    told = re.search(r'class="verdict">vone against base: (.*?)</p>', page)[1]
+    for part, (where, word, number) in zip(told.split("; "), expected, strict=True):
+        assert part.startswith(f"{where}: {word}, {number} points [")
+    assert told in table
+    assert "say nothing of another training" in page
+    both = [*rows, *(replace(row, model="third", model_hash="3") for row in rows[:3])]
+    assert "vone (best of 2 by overall mean) against base" in render(tmp_path, both, name="b")[0]
+
+
+def test_a_mean_says_what_it_is_over(tmp_path):
+    whole = [row for row in BASE if row.condition.get("category") != "extra"]
+    said_of = {
+        "Mean over corruptions: 15 of 15 types, severities 1, 2, 3, 4, 5": whole,
+        "PGD at 6 radii, the paper's 6: L∞ 1/1020, 1/255; L2 0.15, 0.6; L1 40, 160": whole,
+        "15 of 15 types, severities 1, 2, 3, 4, 5; 1 of these 75 conditions are missing": [
+            row for row in whole if row.condition.items() & {("corruption", "fog")} == set()
+            or row.condition["severity"] != 4
+        ],
+        "12 of 15 types": [row for row in whole if row.condition.get("category") != "noise"],
+        "PGD at 3 radii, not the paper's 6: L∞ 1/255; L2 0.6; L1 160": [
+            row for row in whole if row.condition.get("epsilon", 160) in (1 / 255, 0.6, 160)
+        ],
+    }  # fmt: skip
+    for number, (expected, rows) in enumerate(said_of.items()):
+        page, table = render(tmp_path, rows, name=str(number))
+        assert expected in table
+        assert expected in html.unescape(page[: page.index("</header>")])
+
+
+def test_rows_that_differ_in_what_was_measured_are_told(tmp_path):
+    def told(name, *rows):
+        page, table = render(tmp_path, rows, name=name)
+        return said(page[: page.index("</header>")]), table
+
+    a, b = measured("a", 500), measured("b", 600)
+    header, table = told("alike", a, b)
+    assert "Take care" not in header + table
+    assert "Not compared" not in header
+    header, table = told("images", replace(a, data_hash="1"), replace(b, data_hash="2"))
+    assert "Not compared. b: measured on other images than a" in header
+    assert "(other images)" in table
+    assert "+10.0" not in header + table
+    matched = {"a": "10 classes of 10 outputs, by name", "b": "10 classes of 1000 outputs, by name"}
+    a, b = (replace(row, classes=matched[row.model], preprocessing="224 px") for row in (a, b))
+    header, _ = told("classes", a, b)
+    assert f"Classes: {matched['a']} (a); {matched['b']} (b)." in header
+    header, table = told("twice", a, replace(a, value=0.501))
+    assert "of which the last counts: clean" in table
+    assert "Rows of the same condition, seed and number of images say different" in header
+    page, _ = render(tmp_path, [a, b], name="facts")
+    assert "Preprocessing 224 px" in words(page)
+
+
 def test_the_base_is_the_first_model_or_the_named_one(tmp_path):
     page, table = render(tmp_path, few_of(ROWS), base="voneresnet50_at")
     assert list(cells(page)) == ["voneresnet50_at", "resnet50", "voneresnet50"]
-    assert table.endswith("points more than voneresnet50_at")
+    assert "in brackets: points more than voneresnet50_at" in table
     with pytest.raises(
         InputError, match=r"'nobody' is not among .*: resnet50, voneresnet50, voneresnet50_at"
     ):
@@ -301,7 +375,7 @@ def test_many_models_are_drawn_as_the_best_eight_in_time(tmp_path):
     legend = re.search(r'<ul class="legend">.*?</ul>', page, re.S)[0]
     assert said(legend).split() == ["m00", *(f"m{i}" for i in range(13, 20))]
     assert len(cells(page)) == 20
-    assert len(table.splitlines()) == 22
+    assert len(re.findall(r"^m\d\d  ", table, re.M)) == 20
     assert seconds[1] < 25 * seconds[0]  # of ten times as many rows
 
 
@@ -356,6 +430,15 @@ def test_rows_of_other_metrics_are_left_alone_and_repeated_ones_counted(tmp_path
         render(tmp_path, [other], name="other")
 
 
+def attack(**changes):
+    columns = {"attack": "pgd", "norm": "l2", "epsilon": 0.6, "steps": 64, "gradient_samples": 1}
+    return {"condition": columns | changes}
+
+
+def fog(severity):
+    return {"condition": {"corruption": "fog", "category": "weather", "severity": severity}}
+
+
 BROKEN = {
     "value": ({"value": 7.5}, "accuracy 7.5"),
     "interval": ({"ci_low": 0.9}, "accuracy 0.001 with interval 0.9"),
@@ -364,6 +447,13 @@ BROKEN = {
     "no category": ({"condition": {"corruption": "fog", "severity": 1}}, "category"),
     "no radius": ({"condition": {"attack": "pgd", "norm": "l2"}}, "epsilon"),
     "no condition": ({"condition": 3}, "'3': Input should be an object"),
+    "no image": ({"n": 0}, "n=0"),
+    "more images than there are": ({"n": 50_001}, "n=50001"),
+    "endless radius": (attack(epsilon=float("inf")), "epsilon=inf"),
+    "radius of 0": (attack(epsilon=0.0), "epsilon=0"),
+    "no severity": (fog(float("nan")), "severity=nan"),
+    "severity of a name": (fog("mild"), "no measurement"),
+    "no step": (attack(steps=float("nan")), "steps=nan"),
 }
 
 

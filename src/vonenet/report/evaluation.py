@@ -30,6 +30,7 @@ from vonenet.report.tables import (
     EXTRA,
     IMAGENET_C_TYPES,
     NORMS,
+    PAPER_RADII,
     Estimate,
     Model,
     Setting,
@@ -71,9 +72,18 @@ CONTRASTS = {
     "perturbation": "perturbation",
     "overall": "overall",
 }
+FINDINGS = {
+    "white_box": ("white-box attacks", "more robust", "less robust"),
+    "corruption": ("corruptions", "more robust", "less robust"),
+    "clean": ("clean images", "more accurate", "less accurate"),
+}
+DISPUTED = "Conditions with rows that differ, of which the last counts"
+MEANS = ("Mean over corruptions", "Mean over white box")  # terms of the provenance
 # Terms of the provenance that make models differ beside the models, unless all have the same
 PROTOCOL_TERMS = (
     "Images",
+    "Classes",
+    "Radii",
     "Steps of PGD",
     "Step rule of PGD",
     "Noise draws per decision",
@@ -222,24 +232,31 @@ def drawn(models: Sequence[Model]) -> list[Model]:
 
 
 def verdict(models: Sequence[Model]) -> str:
-    """Return one line: the best of the others against the base, by the most telling mean."""
+    """Return what the intervals say of the best of the others, by the most telling mean."""
     base, *others = models
     for measure in LEADING:
         gains = [(gain, model) for model in others if (gain := model.gain(base, measure))]
         if gains:
-            gain, leader = max(gains, key=lambda pair: pair[0].value)
-            accuracy = percent(base.scores[measure].estimate.value + gain.value)
-            return (
-                f"{leader.label}: {accuracy}% accuracy ({MEASURES[measure]}), "
-                f"{points(gain.value)} points [{points(gain.low)}, {points(gain.high)}] against "
-                f"{base.label}"
-            )
+            leader = max(gains, key=lambda pair: pair[0].value)[1]
+            of = f" (best of {len(gains)} by {MEASURES[measure]})" if len(gains) > 1 else ""
+            return f"{leader.label}{of} against {base.label}: {'; '.join(findings(leader, base))}"
     means = [
         f"{name} {percent(base.scores[measure].estimate.value)}%"
         for measure, name in MEASURES.items()
         if measure in base.scores
     ]
     return f"{base.label}, accuracy: {', '.join(means) or 'no mean'}"
+
+
+def findings(model: Model, base: Model) -> list[str]:
+    """Return whether a model is more robust than the base, as far as the interval tells."""
+    found = []
+    for measure, (where, more, less) in FINDINGS.items():
+        if gain := model.gain(base, measure):
+            word = {1: more, -1: less, 0: "no difference that the images can show"}[gain.sign]
+            interval = f"[{points(gain.low)}, {points(gain.high)}]"
+            found.append(f"{where}: {word}, {points(gain.value)} points {interval}")
+    return found
 
 
 def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
@@ -252,7 +269,8 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
             score, gain = model.scores.get(measure), model.gain(base, measure)
             cell = percent(score.estimate.value) if score else DASH
             if score and model is not base and measure in base.scores:
-                cell += f" ({points(gain.value) if gain else 'other settings'})"
+                told = points(gain.value) if gain else model.obstacle(base, measure)
+                cell += f" ({told})"
             line += f"{cell:>{COLUMN_WIDTH}}"
         failed, unclear = (verdicts(model, audit).count(verdict) for verdict in (False, None))
         line += f"  AUDIT FAILED: {count(failed, 'check')}" if failed else ""
@@ -260,7 +278,17 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
         lines.append(line)
     if models[1:]:
         lines.append(f"in brackets: points more than {printable(base.label)}")
+    facts = provenance(models)
+    for term, values in facts.items():
+        if term in (*MEANS, DISPUTED):
+            lines += [f"{term}: {printable(of_models(*each, models))}" for each in values.items()]
+    lines.append(f"{printable(verdict(models))} [95% intervals, over images]")
     return "\n".join(lines)
+
+
+def of_models(value: str, labels: Sequence[str], models: Sequence[Model]) -> str:
+    """Return what holds, and of which models if not of all."""
+    return f"{value} ({', '.join(labels)})" if 0 < len(labels) < len(models) else value
 
 
 def verdicts(model: Model, audit: Sequence[AuditRow]) -> list[bool | None]:
@@ -307,8 +335,17 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "ticks": ticks,
         "audit": audit,
         "provenance": facts,
+        "means": MEANS,
+        "of_models": of_models,
+        "disputed": facts.get(DISPUTED, {}),
+        "on_others": [m.label for m in models[1:] if on_other_images(m, base)],
         "differing": [term for term in PROTOCOL_TERMS if len(facts.get(term, ())) > 1],
     }
+
+
+def on_other_images(model: Model, base: Model) -> bool:
+    """Return whether a condition was measured on other images than the base's."""
+    return any(model.obstacle(base, setting) == "other images" for setting in model.rows)
 
 
 def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
@@ -357,11 +394,26 @@ def facts_of(model: Model) -> dict[str, object]:
     pgd = [model.rows[setting][0] for setting in attacks]
     stochastic = any(row.flags.get("stochastic") for row in rows)
     sizes = joined(sorted({row.n for row in rows}))
-    over = f"{len({s.name for s in types})} of {IMAGENET_C_TYPES} types, severities "
+    names = {setting.name for setting in types}
+    over = f"{len(names)} of {IMAGENET_C_TYPES} types, severities "
+    over += joined(f"{severity:g}" for severity in severities)
+    if lacking := len(names) * len(severities) - len(types):
+        over += f"; {lacking} of these {len(names) * len(severities)} conditions are missing"
+    paper = {(norm, radius) for norm, each in PAPER_RADII.items() for radius in each}
+    is_paper = {(s.group, s.strength) for s in model.white_box} == paper
+    which = f"the paper's {len(paper)}" if is_paper else f"not the paper's {len(paper)}"
+    digests = list(dict.fromkeys(row.data_hash for row in rows if row.data_hash))
+    scaled = any("published_epsilon" in row.condition for row in pgd)
     return {
         "Images": f"{model.data}: {sizes} of {max(row.data_size for row in rows):,}",
-        "Mean over corruptions": types and over + joined(f"{s:g}" for s in severities),
-        "Mean over white box": attacks and f"PGD at {'; '.join(radii)}",
+        "Digest of the images": joined(digests) if len(digests) < 4 else f"{len(digests)} digests",
+        "Classes": joined(row.classes for row in rows if row.classes),
+        "Preprocessing": joined(row.preprocessing for row in rows if row.preprocessing),
+        DISPUTED: joined(setting.label for setting in model.disputed),
+        "Mean over corruptions": types and over,
+        "Mean over white box": attacks
+        and f"PGD at {len(attacks)} radii, {which}: {'; '.join(radii)}",
+        "Radii": pgd and ("scaled from 224 px to the image size" if scaled else "not scaled"),
         "Steps of PGD": column("steps", pgd),
         "Step rule of PGD": column("step_rule", pgd),
         "Noise draws per gradient": stochastic and column("gradient_samples", pgd),
@@ -370,6 +422,7 @@ def facts_of(model: Model) -> dict[str, object]:
         "Textures of frost": column("textures", rows),
         "Corrupted images": column("source", rows),
         "Seeds": joined(row.seed for row in rows),
+        "Experiments": joined(row.experiment for row in rows),
         "Versions": joined(f"{name} {v}" for row in rows for name, v in row.versions.items()),
     }
 

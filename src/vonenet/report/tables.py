@@ -3,6 +3,7 @@
 Means as in Dapello, Marques et al. 2020 (NeurIPS 33:13073, section 3 and table 1): white box is the
 mean over PGD at six radii; corruption the mean over severities, then types, then ImageNet-C's four
 categories; perturbation the mean of those two; overall the mean of white box, corruption and clean.
+Where one of the six radii was not measured, white box is the mean over every radius that was.
 
 Intervals of means and differences are recovered from those of their parts (MOVER: Zou and Donner
 2008, Stat Med 27:1693). For the difference of two rows, whose intervals are Wilson's, that is
@@ -18,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import hypot, isclose
+from math import hypot, inf, isclose
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -31,7 +32,9 @@ EXTRA = "extra"  # ImageNet-C's four further types, in no mean
 IMAGENET_C_TYPES = 15
 # Dapello, Marques et al. 2020, section 3, for images of 224 px with values in [0, 1]
 PAPER_RADII = {"linf": (1 / 1020, 1 / 255), "l2": (0.15, 0.6), "l1": (40.0, 160.0)}
-DEMO = "demo"  # experiment whose white-box mean is over radii of its own
+PAPER_ATTACKS = sum(map(len, PAPER_RADII.values()))
+# Columns of a condition that are numbers above 0
+STRENGTHS = ("severity", "epsilon", "published_epsilon", "steps", "gradient_samples")
 # Columns of an attack that say how strongly it was made, or follow from the other columns
 PROTOCOL = {"attack", "norm", "epsilon", "steps", "step_size", "gradient_samples"}
 PROTOCOL |= {"decision_samples", "published_epsilon"}
@@ -128,7 +131,7 @@ class Setting:
     @property
     def is_plain_pgd(self) -> bool:
         """Whether it is PGD as in the paper: no restart, momentum or target."""
-        return self.kind == "attack" and self.name == "pgd"
+        return self.kind == "attack" and self.name == "pgd" and self.group in NORMS
 
     @property
     def plain_pgd(self) -> Setting:
@@ -151,11 +154,17 @@ class Score(NamedTuple):
 
     Attributes:
         estimate: The mean.
-        over: Settings that went in, attacks at the radii published for 224 px.
+        over: Settings that went in, attacks at the radii published for 224 px, each with the
+            digest of its images.
     """
 
     estimate: Estimate
-    over: frozenset[Setting]
+    over: frozenset[tuple[Setting, str]]
+
+    @property
+    def settings(self) -> set[Setting]:
+        """What `over` says but the images."""
+        return {setting for setting, _ in self.over}
 
 
 @dataclass(frozen=True)
@@ -168,6 +177,7 @@ class Model:
         hash: Of its weights and settings.
         data: The images; of stored corruptions alone, the benchmark.
         rows: Of each setting the rows of the most thorough measurement, one a seed.
+        disputed: Settings of which further such rows say something else; the last row counts.
     """
 
     label: str
@@ -175,6 +185,7 @@ class Model:
     hash: str
     data: str
     rows: Mapping[Setting, Sequence[Result]]
+    disputed: Sequence[Setting] = ()
 
     @cached_property
     def accuracies(self) -> dict[Setting, Estimate]:
@@ -188,18 +199,28 @@ class Model:
     def white_box(self) -> dict[Setting, Setting]:
         """The settings of the white-box mean, at published radii -> as they were measured.
 
-        These are the paper's; of the demonstration, which has radii of its own, every PGD.
+        The paper's six radii, or every radius of plain PGD if one of these was not measured.
         """
-        plain = {setting: rows[0] for setting, rows in self.rows.items() if setting.is_plain_pgd}
-        if all(row.experiment == DEMO for row in plain.values()):
-            return {setting: setting for setting in plain}
-        found = {}
-        for setting, row in plain.items():
-            epsilon = float(row.condition.get("published_epsilon") or setting.strength)
-            for radius in PAPER_RADII.get(setting.group, ()):
-                if isclose(epsilon, radius, rel_tol=1e-6):
-                    found[replace(setting, strength=radius)] = setting
-        return found
+        first = {s: rows[0].condition for s, rows in self.rows.items() if s.is_plain_pgd}
+        scaled = any("published_epsilon" in condition for condition in first.values())
+        plain = {}
+        for setting, condition in first.items():
+            radius = float(condition.get("published_epsilon", setting.strength))
+            published = (r for r in PAPER_RADII[setting.group] if isclose(r, radius, rel_tol=1e-6))
+            own = replace(setting, strength=next(published, radius))
+            if scaled and setting.group != "linf" and "published_epsilon" not in condition:
+                own = replace(own, name="pgd, radius not scaled")  # beside those that are
+            plain[own] = setting
+        paper = {
+            own: setting
+            for own, setting in plain.items()
+            if own.is_plain_pgd and own.strength in PAPER_RADII[own.group]
+        }
+        return paper if len(paper) == PAPER_ATTACKS else plain
+
+    def _score(self, setting: Setting, published: Setting | None = None) -> Score:
+        images = " ".join(dict.fromkeys(row.data_hash for row in self.rows[setting]))
+        return Score(self.accuracies[setting], frozenset([(published or setting, images)]))
 
     @cached_property
     def scores(self) -> dict[str, Score]:
@@ -210,17 +231,14 @@ class Model:
         """
         found: dict[str, Score] = {}
         types: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
-        for setting, estimate in self.accuracies.items():
+        for setting in self.rows:
             if setting.kind == "corruption" and setting.group in (*CATEGORIES, EXTRA):
-                score = Score(estimate, frozenset([setting]))
-                types[setting.group][f"{setting.group}/{setting.name}"].append(score)
+                name = f"{setting.group}/{setting.name}"
+                types[setting.group][name].append(self._score(setting))
         for category, by_type in types.items():
             means = {name: _mean(severities) for name, severities in by_type.items()}
             found |= {**means, category: _mean(list(means.values()))}
-        attacks = {
-            published: Score(self.accuracies[setting], frozenset([published]))
-            for published, setting in self.white_box.items()
-        }
+        attacks = {each: self._score(own, each) for each, own in self.white_box.items()}
         parts = {norm: [s for a, s in attacks.items() if a.group == norm] for norm in NORMS}
         parts["clean"] = [clean] if (clean := self.score(CLEAN)) else []
         parts["corruption"] = [found[category] for category in CATEGORIES if category in found]
@@ -239,18 +257,25 @@ class Model:
         """Return one of `scores`, or the accuracy under a setting; None where not measured."""
         if isinstance(of, str):
             return self.scores.get(of)
-        return Score(self.accuracies[of], frozenset([of])) if of in self.accuracies else None
+        return self._score(of) if of in self.rows else None
 
     def gain(self, base: Model, of: str | Setting) -> Estimate | None:
-        """Return a score less the base's; None where one is missing or settings differ."""
+        """Return a score less the base's; None where one is missing or `obstacle` has a word."""
         own, other = self.score(of), base.score(of)
         if own is None or other is None or own.over != other.over:
             return None
         return difference(own.estimate, other.estimate)
 
+    def obstacle(self, base: Model, of: str | Setting) -> str:
+        """Return in what two scores differ that are not compared; "" if one is missing."""
+        own, other = self.score(of), base.score(of)
+        if own is None or other is None or own.over == other.over:
+            return ""
+        return "other settings" if own.settings != other.settings else "other images"
+
 
 def _mean(scores: Sequence[Score]) -> Score:
-    over = frozenset[Setting]().union(*(score.over for score in scores))
+    over = frozenset[tuple[Setting, str]]().union(*(score.over for score in scores))
     return Score(mean_estimate(score.estimate for score in scores), over)
 
 
@@ -280,7 +305,8 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
         Model(
             _label(identity, grouped),
             *identity[:3],
-            {setting: _most_thorough(found) for setting, found in own.items()},
+            {setting: _last_of_each_seed(_most_thorough(found)) for setting, found in own.items()},
+            [setting for setting, found in own.items() if _is_disputed(_most_thorough(found))],
         )
         for identity, own in grouped.items()
     ]
@@ -289,13 +315,19 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
 def _checked(row: Result) -> tuple[tuple[str, str, int], Setting]:
     """Return who decided (name, weights and draws per decision), and the setting."""
     try:
-        is_share = 0 <= row.ci_low <= row.value <= row.ci_high <= 1
         setting, samples = Setting.of(row.condition), int(row.condition.get("decision_samples", 1))
-        _thoroughness(row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        strengths = {
+            name: float(row.condition[name]) for name in STRENGTHS if name in row.condition
+        }
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"a row that is no measurement ({reason})") from error
-    if not is_share:
+    for name, number in strengths.items():
+        if not 0 < number < inf:
+            raise InputError(f"a row of {name}={number:g}; allowed: above 0, and finite")
+    if not 0 < row.n <= row.data_size:
+        raise InputError(f"a row of n={row.n} images; allowed: 1 to data_size={row.data_size}")
+    if not 0 <= row.ci_low <= row.value <= row.ci_high <= 1:
         raise InputError(
             f"accuracy {row.value} with interval {row.ci_low} to {row.ci_high}; "
             "allowed: 0 <= low <= value <= high <= 1"
@@ -317,9 +349,19 @@ def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str,
 
 
 def _most_thorough(rows: Sequence[Result]) -> list[Result]:
-    """Of rows of one setting, those of the most thorough measurement, the last of each seed."""
+    """Return, of rows of one setting, those of the most thorough measurement."""
     most = max(map(_thoroughness, rows))
-    return list({row.seed: row for row in rows if _thoroughness(row) == most}.values())
+    return [row for row in rows if _thoroughness(row) == most]
+
+
+def _last_of_each_seed(rows: Sequence[Result]) -> list[Result]:
+    return list({row.seed: row for row in rows}.values())
+
+
+def _is_disputed(rows: Sequence[Result]) -> bool:
+    """Return whether rows of one seed say different things, in number or in what was measured."""
+    said = {(r.seed, r.value, r.data_hash, r.classes, r.preprocessing) for r in rows}
+    return len(said) > len(_last_of_each_seed(rows))
 
 
 def _thoroughness(row: Result) -> tuple[float, int]:
