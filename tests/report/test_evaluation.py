@@ -28,14 +28,15 @@ from vonenet.errors import InputError
 from vonenet.report.evaluation import (
     read_rows,
     sort_folders,
-    text_table,
     write_evaluation_report,
 )
+from vonenet.report.page import points
 from vonenet.report.tables import models_of
 from vonenet.results import V1_FILTERS, V1_RESPONSES
 
 MINUS = "\N{MINUS SIGN}"
-DEMO = Path(__file__).parents[2] / "results" / "demo"
+README = Path(__file__).parents[2] / "README.md"
+DEMO = README.parent / "results" / "demo"
 STOCHASTIC = {"flags": {"stochastic": True}, "protocol": {"gradient_samples": 10}}
 BASE = full_suite("resnet50", 0.756, 0.01)
 VONE = full_suite("voneresnet50", 0.717, 0.6, **STOCHASTIC)
@@ -261,14 +262,14 @@ def test_verdicts_follow_intervals(tmp_path, images, sure):
     page, table = render(tmp_path, rows)
     unsure = "no difference that the images can show"
     expected = [
-        ("white-box attacks", "more robust", "+26.0"),
+        ("white-box attacks", "more robust (not audited)", "+26.0"),
         ("corruptions", "more robust" if sure else unsure, "+4.0"),
         ("clean images", "less accurate" if sure else unsure, f"{MINUS}4.0"),
     ]
     told = re.search(r'class="verdict">vone against base: (.*?)</p>', page)[1]
     for part, (where, word, number) in zip(told.split("; "), expected, strict=True):
         assert part.startswith(f"{where}: {word}, {number} points [")
-    assert told in table
+        assert f"  {part}\n" in f"{table}\n"
     assert "say nothing of another training" in page
     both = [*rows, *(replace(row, model="third", model_hash="3") for row in rows[:3])]
     assert "vone (best of 2 by overall mean) against base" in render(tmp_path, both, name="b")[0]
@@ -345,6 +346,10 @@ def test_an_audit_that_cannot_tell_is_not_one_that_passed(tmp_path):
     page, _ = render(tmp_path, rows, [check(name, "a", True)], name="three")
     assert "Audit of the attacks: all 1 checks passed" in page
     assert "nconclusive" not in said(page)
+    for passed, doubt in ((True, ""), (None, " (audit inconclusive)"), (False, " (audit failed)")):
+        checks = [check("voneresnet50", "a", True), check("voneresnet50", "b", passed)]
+        page, _ = render(tmp_path, few_of([*BASE, *VONE]), checks, name=f"verdict {passed}")
+        assert f"white-box attacks: more robust{doubt}, +" in page
 
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m"
@@ -379,15 +384,17 @@ def test_many_models_are_drawn_as_the_best_eight_in_time(tmp_path):
     assert seconds[1] < 25 * seconds[0]  # of ten times as many rows
 
 
-def test_old_results_of_the_demonstration_are_read_with_the_readmes_means():
-    """The README's table: means of seeds 0 to 2, printed there to a tenth."""
-    means = []
+def test_the_readmes_numbers_are_those_of_the_report(tmp_path):
+    """The table is what `vonenet report results/demo` prints; the sentence is of earlier rows."""
+    readme = README.read_text()
+    table = write_evaluation_report([DEMO], tmp_path / "page.html")
+    assert f"```text\n{table}\n```" in readme
+    gains = []
     for seed in range(3):
-        table = text_table(models_of(read_rows(DEMO / f"seed{seed}.jsonl")), [])
-        means.append([re.findall(r"[\d.]+(?= |$)", line)[:5] for line in table.splitlines()[1:3]])
-    found = np.array(means, float).mean(axis=0)
-    told = [[85.9, 68.8, 36.2, 52.5, 63.6], [84.8, 68.8, 53.0, 60.9, 68.9]]
-    assert found == pytest.approx(np.array(told), abs=0.1)
+        base, vone = models_of(read_rows(DEMO / "76db9ad" / f"seed{seed}.jsonl"))
+        gains.append([points(vone.gain(base, each).value) for each in ("white_box", "corruption")])
+    for of_seeds in zip(*gains, strict=True):
+        assert ", ".join(of_seeds) in readme
 
 
 def test_folders_are_sorted_in_the_order_given_each_once(tmp_path):
@@ -443,17 +450,17 @@ BROKEN = {
     "value": ({"value": 7.5}, "accuracy 7.5"),
     "interval": ({"ci_low": 0.9}, "accuracy 0.001 with interval 0.9"),
     "words": ({"value": "high"}, "'high': Input should be a valid number"),
-    "nan": ({"value": float("nan")}, "accuracy nan"),
+    "nan": ({"value": float("nan")}, "Out of range float values"),
     "no category": ({"condition": {"corruption": "fog", "severity": 1}}, "category"),
     "no radius": ({"condition": {"attack": "pgd", "norm": "l2"}}, "epsilon"),
     "no condition": ({"condition": 3}, "'3': Input should be an object"),
     "no image": ({"n": 0}, "n=0"),
     "more images than there are": ({"n": 50_001}, "n=50001"),
-    "endless radius": (attack(epsilon=float("inf")), "epsilon=inf"),
+    "radius in words": (attack(epsilon="inf"), "epsilon=inf"),
     "radius of 0": (attack(epsilon=0.0), "epsilon=0"),
-    "no severity": (fog(float("nan")), "severity=nan"),
+    "negative severity": (fog(-1), "severity=-1"),
     "severity of a name": (fog("mild"), "no measurement"),
-    "no step": (attack(steps=float("nan")), "steps=nan"),
+    "no step": (attack(steps="nan"), "steps=nan"),
 }
 
 

@@ -129,15 +129,16 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
         contents["v1_responses"] = pictures(evaluations, V1_RESPONSES)
         tables.append(text_table(models, audit))
         images = {model.data for model in models}
+        about, found = verdict(models, audit)
         on = models[0].data if len(images) == 1 else f"{len(images)} sets of images"
         subjects.append(f"Robustness of {count(len(models), 'model')} on {on}")
-        verdicts.append(verdict(models))
+        verdicts.append("{}: {}".format(about, "; ".join(found)))
         sources += [RESULTS, AUDIT] if audit else [RESULTS]
     if runs:
-        found = read_runs(runs)
-        contents["training"] = training = training_section(found, styles)
-        tables.append(training_table(found))
-        subjects.append(f"Training of {count(len(found), 'run')}")
+        trained = read_runs(runs)
+        contents["training"] = training = training_section(trained, styles)
+        tables.append(training_table(trained))
+        subjects.append(f"Training of {count(len(trained), 'run')}")
         verdicts.append(f"{training['finding']}.")
         sources += [LOG, RECIPE, RUN]
     write_html(
@@ -231,29 +232,36 @@ def drawn(models: Sequence[Model]) -> list[Model]:
     return [model for model in models if model is models[0] or model in best]
 
 
-def verdict(models: Sequence[Model]) -> str:
-    """Return what the intervals say of the best of the others, by the most telling mean."""
+def verdict(models: Sequence[Model], audit: Sequence[AuditRow]) -> tuple[str, list[str]]:
+    """Return whom it is about, and what the intervals say: of the best of the others, if any.
+
+    The best is best by the most telling mean.
+    """
     base, *others = models
     for measure in LEADING:
         gains = [(gain, model) for model in others if (gain := model.gain(base, measure))]
         if gains:
             leader = max(gains, key=lambda pair: pair[0].value)[1]
             of = f" (best of {len(gains)} by {MEASURES[measure]})" if len(gains) > 1 else ""
-            return f"{leader.label}{of} against {base.label}: {'; '.join(findings(leader, base))}"
+            return f"{leader.label}{of} against {base.label}", findings(leader, base, audit)
     means = [
         f"{name} {percent(base.scores[measure].estimate.value)}%"
         for measure, name in MEASURES.items()
         if measure in base.scores
     ]
-    return f"{base.label}, accuracy: {', '.join(means) or 'no mean'}"
+    return f"{base.label}, accuracy", means or ["no mean"]
 
 
-def findings(model: Model, base: Model) -> list[str]:
-    """Return whether a model is more robust than the base, as far as the interval tells."""
+def findings(model: Model, base: Model, audit: Sequence[AuditRow]) -> list[str]:
+    """Return whether a model is more robust than the base, as far as interval and audit tell."""
     found = []
+    checks = verdicts(model, audit)
+    doubt = " (audit failed)" if False in checks else " (audit inconclusive)"
+    doubt = "" if checks and all(checks) else doubt if checks else " (not audited)"
     for measure, (where, more, less) in FINDINGS.items():
         if gain := model.gain(base, measure):
             word = {1: more, -1: less, 0: "no difference that the images can show"}[gain.sign]
+            word += doubt if measure == "white_box" else ""
             interval = f"[{points(gain.low)}, {points(gain.high)}]"
             found.append(f"{where}: {word}, {points(gain.value)} points {interval}")
     return found
@@ -277,13 +285,16 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
         line += f"  audit inconclusive: {count(unclear, 'check')}" if unclear else ""
         lines.append(line)
     if models[1:]:
-        lines.append(f"in brackets: points more than {printable(base.label)}")
+        lines.append(f"in brackets: points more than {base.label}")
     facts = provenance(models)
     for term, values in facts.items():
         if term in (*MEANS, DISPUTED):
-            lines += [f"{term}: {printable(of_models(*each, models))}" for each in values.items()]
-    lines.append(f"{printable(verdict(models))} [95% intervals, over images]")
-    return "\n".join(lines)
+            lines += [f"{term}: {of_models(*each, models)}" for each in values.items()]
+    if models[1:]:
+        about, found = verdict(models, audit)
+        lines.append(f"{about}, with 95% intervals over images, not over trainings:")
+        lines += [f"  {finding}" for finding in found]
+    return "\n".join(map(printable, lines))
 
 
 def of_models(value: str, labels: Sequence[str], models: Sequence[Model]) -> str:
