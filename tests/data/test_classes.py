@@ -44,7 +44,7 @@ def test_classes_meet_by_what_they_are_called(
     [
         (ANIMALS, 3, ["cat", "horse"], "1 are not among them, the first is 'horse'"),
         (ANIMALS, 3, ["cat", "dog", "lorry"], "'lorry'"),  # as many, but one was renamed
-        (None, 5, ["cat", "dog"], "without names of classes"),
+        (None, 5, ["cat", "dog"], "5 outputs, whose classes it does not name, and the data have 2"),
         (None, 2, ["cat", "dog", "horse"], "2 outputs"),
         (ANIMALS, 3, ["3"], "'3'"),
         (ANIMALS, 4, ["cat"], "one name for each output"),

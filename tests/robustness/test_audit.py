@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from tests.robustness.toys import dark_and_bright
-from vonenet.data import ImageArrays
+from vonenet.data import ImageArrays, PixelModel
 from vonenet.results import AuditRow, read_jsonl
 from vonenet.robustness import audit
 from vonenet.robustness.audit import _AuditedModel, holm, largest_loss, sign_test
+from vonenet.robustness.journal import Journal
 
 SIZE = 6
 
@@ -270,3 +271,72 @@ def test_every_setting_has_an_audit_of_its_own(tmp_path):
         rows += found
         assert run(**changes) == found
         assert read_jsonl(path, AuditRow) == rows
+
+
+def test_a_light_audit_asks_what_needs_no_other_attack(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    found = checks(Noisy(0.1), noise_off=quiet, base=Brightness(), thorough=False, progress=True)
+    transfer, agreement = "transfer_no_stronger", "gradients_agree"
+    assert list(found) == [*DETERMINISTIC[:3], transfer, agreement]
+    assert failed(found) == set()
+    # 6 radii and a transfer of 10 steps and 6 draws; 8 decisions of 10 draws; 3 gradients
+    total = 60 * (7 * 2 * 10 * 6 + 8 * 10 + 3 * 2 * 6)
+    assert f"toy: audit: 100%|██████████| {total / 1000:.1f}k/{total / 1000:.1f}k" in (
+        capsys.readouterr().err
+    )
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("few_queries")
+def test_a_killed_audit_goes_on_to_the_same_rows(tmp_path):
+    """It dies after every measurement; what is damaged meanwhile is measured again."""
+    path = tmp_path / "audit.jsonl"
+    settings = {"images": 9, "steps": 2, "gradient_samples": 2, "noise_off": quiet}
+    settings |= {"base": Brightness(), "out_path": path}
+    whole = checks(Noisy(0.1), **settings | {"out_path": None})
+    add, kills = Journal.add, 0
+
+    def add_and_die(*entry):
+        add(*entry)
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "add", add_and_die)
+        while not path.exists():
+            kept = list(tmp_path.glob("*.unfinished-*"))
+            if kills == 3:
+                kept[0].write_bytes(kept[0].read_bytes()[:-20] + b"\xff\n")
+            try:
+                found = checks(Noisy(0.1), **settings)
+            except KilledError:
+                kills += 1
+    assert found == whole
+    assert kills == 1 + 1 + 6 + len(whole) - 3 + 1  # one of them again
+    assert not list(tmp_path.glob("*.unfinished-*"))
+
+
+@pytest.mark.usefixtures("few_queries")
+def test_an_audit_matches_classes_by_name_and_belongs_to_all_it_depends_on(tmp_path):
+    data, path = three_classes(12), tmp_path / "audit.jsonl"
+    names = ("bright", "dark", "grey")
+
+    class Named(Brightness):
+        def forward(self, pixels):
+            return super().forward(pixels)[:, [2, 0, 1]]
+
+    def clean(mean=0.0, images=data, **changes):
+        settings = {"images": 12, "steps": 2, "progress": False, "out_path": path} | changes
+        model = PixelModel(Named(), mean, 1.0, classes=names)
+        rows = audit(model, images, model_name="toy", **settings)
+        return rows[0].settings["classes"]
+
+    others = [{}, {"mean": 0.1}, {"batch_size": 5}, {"thorough": False}]
+    others += [{"images": ImageArrays(data.images.flip(0), data.labels.flip(0), data.classes, "b")}]
+    for number, changes in enumerate(others, start=1):
+        for _ in range(2):
+            assert clean(**changes) == "3 classes of 3 outputs, by name"
+        found = read_jsonl(path, AuditRow)
+        assert len({(row.model_hash, str(row.settings)) for row in found}) == number

@@ -1,6 +1,9 @@
 """evaluate: right accuracies, honest columns, repeatable rows, and nothing measured twice."""
 
 import errno
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +11,9 @@ import torch
 from torch import nn
 
 from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_and_bright
-from vonenet.data import PixelModel, load_embedded
-from vonenet.errors import InputError, VOneNetWarning
-from vonenet.results import model_hash, read_jsonl, wilson_interval
+from vonenet.data import ImageArrays, PixelModel, load_embedded
+from vonenet.errors import InputError
+from vonenet.results import append_jsonl, model_hash, read_jsonl, wilson_interval
 from vonenet.robustness import (
     Attack,
     Clean,
@@ -43,15 +46,48 @@ def measured(row):
 def test_clean_accuracy_and_its_interval():
     """A model that always says "bright" is right on the bright half."""
     data = dark_and_bright(60)
-    always_bright = PixelModel(CoinModel(noise=0.0), -10.0, 1.0)
+    always_bright = PixelModel(CoinModel(noise=0.0), -10.0, 1.0, classes=["dark", "bright"])
     (row,) = run(always_bright, data, [Clean()], batch_size=7)
     assert row.value == 0.5
     assert (row.ci_low, row.ci_high) == wilson_interval(30, 60)
     assert (row.n, row.data_size, row.data, row.metric) == (60, 60, "toy 32px", "accuracy")
     assert row.condition == {"decision_samples": 1}
-    assert row.flags == {"stochastic": False}
-    assert row.model_hash == model_hash(always_bright.model)
+    assert row.flags == {"stochastic": False, "batch_size": 7, "device": "cpu"}
+    assert row.model_hash == model_hash(always_bright)
+    assert row.data_hash == data.content_hash()
+    assert row.classes == "2 classes of 2 outputs, by name"
+    assert row.preprocessing == "mean -10, std 1, 32 px"
     assert row.seconds > 0
+
+
+CLASSES = [str(number) for number in range(12)]
+SORTED_AS_TEXT = sorted(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "of_data", "how"),
+    [
+        (CLASSES, SORTED_AS_TEXT, "12 classes of 12 outputs, by name"),
+        (None, SORTED_AS_TEXT, "12 classes of 12 outputs, by number"),
+        (["bus", "cat", "dog"], ["cat", "dog"], "2 classes of 3 outputs, by name"),
+        (["dog", "cat"], ["cat", "dog"], "2 classes of 2 outputs, by name"),
+    ],
+)
+def test_a_perfect_model_is_right_whatever_the_order_of_classes(outputs, of_data, how):
+    """Its logits are larger the nearer the image's grey is to that of the class."""
+    names = outputs or CLASSES
+    grey = torch.tensor([names.index(name) / 12 for name in of_data]).repeat_interleave(2)
+    labels = torch.arange(len(of_data)).repeat_interleave(2)
+    images = grey[:, None, None, None].expand(-1, 1, 28, 28).contiguous()
+    data = ImageArrays(images, labels, of_data, "photos")
+    levels = torch.arange(len(names)) / 12
+    nearest = Fixed(lambda pixels: -(pixels.mean(dim=(1, 2, 3))[:, None] - levels).abs())
+    for limit in (None, len(of_data)):
+        (row,) = run(PixelModel(nearest, 0.0, 1.0, classes=outputs), data, [Clean()], limit=limit)
+        assert (row.value, row.classes, row.data) == (1.0, how, "photos")
+    other = ImageArrays(images[:2], labels[:2], ("cow", "dog"), "photos")
+    with pytest.raises(InputError, match="the first is 'cow'"):
+        run(PixelModel(nearest, 0.0, 1.0, classes=names), other, [Clean()])
 
 
 def test_limit_is_class_balanced():
@@ -88,7 +124,7 @@ def test_columns_say_what_was_done():
     ball = {"attack": "pgd", "norm": "linf", "epsilon": 0.1, "step_rule": "sign"}
     steps = {"steps": 3, "step_size": 2.5 * 0.1 / 3, "gradient_samples": 4, "decision_samples": 3}
     assert attack.condition == ball | steps
-    assert attack.flags == {"stochastic": True}
+    assert attack.flags["stochastic"]
     *_, attack = run(deterministic, data, CONDITIONS, decision_samples=3)
     assert attack.condition["gradient_samples"] == attack.condition["decision_samples"] == 1
     # What it returns, twice for noise; a decision per condition; every step's gradient.
@@ -128,7 +164,7 @@ def test_rows_repeat_in_any_company_and_leave_no_trace():
 def test_dropout_and_batch_statistics_are_off():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), LinearModel((1, 28, 28))).train()
     (row,) = run(model, dark_and_bright(10, size=28), [Clean()])
-    assert row.flags == {"stochastic": False}
+    assert not row.flags["stochastic"]
     assert model[0].num_batches_tracked == 0
 
 
@@ -138,8 +174,8 @@ def test_mean_response_models_are_seen_as_stochastic():
             noisy = mean + torch.randn_like(mean)
             return self.readout(noisy.mean(dim=(2, 3)))
 
-    with pytest.warns(VOneNetWarning, match="4 outputs and 'toy 28px' 2 classes"):
-        rows = run(PixelModel(Seeded(), 0.5, 0.5), dark_and_bright(6, size=28), CONDITIONS)
+    model = PixelModel(Seeded(), 0.5, 0.5, classes=["grey", "bright", "dark", "none"])
+    rows = run(model, dark_and_bright(6, size=28), CONDITIONS)
     assert [row.flags["stochastic"] for row in rows] == [True] * 3
 
 
@@ -181,9 +217,9 @@ class KilledError(Exception):
     pass
 
 
-def killed_at(n):
+def killed_at(n, noise=2.0):
     """Return a model that dies at its n-th forward pass, and has the hash of the one that lives."""
-    model = CoinModel(noise=2.0)
+    model = CoinModel(noise=noise)
 
     def die(module, inputs):
         if module.calls == n:
@@ -216,8 +252,112 @@ def test_nothing_is_measured_twice_and_another_measurement_is_made_anew(tmp_path
     for number, (name, value) in enumerate(others.items()):
         run(model, data, [Clean()], out_path=out_path, **{name: value})
         assert len(read_jsonl(out_path)) == 4 + number
-    run(CoinModel(noise=0.0), data, [Clean()], out_path=out_path)  # the hash is the same
-    assert len(read_jsonl(out_path)) == 9
+
+
+def changed(**changes):
+    """The model, the data and the settings of a measurement, with one thing another."""
+    data = dark_and_bright(8, size=28)
+    about = {"images": data.images, "labels": data.labels, "classes": data.classes}
+    about |= {"mean": 0.5, "std": 0.5, "outputs": ("dark", "bright"), "noise": 0.0, "name": "toy"}
+    about |= {"settings": {}} | changes
+    images = ImageArrays(*(about[name] for name in ("images", "labels", "classes", "name")))
+    inner = CoinModel(noise=about["noise"])
+    model = PixelModel(inner, about["mean"], about["std"], classes=about["outputs"])
+    return model, images, about["settings"]
+
+
+DATA = dark_and_bright(8, size=28)
+CHANGES = [
+    {"images": DATA.images.flip(0)},  # the same images in batches of another order
+    {"labels": 1 - DATA.labels},
+    {"classes": ("bright", "dark")},
+    {"outputs": ("bright", "dark")},
+    {"outputs": None},
+    {"mean": 0.25},
+    {"std": 0.25},
+    {"noise": 1e-9},
+    {"name": "toys"},
+    {"settings": {"batch_size": 3}},
+    {"settings": {"seed": 1}},
+    {"settings": {"limit": 4}},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda each: str(*each))
+def test_a_row_is_taken_only_if_all_that_it_depends_on_is_the_same(tmp_path, changes):
+    def rows(**changes):
+        model, data, settings = changed(**changes)
+        run(model, data, [Clean()], out_path=tmp_path / "rows", **settings)
+        return len(read_jsonl(tmp_path / "rows"))
+
+    assert [rows(), rows(), rows(**changes), rows(**changes), rows()] == [1, 1, 2, 2, 2]
+
+
+def test_rows_without_a_hash_of_the_data_are_read_and_measured_again(tmp_path):
+    model, data, _ = changed()
+    (row,) = run(model, data, [Clean()])
+    append_jsonl(tmp_path / "rows", [replace(row, data_hash="", classes="", preprocessing="")])
+    run(model, data, [Clean()], out_path=tmp_path / "rows")
+    assert [each.data_hash for each in read_jsonl(tmp_path / "rows")] == ["", row.data_hash]
+
+
+def unfinished(folder):
+    return sorted(folder.glob("*.unfinished-*"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line.replace(b"5]", b"4]"),  # one right decision fewer
+        lambda line: line[:20],
+        lambda line: b"[1]",
+        lambda line: b'{"entry": null, "checksum": "no"}',
+        lambda line: b"[" * 100_000,
+        lambda line: b"\xff\x00",
+    ],
+)
+def test_damaged_batches_are_measured_again(tmp_path, damage):
+    data, settings = dark_and_bright(20, size=28), {"batch_size": 5}
+    whole = run(CoinModel(noise=0.1), data, CONDITIONS, **settings)
+    with pytest.raises(KilledError):
+        run(killed_at(4, 0.1), data, CONDITIONS, out_path=tmp_path / "rows", **settings)
+    (kept,) = unfinished(tmp_path)
+    lines = kept.read_bytes().splitlines()
+    assert b"5]" in lines[0]
+    kept.write_bytes(b"\n".join([damage(lines[0]), *lines[1:]]) + b"\n")
+    model = CoinModel(noise=0.1)
+    rows = run(model, data, CONDITIONS, out_path=tmp_path / "rows", **settings)
+    assert list(map(measured, rows)) == list(map(measured, whole))
+    assert not unfinished(tmp_path)
+
+
+def test_what_another_run_has_finished_stays(tmp_path):
+    data, path = dark_and_bright(20, size=28), tmp_path / "rows"
+    with pytest.raises(KilledError):
+        run(killed_at(4), data, CONDITIONS, batch_size=5, out_path=path)
+    (kept,) = unfinished(tmp_path)
+    run(CoinModel(noise=0.0), data, CONDITIONS, batch_size=5, out_path=path)
+    assert unfinished(tmp_path) == [kept]
+    model = CoinModel(noise=2.0)
+    run(model, data, CONDITIONS[:1], batch_size=5, out_path=path)
+    assert model.calls == 2 + 4 - 2  # the check, and what was not yet done
+    assert not unfinished(tmp_path)
+
+
+def test_no_row_of_several_writers_is_lost(tmp_path):
+    """Each measures what the others do not, in a thread of its own, into one file."""
+    data, path = dark_and_bright(4, size=28), tmp_path / "rows"
+
+    def write(number):
+        for seed in range(5):
+            options = {"model_name": str(number), "seed": seed}
+            run(CoinModel(noise=0.0), data, [Clean()], out_path=path, **options)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    rows = {(row.model, row.seed) for row in read_jsonl(path)}
+    assert len(rows) == 15
+    assert not unfinished(tmp_path)
 
 
 class Fixed(nn.Module):
@@ -238,7 +378,8 @@ class Fixed(nn.Module):
         (lambda x: x, r"shape \(4, 1, 28, 28\) for 4 images; needed: \(4, classes\)"),
         (lambda x: x.new_full((len(x), 2), torch.nan), "not finite on clean images"),
         (lambda x: x.new_full((len(x), 2), 0.5), "returns probabilities .* needed: logits"),
-        (lambda x: x.new_zeros(len(x), 1), "has 1 outputs; 'toy 28px' has 2 classes"),
+        (lambda x: x.new_zeros(len(x), 1), "has 1 outputs, .* the data have 2 classes"),
+        (lambda x: x.new_zeros(len(x), 3), "has 3 outputs, .* the data have 2 classes"),
     ],
 )
 def test_models_that_cannot_be_measured_are_named(answer, message):
@@ -279,13 +420,15 @@ def test_counts_below_one_are_refused(name):
         run(CoinModel(noise=0.0), dark_and_bright(4, size=28), [Clean()], **{name: 0})
 
 
-def test_progress_bar_names_the_condition(capsys):
-    run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS, progress=True)
-    shown = capsys.readouterr()
-    assert "toy: linf 25.5/255: 100%" in shown.err
-    assert shown.out == ""
-    run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS)
-    assert capsys.readouterr().err == ""
+def test_a_bar_names_the_condition_on_terminals_alone(capsys, monkeypatch):
+    def shown(**options):
+        run(CoinModel(noise=0.0), dark_and_bright(4, size=28), CONDITIONS, **options)
+        return capsys.readouterr()
+
+    assert shown(progress=True) == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert "toy: linf 25.5/255: 100%" in shown(progress=True).err
+    assert shown() == ("", "")
 
 
 @pytest.fixture

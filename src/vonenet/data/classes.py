@@ -115,13 +115,16 @@ def _check_unique(names: Sequence[str], what: str) -> None:
 
 def _refusal(names: Sequence[str], outputs: int, data_classes: Sequence[str]) -> str:
     """Say which classes do not fit; the last that are shown of long lists is "..."."""
+    if not names:
+        return (
+            f"the model has {outputs} outputs, whose classes it does not name, and the data have "
+            f"{len(data_classes)} classes; allowed: as many, or a model with names "
+            "(vonenet.data.PixelModel takes classes)"
+        )
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    model = f"{outputs} outputs" + (f" ({shown})" if names else ", without names of classes")
     unknown = [name for name in data_classes if name not in names]
-    allowed = (
-        "data of the model's classes" if names else f"{outputs} classes, or a model with names"
-    )
     return (
-        f"the model has {model}; of the {len(data_classes)} classes of the data {len(unknown)} are "
-        f"not among them, the first is {unknown[0]!r}; allowed: {allowed}"
+        f"the model has {outputs} outputs ({shown}); of the {len(data_classes)} classes of the "
+        f"data {len(unknown)} are not among them, the first is {unknown[0]!r}; allowed: data of "
+        "the model's classes"
     )

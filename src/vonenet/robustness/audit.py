@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
@@ -23,17 +23,11 @@ from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.pixels import eval_mode, inner_model
-from vonenet.data.seeding import device_of, seeded
-from vonenet.results import (
-    AuditRow,
-    Value,
-    append_jsonl,
-    model_hash,
-    read_jsonl,
-    wilson_interval,
-)
-from vonenet.robustness.evaluate import check_model, frozen_weights
+from vonenet.data.pixels import eval_mode
+from vonenet.data.seeding import device_of, seed_at, seeded
+from vonenet.results import AuditRow, append_jsonl, model_hash, read_jsonl, wilson_interval
+from vonenet.robustness.evaluate import as_measured, digest_of_columns, frozen_weights
+from vonenet.robustness.journal import Journal
 from vonenet.robustness.norms import Region
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
 from vonenet.robustness.suites import Attack, radius_scale
@@ -69,6 +63,7 @@ def audit(
     images: int = 50,
     base: nn.Module | None = None,
     noise_off: NoiseOff | None = None,
+    thorough: bool = True,
     batch_size: int | None = None,
     seed: int = 0,
     out_path: Path | str | None = None,
@@ -91,54 +86,66 @@ def audit(
         images: How many images.
         base: A model whose adversarial images are tried on this one, e.g. the network without V1.
         noise_off: Switches a stochastic model's noise off in a `with`, e.g. `vonenet.no_noise`.
+        thorough: Attack in other ways, too: more steps, restarts, other losses, no gradients, more
+            and fewer draws, without noise. That takes about ten times as long.
         batch_size: Images at a time; all if None.
         seed: Of noise and of random starts.
         out_path: JSON-lines file. If it holds the rows of this model with these settings, they
-            are returned; otherwise the new ones are appended.
-        progress: Show the number of finished checks.
+            are returned; otherwise the new ones are appended. What has been measured is kept in a
+            file beside it until then, so an audit that was killed goes on from there.
+        progress: Show a progress bar over all passes, if stderr is a terminal.
 
     Returns:
         One row per check, in a fixed order.
 
     Raises:
-        InputError: On an unknown norm or impossible counts.
+        InputError: On an unknown norm or impossible counts, or if a class of the data is none of
+            the model's.
     """
     Region(norm, 0.0)
-    part = dataset.subset(min(images, len(dataset)))
-    settings: dict[str, Value] = {
-        "data": dataset.name,
-        "data_size": len(dataset),
-        "n": len(part),
-        "norm": norm,
-        "steps": steps,
-        "gradient_samples": gradient_samples,
-        "base": "none" if base is None else model_hash(inner_model(base)),
-        "noise_off": noise_off is not None,
-        "seed": seed,
-    }
-    weights = model_hash(inner_model(model))
-    if out_path is not None and Path(out_path).is_file():
-        identity = (model_name, weights, settings)
-        known = read_jsonl(out_path, AuditRow)
-        rows = [row for row in known if (row.model, row.model_hash, row.settings) == identity]
-        if rows:
-            return rows
+    path = None if out_path is None else Path(out_path)
+    journal = Journal(path)
     with frozen_weights(model):
+        part, stochastic, settings = as_measured(model, dataset, images, seed, progress=progress)
+        weights = settings.pop("model_hash")
         device = device_of(model)
+        settings |= {
+            "norm": norm,
+            "steps": steps,
+            "gradient_samples": gradient_samples,
+            "base": "none" if base is None else model_hash(base),
+            "noise_off": noise_off is not None,
+            "thorough": thorough,
+            "batch_size": batch_size or len(part),
+            "decision_samples": DECISION_SAMPLES,
+            "square_queries": SQUARE_QUERIES,
+            "device": device.type,
+        }
+        if rows := _rows_of(path, model_name, weights, settings):
+            return rows
+        digest = digest_of_columns({"model": model_name, "model_hash": weights, **settings})
+        attack = Attack(norm, 0.0, steps, gradient_samples)
+        if not stochastic:
+            attack = replace(attack, stop_samples=1).for_deterministic_model()
         audited = _AuditedModel(
             model=model,
             images=torch.stack([part[i][0] for i in range(len(part))]).to(device),
             labels=part.labels.to(device),
-            attack=Attack(norm, 0.0, steps, gradient_samples),
-            stochastic=check_model(model, part, seed),
+            attack=attack,
+            stochastic=stochastic,
+            base=base,
+            noise_off=noise_off,
+            thorough=thorough,
             batch_size=batch_size or len(part),
             seed=seed,
+            found=journal.parts(digest),
+            keep=partial(journal.add, digest),
         )
-        if not audited.stochastic:
-            audited.attack = replace(audited.attack, stop_samples=1).for_deterministic_model()
-        with seeded(seed, device):
-            checks = _checks(audited, base, noise_off)
-            findings = list(tqdm(checks, desc="audit", unit="check", disable=not progress))
+        total = len(part) * sum(audited.passes.values())
+        name, hidden = f"{model_name}: audit", None if progress else True
+        with tqdm(total=total, desc=name, unit="pass", unit_scale=True, disable=hidden) as bar:
+            audited.bar = bar
+            findings = list(_checks(audited))
     failed = {finding.check for finding in findings if finding.passed is False}
     failed |= holm({f.check: f.p_value for f in findings if f.p_value is not None}, FAMILY_LEVEL)
     rows = []
@@ -146,9 +153,17 @@ def audit(
         found = vars(finding) | {"passed": False if finding.check in failed else finding.passed}
         del found["p_value"]
         rows.append(AuditRow(model=model_name, model_hash=weights, settings=settings, **found))
-    if out_path is not None:
-        append_jsonl(out_path, rows)
+    if path is not None:
+        append_jsonl(path, rows)
+        journal.clear({digest})
     return rows
+
+
+def _rows_of(path: Path | None, name: str, weights: str, settings: object) -> list[AuditRow]:
+    """Return the rows of an audit that was made before."""
+    known = read_jsonl(path, AuditRow) if path is not None and path.is_file() else []
+    identity = (name, weights, settings)
+    return [row for row in known if (row.model, row.model_hash, row.settings) == identity]
 
 
 def sign_test(correct: Tensor, correct_after_other: Tensor) -> float:
@@ -205,8 +220,28 @@ class _AuditedModel:
     labels: Tensor  # (N,) true classes
     attack: Attack  # it is varied; its radius is 0
     stochastic: bool  # whether two passes differ
+    base: nn.Module | None
+    noise_off: NoiseOff | None
+    thorough: bool
     batch_size: int
-    seed: int  # of random starts
+    seed: int  # of random starts and of noise
+    found: dict[str, Any]  # by name of the measurement: what was found before a kill
+    keep: Callable[[str, Any], object]  # on disk
+    bar: tqdm[Any] | None = None
+
+    def once(self, what: str, measure: Callable[[], Tensor]) -> Tensor:
+        """Return what a measurement found, one number an image; its noise depends on its name."""
+        if what not in self.found:
+            with seeded(seed_at(self.seed, what), self.images.device):
+                self.found[what] = measure().tolist()
+            self.keep(what, self.found[what])
+        if self.bar is not None:
+            self.bar.update(len(self.images) * self.passes[what])
+        return torch.tensor(self.found[what])
+
+    def withstood(self, what: str, attack: Attack) -> Tensor:
+        """Return whether each image is decided right under an attack."""
+        return self.once(what, lambda: self.correct(self.adversarial(attack)))
 
     def batches(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Return images with their labels, some at a time."""
@@ -253,7 +288,7 @@ class _AuditedModel:
     @cached_property
     def clean(self) -> Tensor:
         """Whether each image is decided right as it is."""
-        return self.correct(self.images)
+        return self.once("clean", lambda: self.correct(self.images))
 
     @cached_property
     def tolerated(self) -> float:
@@ -269,8 +304,63 @@ class _AuditedModel:
     @cached_property
     def by_radius(self) -> list[Tensor]:
         """Whether each image withstands the attack, for every radius."""
-        attacks = [replace(self.attack, epsilon=radius) for radius in self.radii]
-        return [self.correct(self.adversarial(attack)) for attack in attacks]
+        return [
+            self.withstood(f"radius {number}", replace(self.attack, epsilon=radius))
+            for number, radius in enumerate(self.radii)
+        ]
+
+    @cached_property
+    def variants(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Of each check by another attack: what a failure means, and what the attack has else."""
+        attack = self.attack
+        found: dict[str, tuple[str, dict[str, Any]]] = {
+            "more_steps_no_stronger": (
+                "four times the steps break more: the attack had not converged",
+                {"steps": 4 * attack.steps},
+            ),
+            "restarts_no_stronger": (
+                "random starts break more: one start is not enough",
+                {"restarts": 3},
+            ),
+            "dlr_no_stronger": (
+                "APGD on a loss that ignores the scale of the logits breaks more: they are "
+                "saturated",
+                {"method": "apgd-dlr", "steps": 2 * attack.steps},
+            ),
+            "square_no_stronger": (
+                "random search without any gradient breaks more: the gradient is masked",
+                {"method": "square", "steps": SQUARE_QUERIES},
+            ),
+        }
+        if self.classes < 3:  # the loss needs three
+            del found["dlr_no_stronger"]
+        if self.stochastic:
+            found["more_samples_no_stronger"] = (
+                "gradients averaged over four times the noise draws break more: they were too "
+                "noisy",
+                {"gradient_samples": 4 * attack.gradient_samples},
+            )
+            found["one_sample_no_stronger"] = (
+                "gradients of one noise draw break more than averaged ones: averaging goes wrong",
+                {"gradient_samples": 1},
+            )
+        return found if self.thorough else {}
+
+    @cached_property
+    def passes(self) -> dict[str, int]:
+        """Forward and backward passes per image of each measurement that there will be."""
+        attack, decision = self.attack, DECISION_SAMPLES if self.stochastic else 1
+        attacks = {f"radius {number}": attack for number in range(len(self.radii))}
+        for check, (_, changes) in self.variants.items():
+            attacks[check] = replace(attack, **changes)
+        if self.base is not None:
+            attacks["transfer_no_stronger"] = attack
+        if self.thorough and self.stochastic and self.noise_off is not None:
+            attacks["noise_off_no_stronger"] = attack.for_deterministic_model()
+        gradient = 2 * attack.gradient_samples
+        costs = {"clean": decision, "useful_gradients": gradient}
+        costs |= {what: each.passes - 1 + decision for what, each in attacks.items()}
+        return costs | ({"gradients_agree": 2 * gradient} if self.stochastic else {})
 
     @cached_property
     def reference(self) -> tuple[Attack, Tensor]:
@@ -306,9 +396,7 @@ def _test(
     return _Finding(check, value, expected, explanation, passed, p_value)
 
 
-def _checks(
-    audited: _AuditedModel, base: nn.Module | None, noise_off: NoiseOff | None
-) -> Iterator[_Finding]:
+def _checks(audited: _AuditedModel) -> Iterator[_Finding]:
     """Ask everything that is to be asked of this model."""
     yield _useful_gradients(audited)
     yield _falls_with_radius(audited)
@@ -325,67 +413,46 @@ def _checks(
             p_value=sign_test(correct, other),
         )
 
-    def varied(check: str, failure: str, **changes: Any) -> _Finding:
-        found = audited.adversarial(replace(attack, **changes))
-        return compared(check, failure, audited.correct(found))
-
-    yield varied(
-        "more_steps_no_stronger",
-        "four times the steps break more: the attack had not converged",
-        steps=4 * attack.steps,
-    )
-    yield varied(
-        "restarts_no_stronger", "random starts break more: one start is not enough", restarts=3
-    )
-    if audited.classes >= 3:  # the loss needs three
-        yield varied(
-            "dlr_no_stronger",
-            "APGD on a loss that ignores the scale of the logits breaks more: they are saturated",
-            method="apgd-dlr",
-            steps=2 * attack.steps,
-        )
-    yield varied(
-        "square_no_stronger",
-        "random search without any gradient breaks more: the gradient is masked",
-        method="square",
-        steps=SQUARE_QUERIES,
-    )
-    if audited.stochastic:
-        yield varied(
-            "more_samples_no_stronger",
-            "gradients averaged over four times the noise draws break more: they were too noisy",
-            gradient_samples=4 * attack.gradient_samples,
-        )
-        yield varied(
-            "one_sample_no_stronger",
-            "gradients of one noise draw break more than averaged ones: averaging goes wrong",
-            gradient_samples=1,
-        )
-    if base is not None:
-        with eval_mode(base):
-            found = audited.adversarial(attack, against=base)
+    for check, (failure, changes) in audited.variants.items():
+        yield compared(check, failure, audited.withstood(check, replace(attack, **changes)))
+    if (base := audited.base) is not None:
         failure = (
             "adversarial images of the base model break what an attack that knows this model does "
             "not: its gradients mislead"
         )
-        yield compared("transfer_no_stronger", failure, audited.correct(found))
+
+        def transferred() -> Tensor:
+            with eval_mode(base):
+                found = audited.adversarial(attack, against=base)
+            return audited.correct(found)
+
+        check = "transfer_no_stronger"
+        yield compared(check, failure, audited.once(check, transferred))
     if audited.stochastic:
         yield _gradients_agree(audited)
-    if audited.stochastic and noise_off is not None:
-        with noise_off(audited.model):
-            found = audited.adversarial(attack.for_deterministic_model())
+    check, noise_off = "noise_off_no_stronger", audited.noise_off
+    if noise_off is not None and check in audited.passes:
         failure = (
             "an attack on the mean response breaks what one through the noise does not: the noise "
             "hides the gradient, and more samples are needed"
         )
-        yield compared("noise_off_no_stronger", failure, audited.correct(found))
+
+        def without_noise() -> Tensor:
+            with noise_off(audited.model):
+                found = audited.adversarial(attack.for_deterministic_model())
+            return audited.correct(found)
+
+        yield compared(check, failure, audited.once(check, without_noise))
 
 
 def _useful_gradients(audited: _AuditedModel) -> _Finding:
-    region = Region(audited.attack.norm, audited.radii[1])
-    points = region.random_point(audited.images, torch.Generator().manual_seed(audited.seed))
-    gradient = audited.gradient(points)
-    useless = ~gradient.isfinite().all(dim=1) | (gradient == 0).all(dim=1)
+    def found() -> Tensor:
+        region = Region(audited.attack.norm, audited.radii[1])
+        points = region.random_point(audited.images, torch.Generator().manual_seed(audited.seed))
+        gradient = audited.gradient(points)
+        return ~gradient.isfinite().all(dim=1) | (gradient == 0).all(dim=1)
+
+    useless = audited.once("useful_gradients", found)
     low, high = wilson_interval(int(useless.sum()), len(useless))
     conclusive = low > USELESS_SHARE or high < TOLERATED_SHARE
     return _Finding(
@@ -428,10 +495,13 @@ def _reaches_chance(audited: _AuditedModel) -> _Finding:
 
 
 def _gradients_agree(audited: _AuditedModel) -> _Finding:
-    first, second = (audited.gradient(audited.images) for _ in range(2))
-    found = cosine_similarity(first, second).nan_to_num(0.0)
-    agreement = float(found.mean())
-    half = NORMAL_975 * float(found.std()) / sqrt(len(found))  # nan of a single image
+    def found() -> Tensor:
+        first, second = (audited.gradient(audited.images) for _ in range(2))
+        return cosine_similarity(first, second).nan_to_num(0.0)
+
+    cosines = audited.once("gradients_agree", found)
+    agreement = float(cosines.mean())
+    half = NORMAL_975 * float(cosines.std()) / sqrt(len(cosines))  # nan of a single image
     conclusive = abs(agreement - AGREEMENT) > half
     return _Finding(
         "gradients_agree",

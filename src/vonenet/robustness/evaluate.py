@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset, check_pixels
-from vonenet.data.pixels import eval_mode, inner_model
+from vonenet.data.pixels import classes_of, eval_mode, preprocessing_text
 from vonenet.data.seeding import device_of, seeded
 from vonenet.data.sources import find_stored_corruption, open_stored_corruption
-from vonenet.errors import InputError, VOneNetWarning
-from vonenet.files import append_lines
+from vonenet.errors import InputError
 from vonenet.results import (
+    HASH_LENGTH,
     Result,
     append_jsonl,
     model_hash,
@@ -31,10 +31,15 @@ from vonenet.results import (
 from vonenet.robustness.attacks import check_counts
 from vonenet.robustness.conditions import Condition, StoredCorruption
 from vonenet.robustness.corruptions import CORRUPTIONS
+from vonenet.robustness.journal import Journal
 from vonenet.robustness.sampling import averaged_probabilities
 
 IMAGENET_C = tuple(name for name, kind in CORRUPTIONS.items() if kind.category != "extra")
 CHECKED_IMAGES = 4
+# What of a row is found by measuring; all else it is known by
+MEASURED = frozenset({"value", "ci_low", "ci_high", "versions", "seconds"})
+
+Shared = TypeVar("Shared")
 
 
 def evaluate(
@@ -60,11 +65,16 @@ def evaluate(
     Noise comes from torch's global generators, seeded for every batch and restored after: a row
     repeats on the same machine at the same batch size, whatever was measured before it.
 
+    A row that is in `out_path` is taken instead of a measurement if all that it depends on is the
+    same: weights, settings and classes of the model, preprocessing; content, labels, classes and
+    name of the data; condition, draws, seed, batch size and kind of device. Versions of packages
+    are in the row, but another one does not make it another measurement.
+
     Under `torchrun` the processes share the batches, and each returns all rows.
 
     Args:
-        model: Takes pixels in [0, 1] and returns logits, usually a `PixelModel`; is put in eval
-            mode meanwhile.
+        model: Takes pixels in [0, 1] and returns logits, usually a `PixelModel`, whose `classes`
+            say which output is which class of the data; is put in eval mode meanwhile.
         dataset: Labelled images.
         conditions: What to measure, in this order.
         experiment: What the rows belong to.
@@ -75,40 +85,63 @@ def evaluate(
         seed: Seed of noise and corruptions.
         decision_samples: Noise draws per decision; a deterministic model needs and gets 1.
         out_path: JSON-lines file. Rows that are there already are not measured again; new ones
-            are appended as they come. Finished batches are kept in files beside it until all rows
-            are there, so a run that was killed goes on with the next batch.
-        progress: Show a progress bar.
+            are appended as they come. Finished batches are kept in files beside it until their rows
+            are there, so a run that was killed goes on with the next batch. Several runs may write
+            to one file.
+        progress: Show a progress bar, if stderr is a terminal.
 
     Returns:
         One row per condition, those found in `out_path` included.
 
     Raises:
-        InputError: On impossible counts, or if the model returns logits that are not finite.
+        InputError: On impossible counts, if a class of the data is none of the model's, or if the
+            model returns logits that are not finite.
     """
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
-    measured = dataset if limit is None else dataset.subset(min(limit, len(dataset)))
-    images = measured.cached()
     with frozen_weights(model):
-        stochastic = check_model(model, images, seed)
+        images, stochastic, columns = as_measured(model, dataset, limit, seed, progress=progress)
         if not stochastic:
             decision_samples = 1
             conditions = [condition.for_deterministic_model() for condition in conditions]
-        shared = {
-            "experiment": experiment,
-            "model": model_name,
-            "model_hash": model_hash(inner_model(model)),
-            "data": dataset.name,
-            "data_size": len(dataset),
-            "metric": "accuracy",
-            "n": len(images),
-            "seed": seed,
-            "flags": {"stochastic": stochastic},
+        flags = {
+            "stochastic": stochastic,
+            "batch_size": batch_size,
+            "device": device_of(model).type,
         }
-        height, width = images[0][0].shape[-2:]
+        columns |= {"experiment": experiment, "model": model_name, "metric": "accuracy"}
         samples = {"decision_samples": decision_samples}
-        keys = [shared | {"condition": c.columns((height, width)) | samples} for c in conditions]
+        keys = [
+            columns | {"flags": flags, "condition": c.columns(images.size) | samples}
+            for c in conditions
+        ]
         path = None if out_path is None else Path(out_path)
-        return _measure_missing(model, images, conditions, keys, batch_size, path, progress)
+        return _measure_missing(model, images.cached(), conditions, keys, path, progress)
+
+
+def as_measured(
+    model: nn.Module, dataset: ImageDataset, n: int | None, seed: int, *, progress: bool = False
+) -> tuple[ImageDataset, bool, dict[str, Any]]:
+    """Return so many images with the model's outputs as labels, and whether it is stochastic.
+
+    Last comes what a row says of both, by name of its column.
+
+    Raises:
+        InputError: As `check_model`, or a class of the data is none of the model's.
+    """
+    part = dataset if n is None else dataset.subset(min(n, len(dataset)))
+    outputs, stochastic = check_model(model, part, seed)
+    matched, how = part.matched(classes_of(model), outputs)
+    columns = {
+        "model_hash": model_hash(model),
+        "data": dataset.name,
+        "data_size": len(dataset),
+        "data_hash": part.content_hash(progress=progress),
+        "classes": how,
+        "preprocessing": preprocessing_text(model, part.size),
+        "n": len(part),
+        "seed": seed,
+    }
+    return matched, stochastic, columns
 
 
 def evaluate_stored(
@@ -171,15 +204,15 @@ def frozen_weights(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
-    """Show the model a few images, twice; return whether the passes differ: it is stochastic.
+def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> tuple[int, bool]:
+    """Show the model, in eval mode, a few images, twice.
+
+    Returns:
+        The number of its outputs, and whether the passes differ: then it is stochastic.
 
     Raises:
-        InputError: The model does not return one row of finite logits for each image, has fewer
-            classes than the data, or returns probabilities; or the images are no pixels.
-
-    Warns:
-        VOneNetWarning: The model has more classes than the data.
+        InputError: The model does not return one row of finite logits for each image, or returns
+            probabilities; or the images are no pixels.
     """
     pixels = torch.stack([dataset[i][0] for i in range(min(CHECKED_IMAGES, len(dataset)))])
     check_pixels(pixels)
@@ -202,16 +235,7 @@ def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> bool:
             "the model returns probabilities (rows sum to 1); needed: logits, before the softmax, "
             "which hides gradients from attacks"
         )
-    outputs, classes = logits.shape[1], len(dataset.classes)
-    if outputs < classes:
-        raise InputError(f"the model has {outputs} outputs; {dataset.name!r} has {classes} classes")
-    if outputs > classes:
-        message = (
-            f"the model has {outputs} outputs and {dataset.name!r} {classes} classes, which are "
-            "taken to be the first ones"
-        )
-        warnings.warn(message, VOneNetWarning, stacklevel=3)
-    return not torch.equal(logits, again)
+    return logits.shape[1], not torch.equal(logits, again)
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -221,37 +245,54 @@ def rank_and_size() -> tuple[int, int]:
     return 0, 1
 
 
+def digest_of_columns(columns: Mapping[str, Any]) -> str:
+    """Return a digest of all that a row depends on, from its columns."""
+    known_by = {name: value for name, value in columns.items() if name not in MEASURED}
+    return hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+
 def _measure_missing(
     model: nn.Module,
     images: ImageDataset,
     conditions: Sequence[Condition],
     keys: Sequence[dict[str, Any]],
-    batch_size: int,
     path: Path | None,
     progress: bool,
 ) -> list[Result]:
     """Find each condition's row in the file by its key, or measure it and append it there."""
     rank, _ = rank_and_size()
-    known = read_jsonl(path) if path is not None and path.exists() else []
-    found = [
-        next((row for row in known if all(getattr(row, k) == v for k, v in key.items())), None)
-        for key in keys
-    ]
-    missing = [c for c, row in zip(conditions, found, strict=True) if row is None]
+    digests = [digest_of_columns(key) for key in keys]
+    known = _from_first_process(_rows_by_digest(path))  # others may write rows meanwhile
+    journal = Journal(path)
+    missing = [c for c, digest in zip(conditions, digests, strict=True) if digest not in known]
     passes = len(images) * sum(condition.passes for condition in missing)
     rows = []
-    with tqdm(total=passes, unit="pass", unit_scale=True, disable=not progress or rank > 0) as bar:
-        for condition, key, row in zip(conditions, keys, found, strict=True):
+    hidden = None if progress and rank == 0 else True  # None: hidden where there is no terminal
+    with tqdm(total=passes, unit="pass", unit_scale=True, disable=hidden) as bar:
+        for condition, key, digest in zip(conditions, keys, digests, strict=True):
+            row = known.get(digest)
             if row is None:
                 bar.set_description(f"{key['model']}: {condition.label}")
-                row = _measure(model, images, condition, key, batch_size, path, bar)
+                row = _measure(model, images, condition, key, digest, journal, bar)
                 if path is not None and rank == 0:
                     append_jsonl(path, [row])
             rows.append(row)
     if rank == 0:
-        for finished in _batch_files(path):
-            finished.unlink(missing_ok=True)
+        journal.clear(_rows_by_digest(path))
     return rows
+
+
+def _rows_by_digest(path: Path | None) -> dict[str, Result]:
+    known = read_jsonl(path) if path is not None and path.exists() else []
+    return {digest_of_columns(asdict(row)): row for row in known}
+
+
+def _from_first_process(value: Shared) -> Shared:
+    """Return what the first of several processes has."""
+    shared = [value]
+    if rank_and_size()[1] > 1:
+        distributed.broadcast_object_list(shared, 0)
+    return shared[0]
 
 
 def _measure(
@@ -259,34 +300,25 @@ def _measure(
     images: ImageDataset,
     condition: Condition,
     key: dict[str, Any],
-    batch_size: int,
-    path: Path | None,
+    digest: str,
+    journal: Journal,
     bar: tqdm[Any],
 ) -> Result:
     """Count correct decisions under one condition, in this process's share of the batches."""
     start = time.perf_counter()
     rank, processes = rank_and_size()
-    text = json.dumps(key | {"batch_size": batch_size}, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    # What all processes wrote before a kill, without a last line that the kill cut short
-    files = _batch_files(path)
-    lines = [line for file in files for line in file.read_bytes().split(b"\n")[:-1] if line]
-    entries = [entry for entry in map(json.loads, lines) if entry["key"] == digest]
-    finished = {entry["batch"]: entry["correct"] for entry in entries}
-    counted = {}
-    for number, indices in enumerate(torch.split(torch.arange(len(images)), batch_size)):
-        if number not in finished and number % processes == rank:
-            counted[number] = _count_correct(model, images, condition, key, indices)
-            if path is not None:
-                entry = {"key": digest, "batch": number, "correct": counted[number]}
-                own = path.with_name(f"{path.name}.unfinished-{rank}")
-                append_lines(own, json.dumps(entry) + "\n")
+    finished = _from_first_process(journal.parts(digest))  # before a kill, by all processes
+    batches = torch.split(torch.arange(len(images)), key["flags"]["batch_size"])
+    for number, indices in enumerate(batches):
+        if str(number) not in finished and number % processes == rank:
+            finished[str(number)] = _count_correct(model, images, condition, key, indices)
+            journal.add(digest, str(number), finished[str(number)])
         bar.update(len(indices) * condition.passes)
     if processes > 1:
-        parts: list[dict[int, int]] = [{} for _ in range(processes)]
-        distributed.all_gather_object(parts, counted)
-        counted = {number: count for part in parts for number, count in part.items()}
-    correct = sum((finished | counted).values())
+        parts: list[dict[str, int]] = [{} for _ in range(processes)]
+        distributed.all_gather_object(parts, finished)
+        finished = {number: count for part in parts for number, count in part.items()}
+    correct = sum(finished[str(number)] for number in range(len(batches)))
     low, high = wilson_interval(correct, len(images))
     seconds = round(time.perf_counter() - start, 3)
     return Result(**key, value=correct / len(images), ci_low=low, ci_high=high, seconds=seconds)
@@ -314,8 +346,3 @@ def _count_correct(
     if not probabilities.isfinite().all():
         raise InputError(f"the model's logits are not finite under {condition.label!r}")
     return int((probabilities.argmax(dim=1) == truth).sum())
-
-
-def _batch_files(path: Path | None) -> list[Path]:
-    """List the files beside a results file that hold finished batches, one of each process."""
-    return [] if path is None else sorted(path.parent.glob(f"{path.name}.unfinished-*"))
