@@ -10,7 +10,11 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from torch import distributed
 
+from vonenet import robustness
+from vonenet.cli import evaluate as cli_evaluate
+from vonenet.cli import main
 from vonenet.cli.evaluate import (
     Evaluate,
     conditions_of,
@@ -193,3 +197,57 @@ def test_a_run_that_is_finished_does_no_work(left_alone_in):
     run([f"{left_alone_in / 'toy.py'}:load"], left_alone_in)
     assert time.perf_counter() - start < 5
     assert (left_alone_in / RESULTS).read_bytes() == before
+
+
+def test_it_is_said_once_how_classes_meet_and_what_images_go_through(toy, tmp_path, capsys):
+    settings = {"limit": 5, "audit": False, "device": "cpu", "out": tmp_path / "out"}
+    config = Evaluate((toy,), data="embedded", **settings)
+    run_evaluation(config, conditions=[Clean()])
+    said = "load on embedded/test 32px: 10 classes of 10 outputs, by order: the model does not "
+    said += "name its classes; mean 0.5, std 0.5, 32 px\n"
+    assert capsys.readouterr() == ("", said)
+    run_evaluation(config, conditions=[Clean()], progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def interrupted(*args, **options):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli_evaluate, "run_evaluation", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        main(["evaluate", "net", *QUICK, "--out", "here"])
+    said = "vonenet: interrupted; what is measured is saved in here, and the same command goes on"
+    assert capsys.readouterr().err == f"{said} from there\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "thorough"),
+    [
+        ({}, False),
+        ({"suite": "paper"}, True),
+        ({"audit_depth": "full"}, True),
+        ({"suite": "paper", "audit_depth": "light"}, False),
+        ({"suite": "corruptions"}, None),
+        ({"audit": False}, None),
+    ],
+)
+def test_the_audit_is_light_for_the_quick_suite(toy, tmp_path, monkeypatch, options, thorough):
+    asked = []
+    monkeypatch.setattr(robustness, "audit", lambda *args, **given: asked.append(given))
+    config = Evaluate((toy,), "embedded", out=tmp_path, limit=1, device="cpu", **options)
+    run_evaluation(config, conditions=[Clean()], progress=False)
+    assert [each.get("thorough", True) for each in asked] == [thorough] * (thorough is not None)
+
+
+def test_processes_wait_for_each_other_as_long_as_an_audit_may_take(monkeypatch):
+    asked = {}
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(
+        distributed, "init_process_group", lambda kind, **given: asked.update(given)
+    )
+    for name in ("barrier", "destroy_process_group"):
+        monkeypatch.setattr(distributed, name, lambda: None)
+    with cli_evaluate._process_group():
+        assert asked["timeout"].days > 7

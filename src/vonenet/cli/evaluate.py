@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -23,6 +25,10 @@ MIDDLE_SEVERITY = 3
 # A type of each category of ImageNet-C, at the middle severity
 QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compression")
 AUDIT_IMAGES = 50
+# Of a light audit: as the attacks of the quick suite
+LIGHT_STEPS, LIGHT_SAMPLES = 10, 4
+# A process waits so long for others that attack, or for the first one's audit
+PATIENCE = timedelta(days=30)
 # Of the contact sheet. Attacks are drawn with fewer gradients than they are measured with: the
 # picture is the same.
 TILE_PX, LABEL_PX, GAP_PX, COLUMNS = 160, 16, 8, 6
@@ -37,8 +43,8 @@ class Evaluate:
     torchrun all processes share the work and the rows stay the same.
 
     Attributes:
-        models: names with published weights, weights files, timm/NAME, module:function or
-            file.py:function.
+        models: names with published weights, weights files, folders of trainings, timm/NAME,
+            module:function or file.py:function.
         data: embedded, a folder of images by class, or a folder of parquet files.
         suite: quick (minutes), paper (15 corruptions and 6 attacks), corruptions (all 19), attacks
             (PGD at 12 radii, then stronger ones: APGD, Square, sparse L1 steps), or full.
@@ -47,12 +53,16 @@ class Evaluate:
         out: folder for results.jsonl, audit.jsonl and report.html.
         split: the part of the data; if not given, test or val, or all of data of one part.
         image_size: height and width in pixels; what each model was made for if not given.
-        batch_size: images at a time.
+        batch_size: images at a time; another number draws other noise, so rows are measured anew.
         decision_samples: noise draws that a stochastic model's decision is averaged over.
         scale_radii: scale the attack radii, which were published for 224 px, to the image size.
         audit: look for signs that the attacks fail.
+        audit_depth: light (of 50 images, some 600 passes each for a model with noise, 150 without),
+            full (attacks in other ways too: some 11,000, or 900), or auto: light for quick, full
+            for other suites.
         seed: seed of noise and corruptions.
         device: where to compute; auto takes a GPU if there is one.
+        quiet: show neither bars nor what was matched.
     """
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL...")]
@@ -67,14 +77,21 @@ class Evaluate:
     decision_samples: int = 1
     scale_radii: bool = True
     audit: bool = True
+    audit_depth: Literal["auto", "light", "full"] = "auto"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    quiet: bool = False
 
     def run(self) -> None:
         """Measure; the first process writes the page and prints its tables."""
         from vonenet.report.evaluation import write_evaluation_report
 
-        if run_evaluation(self):
+        try:
+            is_first = run_evaluation(self, progress=not self.quiet)
+        except KeyboardInterrupt:
+            saved = f"interrupted; what is measured is saved in {self.out}"
+            raise KeyboardInterrupt(f"{saved}, and the same command goes on from there") from None
+        if is_first:
             print(write_evaluation_report([self.out], self.out / "report.html"))
             print(f"\nreport: {(self.out / 'report.html').resolve()}")
 
@@ -99,9 +116,7 @@ def run_evaluation(
     import torch
 
     from vonenet.cli.v1_figures import write_v1_figures
-    from vonenet.data import open_dataset
     from vonenet.data.pixels import chosen_device
-    from vonenet.data.sources import TEST_SPLIT
     from vonenet.model import VOneNet
     from vonenet.results import EXAMPLES, RESULTS
     from vonenet.robustness import Attack, evaluate, rank_and_size
@@ -118,12 +133,11 @@ def run_evaluation(
         for address in config.models:
             loaded = load_model(address)
             loaded.model.to(device)
-            size = config.image_size or loaded.image_size
-            dataset = open_dataset(
-                config.data, config.split or TEST_SPLIT, image_size=size, in_chans=loaded.in_chans
-            )
-            height, width = dataset[0][0].shape[-2:]
-            scaled_to = (height, width) if config.scale_radii else None
+            dataset = open_images(config, address, loaded)
+            matched, how = matched_images(loaded.model, dataset, config.seed)
+            if is_first_process and progress:
+                print(f"{loaded.name} on {dataset.name}: {how}", file=sys.stderr)
+            scaled_to = dataset.size if config.scale_radii else None
             suite = conditions or conditions_of(config.suite, scaled_to)
             for attacked in (False, True):
                 part = [each for each in suite if isinstance(each, Attack) == attacked]
@@ -147,11 +161,30 @@ def run_evaluation(
                 examples = config.out / EXAMPLES
                 if first is None and not examples.is_file():
                     shown = shown_conditions(suite)
-                    write_contact_sheet(loaded.model, dataset, shown, examples, config.seed)
+                    write_contact_sheet(loaded.model, matched, shown, examples, config.seed)
                 if isinstance(loaded.model.model, VOneNet):
                     write_v1_figures(loaded.model.model.vone_block, config.out)
             first = first or loaded
         return is_first_process
+
+
+def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDataset:
+    """Open the part of the data that a model is measured on, at the size that it takes."""
+    from vonenet.data import open_dataset
+    from vonenet.data.sources import TEST_SPLIT
+
+    size, split = config.image_size or loaded.image_size, config.split or TEST_SPLIT
+    return open_dataset(config.data, split, image_size=size, in_chans=loaded.in_chans)
+
+
+def matched_images(model: PixelModel, dataset: ImageDataset, seed: int) -> tuple[ImageDataset, str]:
+    """Return the images with the model's outputs as labels, and in words how they meet."""
+    from vonenet.data import preprocessing_text
+    from vonenet.robustness.evaluate import check_model
+
+    outputs, _ = check_model(model, dataset, seed)
+    matched, how = dataset.matched(model.classes, outputs)
+    return matched, f"{how}; {preprocessing_text(model, dataset.size)}"
 
 
 def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
@@ -244,6 +277,12 @@ def _audit(
     from vonenet.robustness import audit
     from vonenet.v1.noise import no_noise
 
+    light = config.audit_depth == "light"
+    if config.audit_depth == "auto":
+        light = config.suite == "quick"
+    cost: dict[str, Any] = {}  # else as `audit` has it
+    if light:
+        cost = {"steps": LIGHT_STEPS, "gradient_samples": LIGHT_SAMPLES, "thorough": False}
     base = None
     if first is not None and first.image_size == loaded.image_size:
         base = first.model if first.in_chans == loaded.in_chans else None
@@ -254,6 +293,7 @@ def _audit(
         images=min(AUDIT_IMAGES, config.limit or AUDIT_IMAGES),
         base=base,
         noise_off=no_noise,
+        **cost,
         batch_size=config.batch_size,
         seed=config.seed,
         out_path=config.out / AUDIT,
@@ -265,14 +305,15 @@ def _audit(
 def _process_group() -> Iterator[None]:
     """Join the other processes if `torchrun` started this one; leave them together.
 
-    Always by gloo: NCCL, which trainings take on GPUs, gives up before an audit is through.
+    Always by gloo, which joins processes of any devices: they exchange a few numbers. A process
+    that dies is noticed by `torchrun`, which ends the others.
     """
     from torch import distributed
 
     if "RANK" not in os.environ or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield
         distributed.barrier()
