@@ -41,6 +41,15 @@ def load():
         model = vonenet.create_model("voneresnet_small", num_classes=10, **small)
     return model
 """
+FLAT = """
+from torch import nn
+from vonenet.data import PixelModel
+
+def load():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))
+    model.pretrained_cfg = {"input_size": (1, 32, 32)}
+    return PixelModel(model, 0.5, 0.5)
+"""
 QUICK = ["--data", "embedded", "--suite", "quick", "--limit", "20", "--batch-size", "5"]
 
 
@@ -48,6 +57,14 @@ QUICK = ["--data", "embedded", "--suite", "quick", "--limit", "20", "--batch-siz
 def toy(tmp_path):
     path = tmp_path / "toy.py"
     path.write_text(TOY)
+    return f"{path}:load"
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A model without V1, whose filters need not be drawn."""
+    path = tmp_path / "flat.py"
+    path.write_text(FLAT)
     return f"{path}:load"
 
 
@@ -199,9 +216,9 @@ def test_a_run_that_is_finished_does_no_work(left_alone_in):
     assert (left_alone_in / RESULTS).read_bytes() == before
 
 
-def test_it_is_said_once_how_classes_meet_and_what_images_go_through(toy, tmp_path, capsys):
+def test_it_is_said_once_how_classes_meet_and_what_images_go_through(flat, tmp_path, capsys):
     settings = {"limit": 5, "audit": False, "device": "cpu", "out": tmp_path / "out"}
-    config = Evaluate((toy,), data="embedded", **settings)
+    config = Evaluate((flat,), data="embedded", **settings)
     run_evaluation(config, conditions=[Clean()])
     said = "load on embedded/test 32px: 10 classes of 10 outputs, by order: the model does not "
     said += "name its classes; mean 0.5, std 0.5, 32 px\n"
@@ -233,10 +250,10 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, capsys, monkeypatch
         ({"audit": False}, None),
     ],
 )
-def test_the_audit_is_light_for_the_quick_suite(toy, tmp_path, monkeypatch, options, thorough):
+def test_the_audit_is_light_for_the_quick_suite(flat, tmp_path, monkeypatch, options, thorough):
     asked = []
     monkeypatch.setattr(robustness, "audit", lambda *args, **given: asked.append(given))
-    config = Evaluate((toy,), "embedded", out=tmp_path, limit=1, device="cpu", **options)
+    config = Evaluate((flat,), "embedded", out=tmp_path, limit=1, device="cpu", **options)
     run_evaluation(config, conditions=[Clean()], progress=False)
     assert [each.get("thorough", True) for each in asked] == [thorough] * (thorough is not None)
 
