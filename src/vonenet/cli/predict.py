@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from vonenet.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
-    from torchvision.transforms import v2
 
-    from vonenet.model import VOneNet
+    from vonenet.data import PixelModel
+    from vonenet.zoo.loading import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,15 @@ class Predict:
     """Classify images: the most probable classes, with their spread over noise samples.
 
     Attributes:
-        model: a name with published weights (see `vonenet models`), or a weights file.
-        images: image files.
+        model: a name with published weights (see `vonenet models`), a weights file, the folder of a
+            training, timm/NAME, or module:function.
+        images: image files, and folders of them.
         top: classes to show for each image.
-        samples: noise samples to average.
+        samples: noise samples to average; a model without noise answers once.
         seed: seed of the noise.
+        batch_size: images at a time.
+        device: where to compute; auto takes a GPU if there is one.
+        json: print a JSON object for each image, one a line.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
@@ -38,6 +41,9 @@ class Predict:
     top: int = 5
     samples: int = 16
     seed: int = 0
+    batch_size: int = 16
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: bool = False
 
     def run(self) -> None:
         """Print each image's classes, or what is wrong with it on stderr.
@@ -47,116 +53,187 @@ class Predict:
         """
         failed = False
         for path, answer in predict_images(self):
+            found: dict[str, object]
             if isinstance(answer, InputError):
                 failed = True
                 print(f"vonenet: {answer}", file=sys.stderr)
+                found, lines = {"error": str(answer)}, []
             else:
-                print(f"{path}\n{answer}")
+                found = {"classes": [asdict(choice) for choice in answer]}
+                lines = [str(path), *(choice.text() for choice in answer)]
+            if self.json:
+                print(json.dumps({"image": str(path), **found}))
+            elif lines:
+                print("\n".join(lines))
         if failed:
             raise SystemExit(1)
 
 
-def predict_images(options: Predict) -> Iterator[tuple[Path, str | InputError]]:
-    """Yield each image's most probable classes as text, or what is wrong with the image.
+@dataclass(frozen=True)
+class Choice:
+    """A class that a model gives an image.
+
+    Attributes:
+        output: index of the model's output.
+        id: what the model calls the class; its index where the model has no names.
+        name: the same, or for an ImageNet id the first of its names.
+        probability: mean over noise samples.
+        spread: standard deviation over noise samples.
+        first: share of the noise samples in which no class is more probable.
+        samples: number of noise samples; 0 for a model without noise.
+    """
+
+    output: int
+    id: str
+    name: str
+    probability: float
+    spread: float
+    first: float
+    samples: int
+
+    def text(self) -> str:
+        """Return the line that is printed."""
+        if not self.samples:
+            return f"  {100 * self.probability:5.1f} %  {self.name}"
+        return (
+            f"  {100 * self.probability:5.1f} % ± {100 * self.spread:4.1f}  {self.name:<32} "
+            f"first in {100 * self.first:.0f} % of {self.samples} noise samples"
+        )
+
+
+def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | InputError]]:
+    """Yield each image's most probable classes, or what is wrong with the image.
+
+    An image's answer does not depend on the images beside it.
 
     Raises:
         InputError: The model or a number cannot be used, or there is no image.
     """
-    from vonenet.model import VOneNet
-    from vonenet.results import MODEL
-    from vonenet.zoo.checkpoints import stored_classes
+    from vonenet.data.decoding import load_pixels
+    from vonenet.data.pixels import chosen_device
     from vonenet.zoo.loading import load_model
 
     if not options.images:
-        raise InputError("no image was given; give one or more files")
-    for name in ("top", "samples"):
+        raise InputError("no image was given; give one or more files or folders")
+    for name in ("top", "samples", "batch_size"):
         if (value := getattr(options, name)) < 1:
-            raise InputError(f"--{name} must be 1 or more, got {value}")
-    network = load_model(options.model).model.model
-    if not isinstance(network, VOneNet):
-        raise InputError(f"{options.model} is no VOneNet; vonenet predict takes VOneNets")
-    address = Path(options.model)
-    names = stored_classes(address / MODEL if address.is_dir() else address)
-    names = names or _class_names(network.config.num_classes)
-    transform = preprocessing(network)
-    for path in options.images:
-        try:
-            image = transform(_opened(path, network.vone_block.config.in_chans))
-        except InputError as error:
-            yield path, error
-            continue
-        probabilities = sample_probabilities(network, image, options.samples, options.seed)
-        yield path, _top_classes(probabilities, names, options.top)
+            raise InputError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
+    paths = [path for given in options.images for path in image_files(given)]
+    device = chosen_device(options.device)
+    loaded = load_model(options.model)
+    loaded.model.to(device)
+    outputs, stochastic = try_model(loaded, options.seed)
+    ids = loaded.model.classes or [str(output) for output in range(outputs)]
+    names = readable_names(ids) if loaded.model.classes else [f"class {each}" for each in ids]
+    samples = options.samples if stochastic else 0
+    for start in range(0, len(paths), options.batch_size):
+        pixels: dict[Path, Tensor] = {}
+        errors: dict[Path, InputError] = {}
+        batch = paths[start : start + options.batch_size]
+        for path in batch:
+            try:
+                pixels[path] = load_pixels(path, loaded.image_size, loaded.in_chans)
+            except InputError as error:
+                errors[path] = error
+        drawn = probabilities_of(loaded.model, list(pixels.values()), samples, options.seed)
+        found = dict(zip(pixels, drawn, strict=True))
+        for path in batch:
+            if path in errors:
+                yield path, errors[path]
+            else:
+                yield path, _choices(found[path], ids, names, samples)[: options.top]
 
 
-def sample_probabilities(model: VOneNet, image: Tensor, samples: int, seed: int) -> Tensor:
-    """Compute an image's class probabilities under draws of noise, (samples, classes)."""
+def image_files(path: Path) -> list[Path]:
+    """Return the image files of a folder in natural order; the path of anything else as it is.
+
+    Raises:
+        InputError: The folder holds no image.
+    """
+    from vonenet.data.folders import list_images
+
+    if not path.is_dir():
+        return [path]
+    (found,), _ = list_images([path], above=path.absolute().parent)
+    if not found:
+        raise InputError(f"folder {path} holds no image of a kind that is read")
+    return [Path(each) for each in found]
+
+
+def try_model(loaded: LoadedModel, seed: int) -> tuple[int, bool]:
+    """Return how many outputs a model has, and whether two passes over an image differ.
+
+    Raises:
+        InputError: It does not return logits.
+    """
     import torch
 
-    from vonenet.v1.noise import noise_generator
+    from vonenet.data.seeding import device_of, seeded
 
-    generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(), noise_generator(model, generator):
-        mean = model.mean_response(image[None])
-        logits = model.forward_from_mean_response(mean.expand(samples, -1, -1, -1))
-    return logits.softmax(dim=1)
-
-
-def preprocessing(model: VOneNet) -> v2.Transform:
-    """Build the resize, centre crop and normalisation that belong to the model."""
-    import torch
-    from torchvision.transforms import v2
-
-    config = model.pretrained_cfg
-    height, width = config["input_size"][1:]
-    return v2.Compose(
-        [
-            v2.Resize(round(max(height, width) / config["crop_pct"])),
-            v2.CenterCrop((height, width)),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(config["mean"], config["std"]),
-        ]
-    )
+    device = device_of(loaded.model)
+    with torch.inference_mode(), seeded(seed, device):
+        pixels = torch.rand(1, loaded.in_chans, loaded.image_size, loaded.image_size).to(device)
+        logits, again = loaded.model(pixels), loaded.model(pixels)
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 1:
+        kind = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"{loaded.name} returns {kind} for one image; needed: logits (1, classes)")
+    if not logits.isfinite().all():
+        raise InputError(f"the logits of {loaded.name} are not finite")
+    return logits.shape[1], not torch.equal(logits, again)
 
 
-def _class_names(num_classes: int) -> list[str]:
-    """Return ImageNet's names for 1000 classes, else numbers."""
-    if num_classes != 1000:
-        return [f"class {index}" for index in range(num_classes)]
-    from timm.data.imagenet_info import ImageNetInfo
+def probabilities_of(
+    model: PixelModel, images: Sequence[Tensor], samples: int, seed: int
+) -> list[Tensor]:
+    """Return each image's class probabilities, (samples, classes), under draws of noise.
 
-    info = ImageNetInfo("imagenet-1k")
-    return [info.index_to_description(index) for index in range(num_classes)]
+    Images, (C, H, W) in [0, 1], share a pass up to the noise. The draws are the same for each.
 
-
-def _opened(path: Path, in_chans: int) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return image.convert("RGB" if in_chans == 3 else "L")
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image that can be read") from error
-    except (OSError, SyntaxError, Image.DecompressionBombWarning) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path} cannot be read: {reason}") from error
-
-
-def _top_classes(probabilities: Tensor, names: Sequence[str], top: int) -> str:
-    """List the classes of the largest mean probability, with spread and share of decisions."""
+    Args:
+        model: In eval mode.
+        images: Of one size.
+        samples: Number of draws; 0 for a model without noise, which gives (1, classes).
+        seed: Of the draws.
+    """
     import torch
 
-    samples = len(probabilities)
+    from vonenet.data.seeding import device_of, seeded
+    from vonenet.robustness.sampling import two_stages
+
+    if not images:
+        return []
+    device = device_of(model)
+    pixels = torch.stack(list(images)).to(device)
+    before_noise, from_noise_on = two_stages(model)
+    drawn = []
+    with torch.inference_mode():
+        if not samples:
+            return [logits[None].softmax(dim=1).cpu() for logits in model(pixels)]
+        for mean in before_noise(pixels):
+            with seeded(seed, device):
+                logits = from_noise_on(mean.expand(samples, *mean.shape))
+            drawn.append(logits.softmax(dim=1).cpu())
+    return drawn
+
+
+def readable_names(classes: Sequence[str]) -> list[str]:
+    """Return names of classes; of ImageNet's ids, such as n01440764, WordNet's first one."""
+    from vonenet.data.classes import imagenet_ids, imagenet_names
+
+    if not any(name.startswith("n") and name[1:].isdecimal() for name in classes):
+        return list(classes)
+    known = dict(zip(imagenet_ids(), imagenet_names(), strict=True))
+    return [known[name].partition(",")[0] if name in known else name for name in classes]
+
+
+def _choices(
+    probabilities: Tensor, ids: Sequence[str], names: Sequence[str], samples: int
+) -> list[Choice]:
+    """Return a model's classes, that of the largest mean probability first."""
+    import torch
+
     mean, spread = probabilities.mean(dim=0), probabilities.std(dim=0, correction=0)
-    wins = torch.bincount(probabilities.argmax(dim=1), minlength=len(mean)) / samples
-    lines = []
-    for index in mean.argsort(descending=True)[:top].tolist():
-        name = names[index].split(",")[0]
-        lines.append(
-            f"  {100 * mean[index]:5.1f} % ± {100 * spread[index]:4.1f}  {name:<32} "
-            f"first in {100 * wins[index]:.0f} % of {samples} noise samples"
-        )
-    return "\n".join(lines)
+    wins = torch.bincount(probabilities.argmax(dim=1), minlength=len(mean)) / len(probabilities)
+    order = mean.argsort(descending=True).tolist()
+    numbers = torch.stack([mean, spread, wins], dim=1).tolist()
+    return [Choice(each, ids[each], names[each], *numbers[each], samples) for each in order]

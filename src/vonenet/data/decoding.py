@@ -98,6 +98,19 @@ def decode(encoded: bytes, name: str) -> Image.Image:
         raise BrokenImageError(name, one_line(error)) from error
 
 
+def load_pixels(path: Path | str, size: int, in_chans: int) -> Tensor:
+    """Return an image file as evaluation shows it to a model, (C, size, size) in [0, 1].
+
+    Raises:
+        BrokenImageError: If it cannot be read.
+    """
+    try:
+        encoded = read_image_file(path)
+    except OSError as error:
+        raise BrokenImageError(str(path), one_line(error)) from error
+    return as_pixels(centre_crop(as_channels(decode(encoded, str(path)), in_chans), size))
+
+
 def one_line(error: Exception) -> str:
     """Return what went wrong, in one line; an error without a message gives its type."""
     said = (isinstance(error, OSError) and error.strerror) or str(error)
