@@ -9,18 +9,13 @@ import warnings
 from importlib.resources import files
 from typing import get_args, get_type_hints
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 import vonenet
-from tests.published import write_published
 from vonenet import cli
 from vonenet.cli import console
 from vonenet.cli.console import parsed
 from vonenet.cli.models import Models
-from vonenet.cli.predict import Predict, predict_images, sample_probabilities
 from vonenet.errors import VOneNetWarning
 from vonenet.results import Result, append_jsonl
 
@@ -68,60 +63,6 @@ def test_models_lists_every_named_one(capsys):
     assert "25.58 M" in out
     assert "published" in out
     assert run(capsys, "models", "vone_resnet10t")[1].splitlines()[1].startswith("vone_resnet10t ")
-
-
-def test_predict_shows_the_top_classes_with_their_spread(capsys, weights):
-    status, out, _ = run(capsys, "predict", weights, CHELSEA, "--top", 3, "--samples", 4)
-    assert status == 0
-    lines = out.splitlines()
-    assert lines[0] == str(CHELSEA)
-    assert len(lines) == 4
-    assert all("class " in line and "of 4 noise samples" in line for line in lines[1:])
-
-
-def test_predictions_repeat_and_have_probabilities_of_their_own(weights):
-    first, again = (
-        list(predict_images(Predict(str(weights), (CHELSEA,), top=7, samples=4))) for _ in range(2)
-    )
-    assert first == again
-    model = vonenet.load_checkpoint(weights).eval()
-    probabilities = sample_probabilities(model, torch.rand(3, 32, 32), 6, seed=0)
-    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(6))
-    assert probabilities.std(dim=0).max() > 0
-
-
-def test_predict_by_published_name(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("VONENET_HOME", str(tmp_path))
-    model = vonenet.create_model("vonealexnet", **PUBLISHED)
-    write_published(tmp_path / "vonealexnet_e70.pth.tar", model)
-    status, out, _ = run(capsys, "predict", "vonealexnet", CHELSEA, "--samples", 2)
-    assert status == 0
-    assert len(out.splitlines()) == 6
-    assert "class " not in out  # ImageNet's own names
-
-
-def test_grey_and_odd_images_are_taken(capsys, weights, tmp_path):
-    Image.fromarray(np.zeros((31, 57), np.uint8)).save(tmp_path / "grey.png")
-    Image.fromarray(np.zeros((40, 30, 4), np.uint8)).save(tmp_path / "rgba.png")
-    status, out, _ = run(capsys, "predict", weights, tmp_path / "grey.png", tmp_path / "rgba.png")
-    assert status == 0
-    assert out.count(".png") == 2
-
-
-def test_an_unreadable_image_does_not_stop_the_others(capsys, weights, tmp_path):
-    (tmp_path / "text.jpg").write_text("not an image")
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(CHELSEA.read_bytes()[:2000])
-    status, out, err = run(
-        capsys, "predict", weights, tmp_path / "text.jpg", cut, tmp_path / "none.jpg", CHELSEA
-    )
-    assert status == 1
-    assert str(CHELSEA) in out
-    lines = err.splitlines()
-    assert len(lines) == 3
-    assert "text.jpg is not an image that can be read" in lines[0]
-    assert "cut.jpg cannot be read" in lines[1]
-    assert "none.jpg cannot be read: No such file or directory" in lines[2]
 
 
 @pytest.mark.parametrize(

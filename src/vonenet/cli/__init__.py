@@ -64,7 +64,7 @@ EXAMPLES = {
     "models": ["vonenet models", "vonenet models 'vone_*resnet*'"],
     "predict": [
         "vonenet predict voneresnet50 cat.jpg dog.jpg",
-        "vonenet predict runs/demo/model.safetensors shoe.png --top 3",
+        "vonenet predict runs/demo photos --top 3 --json",
     ],
     "convert": ["vonenet convert vonealexnet_e70.pth.tar vonealexnet.safetensors"],
     "train": [

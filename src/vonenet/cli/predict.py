@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from vonenet.cli.console import say
 from vonenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Predict:
             found: dict[str, object]
             if isinstance(answer, InputError):
                 failed = True
-                print(f"vonenet: {answer}", file=sys.stderr)
+                say(answer)
                 found, lines = {"error": str(answer)}, []
             else:
                 found = {"classes": [asdict(choice) for choice in answer]}
@@ -115,9 +115,6 @@ def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | Inpu
 
     if not options.images:
         raise InputError("no image was given; give one or more files or folders")
-    for name in ("top", "samples", "batch_size"):
-        if (value := getattr(options, name)) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
     paths = [path for given in options.images for path in image_files(given)]
     device = chosen_device(options.device)
     loaded = load_model(options.model)
@@ -141,7 +138,7 @@ def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | Inpu
             if path in errors:
                 yield path, errors[path]
             else:
-                yield path, _choices(found[path], ids, names, samples)[: options.top]
+                yield path, _choices(found[path], ids, names, samples, options.top)
 
 
 def image_files(path: Path) -> list[Path]:
@@ -227,13 +224,14 @@ def readable_names(classes: Sequence[str]) -> list[str]:
 
 
 def _choices(
-    probabilities: Tensor, ids: Sequence[str], names: Sequence[str], samples: int
+    probabilities: Tensor, ids: Sequence[str], names: Sequence[str], samples: int, top: int
 ) -> list[Choice]:
-    """Return a model's classes, that of the largest mean probability first."""
+    """Return the classes of the largest mean probability."""
     import torch
 
     mean, spread = probabilities.mean(dim=0), probabilities.std(dim=0, correction=0)
     wins = torch.bincount(probabilities.argmax(dim=1), minlength=len(mean)) / len(probabilities)
-    order = mean.argsort(descending=True).tolist()
-    numbers = torch.stack([mean, spread, wins], dim=1).tolist()
-    return [Choice(each, ids[each], names[each], *numbers[each], samples) for each in order]
+    return [
+        Choice(i, ids[i], names[i], float(mean[i]), float(spread[i]), float(wins[i]), samples)
+        for i in mean.argsort(descending=True)[:top].tolist()
+    ]
