@@ -21,6 +21,7 @@ ALLOWED = {
     "report": {"physiology", "results"},
     "model": {"v1", "backbones"},
     "zoo": {"v1", "backbones", "model", "data", "results"},
+    "vonenet": {"v1", "zoo"},
 }
 # Where everything meets
 TOP = {"__main__", "cli"}

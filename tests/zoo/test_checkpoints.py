@@ -359,7 +359,10 @@ def other_noise(model):
         (own_back_end, "could not be loaded again: model.block1.bn1.bias is missing"),
         (another_layer, "aux.bias is unknown"),
         (other_noise, "vone_block.noise is a ReLU"),
-        (lambda model: setattr(model, "class_names", ("a", "b")), "10 outputs but names of 2"),
+        (
+            lambda model: setattr(model, "class_names", ("a", "b")),
+            "2 names for 10 outputs; needed: a name for each",
+        ),
     ],
 )
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, small, change, words):
@@ -431,7 +434,7 @@ def test_no_memory_is_asked_for_before_shapes_agree(ours, tmp_path, kind):
 HOSTILE = [
     ("b", "base.settings.backbone_weights", "/etc/passwd", "settings must be num_classes"),
     ("b", "base.settings.backbone_weights", "timm", "settings must be num_classes"),
-    ("b", "base.settings.num_classes", 10**9, "a name for each of 1000000000"),
+    ("b", "base.settings.num_classes", 10**9, "2 names for 1000000000 outputs"),
     ("b", "base.settings.num_classes", True, "num_classes must be a whole number"),
     ("b", "base.settings.image_size", 10**6, "image_size must be a whole number, 1 to 4096"),
     ("b", "base.settings.in_chans", -1, "in_chans must be a whole number"),
@@ -440,8 +443,8 @@ HOSTILE = [
     ("b", "base.mean", [float("nan")], "must be finite"),
     ("b", "base", [], "cannot be used"),
     ("b", "base", "[" * 100_000, "cannot be read"),
-    ("b", "classes", ["x"], "names 1 classes; needed: a name for each of 2"),
-    ("v", "config.num_classes", 11, "a name for each of 11"),
+    ("b", "classes", ["x"], "1 names for 2 outputs"),
+    ("v", "config.num_classes", 11, "10 names for 11 outputs"),
     ("v", "config.num_classes", "10", "num_classes must be a whole number"),
     ("v", "config.backbone", "timm/hf-hub:timm/resnet18", "unknown back-end"),
     ("v", "config.backbone", ["resnet18"], "cannot be used"),
@@ -451,8 +454,8 @@ HOSTILE = [
     ("v", "config.v1.checkpoint", "/etc/passwd", "cannot be used"),
     ("v", "config.weights", "/etc/passwd", "cannot be used"),
     ("v", "config.v1", None, "cannot be used"),
-    ("v", "classes", ["x"] * 10, "names 1 classes"),
-    ("v", "classes", 5, "no list of names"),
+    ("v", "classes", ["x"] * 10, "1 names for 10 outputs"),
+    ("v", "classes", 5, "cannot be used"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vonenet.zoo.registry import ModelEntry
 
 NAMED = "named"
+COLUMNS = ("name", "trained", "front-end", "weights")
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,22 @@ class Models:
 
     Attributes:
         pattern: shell pattern, such as "vone_convnext*", or "named" for those with names of ours.
+        json: print one JSON object a line, for programs.
     """
 
     pattern: Annotated[Positional[str], arg(metavar="PATTERN")] = NAMED
+    json: bool = False
 
     def run(self) -> None:
         """Print the table."""
-        print(model_table(self.pattern))
+        if not self.json:
+            print(model_table(self.pattern))
+            return
+        for row in model_rows(self.pattern):
+            print(json.dumps(dict(zip(COLUMNS, row, strict=True))))
 
 
-def model_table(pattern: str = NAMED) -> str:
+def model_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
     """Return name, trained parameters, front-end and weights of every model that matches a pattern.
 
     Raises:
@@ -41,8 +49,14 @@ def model_table(pattern: str = NAMED) -> str:
     names = list(NAMED_MODELS) if pattern == NAMED else list_models(pattern)
     if not names:
         raise InputError(f"no model matches {pattern!r}; try 'vone*resnet*', or '*' for all")
-    rows = [("name", "trained", "front-end", "weights")]
-    rows += [_model_row(find_entry(name)) for name in names]
+    return [_model_row(find_entry(name)) for name in names]
+
+
+def model_table(pattern: str = NAMED) -> str:
+    """Return what `model_rows` finds as a table."""
+    from vonenet.zoo.registry import list_models
+
+    rows = [COLUMNS, *model_rows(pattern)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     timm_models = len(list_models("vone_*"))

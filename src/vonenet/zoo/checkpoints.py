@@ -66,7 +66,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    model: VOneNet, path: str | Path, *, classes: Sequence[str] | None = None
+    model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None
 ) -> None:
     """Write a VOneNet to one safetensors file, with all that is needed to build it again.
 
@@ -74,7 +74,7 @@ def save_checkpoint(
     or its parts is left out.
 
     Args:
-        model: a VOneNet.
+        model: a VOneNet, also within DataParallel or compiled.
         path: the file.
         classes: names of the logits; `model.class_names` by default.
 
@@ -94,12 +94,9 @@ def save_checkpoint(
     planned = _planned(config)
     _check_parts(bare, planned)
     check_fit(planned, tensors, "this model cannot be saved, for it could not be loaded again")
-    names = bare.class_names if classes is None else classes
-    if names is not None and len(names) != num_classes:
-        raise InputError(
-            f"the model has {num_classes} outputs but names of {len(names)} classes; needed: a "
-            "name for each, as classes=..., or model.class_names = None"
-        )
+    names = bare.class_names if classes is None else tuple(classes)
+    if names is not None:
+        _check_classes(names, num_classes, "model.class_names or classes=...")
     metadata = {"format": FORMAT, "config": json.dumps(config.to_dict())}
     parameters = bare.vone_block.gabor_parameters
     if parameters is not None and config.v1.filters == "given":
@@ -176,13 +173,18 @@ def stored_classes(path: str | Path, outputs: int | None = None) -> list[str] | 
     names = header_value(Path(path), CLASSES) if CLASSES in read_metadata(Path(path)) else None
     if names is None:
         return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CheckpointError(f"{path} has classes that are no list of names")
-    if len(set(names)) < len(names) or outputs not in (None, len(names)):
-        raise CheckpointError(
-            f"{path} names {len(set(names))} classes; needed: a name for each of {outputs} outputs"
+    with header_errors(Path(path)):
+        _check_classes(names, outputs, CLASSES)
+        return list(names)
+
+
+def _check_classes(names: Sequence[str], outputs: int | None, where: str) -> None:
+    """Raise InputError unless there is one name for each output."""
+    n = len(names) if outputs is None else outputs
+    if not all(isinstance(name, str) for name in names) or not len(set(names)) == len(names) == n:
+        raise InputError(
+            f"{where} has {len(set(names))} names for {n} outputs; needed: a name for each"
         )
-    return names
 
 
 def header_value(path: Path, key: str) -> Any:

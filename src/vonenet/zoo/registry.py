@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from timm.models import is_model, register_model
@@ -167,14 +167,6 @@ def create_model(
     return model
 
 
-@overload
-def get_model(
-    model_arch: str = ..., pretrained: bool = ..., map_location: Any = ..., **settings: Any
-) -> VOneNet: ...
-@overload
-def get_model(
-    model_arch: None, pretrained: bool = ..., map_location: Any = ..., **settings: Any
-) -> VOneBlock: ...
 def get_model(
     model_arch: str | None = "resnet50",
     pretrained: bool = True,
@@ -198,14 +190,11 @@ def get_model(
     ours = current_names(settings, SETTINGS, quiet=True)
     if model_arch is None or not pretrained:
         ours = {**ORIGINAL_SETTINGS, **ours}
-    model: VOneNet | VOneBlock
     if model_arch is not None:
-        model = create_model(model_arch, pretrained=pretrained, **ours)
-    elif "num_classes" in ours:
+        return create_model(model_arch, pretrained=pretrained, **ours).to(map_location)
+    if "num_classes" in ours:
         raise InputError("model_arch=None is V1 alone, without num_classes; leave that out")
-    else:
-        model = VOneBlock(**ours)
-    return model.to(map_location)
+    return VOneBlock(**ours).to(map_location)
 
 
 def list_models(pattern: str = "*") -> list[str]:
