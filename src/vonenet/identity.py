@@ -27,6 +27,7 @@ DESCRIPTIONS = frozenset(
 )
 # Whose versions a result names; another version of them is no other model
 PACKAGES = frozenset({"builtins", "torch", "torchvision", "timm", "vonenet"})
+PLAIN = (str, bytes, int, float, complex, torch.dtype, PurePath, Enum)
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
@@ -54,35 +55,33 @@ class _Description:
 
     def of(self, value: object) -> str:
         """Return what a value is; of kinds that are no settings, the name of the kind alone."""
-        if value is None or isinstance(value, str | bytes | int | float | complex | torch.dtype):
-            return repr(value.value if isinstance(value, Enum) else value)
+        if isinstance(value, np.ndarray | np.generic):  # first: a np.float64 is a float
+            content = value.tolist() if value.dtype == object else value.tobytes()
+            return f"{value.dtype} {value.shape} {self.of(content)}"
+        if value is None or isinstance(value, PLAIN):
+            return repr(value)
         if isinstance(value, Tensor):
             return self.of_tensor(value)
-        if isinstance(value, np.ndarray | np.generic):
-            is_plain = isinstance(value, np.ndarray) and value.dtype != object
-            content = value.tobytes() if is_plain else value.tolist()
-            return f"{value.dtype} {value.shape} {self.of(content)}"
         if isinstance(value, Mapping):
             return str(sorted((self.of(key), self.of(each)) for key, each in value.items()))
         if isinstance(value, tuple | list):
             return f"({', '.join(map(self.of, value))})"
         if isinstance(value, set | frozenset):
             return str(sorted(map(self.of, value)))
-        if isinstance(value, PurePath | Enum):
-            return str(value)
         if isinstance(value, partial):
             return f"partial {self.of([value.func, value.args, value.keywords])}"
-        if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+        if isinstance(value, MethodType):
+            return f"{self.of(value.__self__)}.{value.__name__}"
+        if isinstance(value, type | FunctionType | BuiltinFunctionType):
             return self.of_code(value)
-        if id(value) not in self._seen:
-            self._seen.add(id(value))
-            if isinstance(value, nn.Module):
-                return self.of_module(value)
-            if is_dataclass(value) or isinstance(value, SimpleNamespace | Namespace):
-                return f"{type(value).__name__} {self.of(vars(value))}"
-            if hasattr(value, "__dict__") and self.is_own(type(value)):
-                return f"{type(value).__name__} {self.of(_public(value))}"
-        return type(value).__name__
+        name, is_new = type(value).__name__, id(value) not in self._seen
+        self._seen.add(id(value))
+        if is_new and isinstance(value, nn.Module):
+            return self.of_module(value)
+        is_known = is_dataclass(value) or isinstance(value, SimpleNamespace | Namespace)
+        if is_new and hasattr(value, "__dict__") and (is_known or self.is_own(type(value))):
+            return f"{name} {self.of(_public(value))}"
+        return name
 
     def of_module(self, module: nn.Module) -> str:
         """Return what a module and all below it are."""
@@ -102,8 +101,6 @@ class _Description:
 
     def of_code(self, code: Any) -> str:
         """Return the name of a class or function; of a function in no package, its code too."""
-        if isinstance(code, MethodType):
-            return f"{self.of(code.__self__)}.{code.__name__}"
         if isinstance(code, type):
             for kind in code.__mro__:
                 self.is_own(kind)

@@ -275,7 +275,9 @@ def test_files_are_read_again_once_they_are_others(tmp_path, monkeypatch, write)
     file.write_bytes(content)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` does
     assert open_dataset(f"{tmp_path}/set", ("train", "all"), image_size=8).content_hash() != first
-    digests.remember(tmp_path / "set", "no folder can be made there")
+    assert digests.remembered(tmp_path / "set", lambda: "no file can be there") == (
+        "no file can be there"
+    )
 
 
 def test_what_has_just_been_written_may_change_again(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from vonenet.data.decoding import (
     decode,
     one_line,
 )
-from vonenet.data.digests import digest_of, place_of_digest, remember, remembered
+from vonenet.data.digests import digest_of, place_of_digest, remembered
 from vonenet.data.labels import checked_labels
 from vonenet.errors import InputError
 from vonenet.identity import HASH_LENGTH
@@ -215,18 +215,23 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def _digest(self, progress: bool) -> str:
         """Return a digest of the images as they are stored, in order."""
         source, indices = self.source, self.indices.tolist()
+
+        def read() -> str:
+            digest = hashlib.sha256()
+            looks = look_at(
+                lambda index: digest_of(source.stored(index)),
+                indices,
+                progress=progress,
+                what="read",
+            )
+            for found in looks:
+                if isinstance(found, BrokenImageError):
+                    raise found
+                digest.update(found)
+            return digest.hexdigest()
+
         place = place_of_digest(map(source.describe, indices), map(source.file, indices))
-        if (known := remembered(place)) is not None:
-            return known
-        digest = hashlib.sha256()
-        for found in look_at(
-            lambda index: digest_of(source.stored(index)), indices, progress=progress, what="read"
-        ):
-            if isinstance(found, BrokenImageError):
-                raise found
-            digest.update(found)
-        remember(place, digest.hexdigest())
-        return digest.hexdigest()
+        return remembered(place, read)
 
 
 class ImageArrays(ImageDataset):

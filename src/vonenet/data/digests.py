@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,20 +64,15 @@ def place_of_digest(names: Iterable[str], files: Iterable[str | None]) -> Path |
     return home / "digests" / key.hexdigest()
 
 
-def remembered(place: Path | None) -> str | None:
-    """Return the digest that is kept at a place, if there is one."""
+def remembered(place: Path | None, compute: Callable[[], str]) -> str:
+    """Return the digest that is kept at a place; without one, compute it and keep it there."""
     if place is None:
-        return None
-    try:
-        text = place.read_text("ascii")
-    except (OSError, ValueError):
-        return None
-    return text if re.fullmatch("[0-9a-f]{64}", text) else None
-
-
-def remember(place: Path | None, digest: str) -> None:
-    """Keep a digest at a place; where nothing can be written it is computed again next time."""
-    if place is not None:
-        with suppress(OSError, InputError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, digest.encode())
+        return compute()
+    with suppress(OSError, ValueError):
+        if re.fullmatch("[0-9a-f]{64}", text := place.read_text("ascii")):
+            return text
+    digest = compute()
+    with suppress(OSError, InputError):  # where nothing can be written it is computed each time
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, digest.encode())
+    return digest
