@@ -55,7 +55,7 @@ def test_the_python_snippets_run(user_folder):
     assert (user_folder / "voneresnet50.safetensors").exists()
 
 
-def plant_rows(config):
+def plant_rows(config, progress):
     """Write the rows that measuring these models would give, but for the numbers."""
     for name in (model.removeprefix("timm/") for model in config.models):
         for condition in evaluate.conditions_of(config.suite):
