@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from torch import distributed
+from torch import distributed, nn
 
+from tests.data.pictures import noise_png, write_folder
 from vonenet import robustness
 from vonenet.cli import evaluate as cli_evaluate
 from vonenet.cli import main
@@ -22,11 +23,13 @@ from vonenet.cli.evaluate import (
     shown_conditions,
     write_contact_sheet,
 )
-from vonenet.data import load_embedded
+from vonenet.cli.train import open_parts
+from vonenet.data import PixelModel, load_embedded
 from vonenet.errors import InputError
-from vonenet.results import AUDIT, RESULTS, read_jsonl
+from vonenet.results import AUDIT, RECIPE, RESULTS, read_jsonl
 from vonenet.robustness import Attack, Clean, Corruption
-from vonenet.zoo.loading import load_model
+from vonenet.training import TrainingRecipe
+from vonenet.zoo.loading import LoadedModel, load_model
 
 TOY = """
 import torch
@@ -268,3 +271,39 @@ def test_processes_wait_for_each_other_as_long_as_an_audit_may_take(monkeypatch)
         monkeypatch.setattr(distributed, name, lambda: None)
     with cli_evaluate._process_group():
         assert asked["timeout"].days > 7
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """The folder of a training that held out a third of the images of one part, and the images."""
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(6)]
+    write_folder(
+        tmp_path / "photos", {name: noise_png(seed, 8, 8) for seed, name in enumerate(names)}
+    )
+    recipe = TrainingRecipe.from_tables({"data": {"image_size": 8, "validation_split": "33%"}})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RECIPE).write_text(recipe.as_toml())
+    return recipe, tmp_path / "run", str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("place", ["", "best.safetensors"])
+def test_the_validation_part_of_a_training_is_what_it_held_out(trained, place):
+    recipe, run, photos = trained
+    model = LoadedModel("run", PixelModel(nn.Identity(), 0.5, 0.5), 8, 3)
+
+    def opened(split, *models):
+        return cli_evaluate.open_images(Evaluate(models, photos, split=split), models[-1], model)
+
+    held_out = open_parts(recipe, photos)[1]
+    address = str(run / place)
+    for models in ([address], [address, "timm/resnet18"]):
+        found = opened("validation", *models)
+        assert (found.name, found.content_hash()) == (held_out.name, held_out.content_hash())
+    assert found.name == f"{photos}/all 8px 33% held out"
+    assert len(opened("all", address)) == 12
+    assert len(opened(None, "timm/resnet18")) == 12
+    with pytest.raises(InputError, match="may have been trained on .* --split validation .* all"):
+        opened(None, address)
+    for split, asked in (("test", address), ("banana", address), ("validation", "timm/resnet18")):
+        with pytest.raises(InputError, match=f"no split '{split}' in .*it has one part"):
+            opened(split, asked)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +18,7 @@ from vonenet.errors import InputError
 if TYPE_CHECKING:
     from vonenet.data import ImageDataset, PixelModel
     from vonenet.robustness import Condition
+    from vonenet.training import TrainingRecipe
     from vonenet.zoo.loading import LoadedModel
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -27,6 +28,7 @@ QUICK_CORRUPTIONS = ("gaussian_noise", "defocus_blur", "brightness", "jpeg_compr
 AUDIT_IMAGES = 50
 # Of a light audit: as the attacks of the quick suite
 LIGHT_STEPS, LIGHT_SAMPLES = 10, 4
+VALIDATION = "validation"  # the split of a training's own validation images
 # A process waits so long for others that attack, or for the first one's audit
 PATIENCE = timedelta(days=30)
 # Of the contact sheet. Attacks are drawn with fewer gradients than they are measured with: the
@@ -51,7 +53,8 @@ class Evaluate:
         limit: measure so many images, class-balanced; all if not given.
         attack_limit: attack so many images, class-balanced; as many as limit if not given.
         out: folder for results.jsonl, audit.jsonl and report.html.
-        split: the part of the data; if not given, test or val, or all of data of one part.
+        split: the part of the data; if not given, test or val, or all of data of one part. Of a
+            training, validation is the part that it was validated on, such as a share held out.
         image_size: height and width in pixels; what each model was made for if not given.
         batch_size: images at a time; another number draws other noise, so rows are measured anew.
         decision_samples: noise draws that a stochastic model's decision is averaged over.
@@ -169,12 +172,49 @@ def run_evaluation(
 
 
 def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDataset:
-    """Open the part of the data that a model is measured on, at the size that it takes."""
+    """Open the part of the data that a model is measured on, at the size that it takes.
+
+    Raises:
+        InputError: There is no such part; or none was asked for, the data have but one, and the
+            model comes from a training that held a share of one part out.
+    """
+    from vonenet.cli.train import open_parts
     from vonenet.data import open_dataset
+    from vonenet.data.dataset import share_of
+    from vonenet.data.shards import ALL
     from vonenet.data.sources import TEST_SPLIT
 
-    size, split = config.image_size or loaded.image_size, config.split or TEST_SPLIT
-    return open_dataset(config.data, split, image_size=size, in_chans=loaded.in_chans)
+    shape: dict[str, Any] = {"image_size": config.image_size or loaded.image_size}
+    shape["in_chans"] = loaded.in_chans
+    # Models that come from no training are measured beside the first that does
+    trainings = [each for each in map(training_of, (address, *config.models)) if each]
+    if config.split == VALIDATION and trainings:
+        recipe = recipe_of(trainings[0])
+        return open_parts(replace(recipe, data=replace(recipe.data, **shape)), config.data)[1]
+    dataset = open_dataset(config.data, config.split or TEST_SPLIT, **shape)
+    run = training_of(address) if dataset.source.splits == (ALL,) else None
+    if config.split is None and run is not None and share_of(recipe_of(run).data.validation_split):
+        raise InputError(
+            f"{config.data} has one part, and {address} may have been trained on most of it; give "
+            f"--split {VALIDATION} for the images that were held out, or --split {ALL}"
+        )
+    return dataset
+
+
+def training_of(address: str) -> Path | None:
+    """Return the folder of the training that a model comes from; None if it comes from none."""
+    from vonenet.results import RECIPE
+
+    path = Path(address)
+    return next((each for each in (path, path.parent) if (each / RECIPE).is_file()), None)
+
+
+def recipe_of(run: Path) -> TrainingRecipe:
+    """Return the recipe of the training in a folder."""
+    from vonenet.results import RECIPE
+    from vonenet.training import TrainingRecipe
+
+    return TrainingRecipe.read(run / RECIPE)
 
 
 def matched_images(model: PixelModel, dataset: ImageDataset, seed: int) -> tuple[ImageDataset, str]:
