@@ -150,6 +150,14 @@ def test_archives_beside_images_do_not_take_the_set_over(tmp_path, monkeypatch):
         opened("~/set")
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.tar", "test/a.tar"])
+def test_pipes_called_as_shards_are_not_waited_for(tmp_path, name):
+    (tmp_path / "test").mkdir()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="holds no image"):
+        opened(tmp_path)
+
+
 def test_a_file_that_becomes_a_pipe_is_broken(tmp_path):
     write_folder(tmp_path, {"cat/a.png": PNG})
     data = opened(tmp_path)

@@ -102,7 +102,7 @@ def list_images(folders: Sequence[Path], above: Path) -> tuple[list[list[str]], 
             else:
                 left_out[NO_FILE] += 1
     for top, paths in zip(folders, found, strict=True):
-        start = len(str(top))
+        start = len(f"{top}{os.sep}")
         paths.sort(key=lambda path: _natural_path(path[start:]))
     return found, left_out
 

@@ -232,18 +232,19 @@ def _open_folder(address: str, split: str | Sequence[str]) -> tuple[Source, str]
         found = choose_split(split, parts, address)
         source = FolderSource(parts[found])
         _check_no_parquet(folder, parts[found], source)
-    elif parquet := list(folder.rglob("*.parquet")):
+    elif parquet := [path for path in folder.rglob("*.parquet") if path.is_file()]:
         paths, found, names = files_of_split(parquet, folder, split, address)
         source, parts = ParquetSource(paths), dict.fromkeys(names, folder)
     elif parts == {ALL: folder}:
-        shards = list(folder.glob("*.tar"))
+        shards = [path for path in folder.glob("*.tar") if path.is_file()]
         if not shards:
             return FolderSource(folder), ALL  # which says what is missing
         paths, found, names = files_of_split(shards, folder, split, address)
         source, parts = TarSource(paths), dict.fromkeys(names, folder)
     else:
         found = choose_split(split, parts, address)
-        shards = sorted(parts[found].glob("*.tar"), key=lambda path: natural_key(path.name))
+        shards = [path for path in parts[found].glob("*.tar") if path.is_file()]
+        shards.sort(key=lambda path: natural_key(path.name))
         source = TarSource(shards) if shards else FolderSource(parts[found])
     source.splits = tuple(parts)
     return source, found
