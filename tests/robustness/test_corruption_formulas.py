@@ -307,10 +307,13 @@ def test_frost_scales_textures_to_cover_the_image(scale, size, frost_folder):
 def test_frost_rows_say_which_textures(frost_folder):
     image = at_published_size(64)
     from_folder = Corruption("frost", 3, frost_folder)
-    assert from_folder.columns((64, 64))["textures"] == f"folder {frost_folder}"
+    columns = from_folder.columns((64, 64))
+    assert columns["textures"].startswith(f"folder {frost_folder} (")
     shown = from_folder.perturb(torch.nn.Identity(), image, torch.zeros(2), seed=0, first_index=0)
     assert torch.equal(shown, corrupt(image, "frost", 3, frost_folder=frost_folder))
     assert "textures" not in Corruption("fog", 3).columns((64, 64))
+    (frost_folder / weather.FROST_FILES[0]).write_bytes(b"another picture")
+    assert from_folder.columns((64, 64)) != columns
 
 
 def test_frost_without_its_textures_is_refused(frost_folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from vonenet.results import Value
 from vonenet.robustness.corruptions import constants_size, corrupt, corruption_type
-from vonenet.robustness.corruptions.weather import find_frost
+from vonenet.robustness.corruptions.weather import FROST_FILES, find_frost
 
 
 class Condition(ABC):
@@ -91,7 +92,11 @@ class Corruption(Condition):
         """Return the corruption, which constants were used and, of frost, which textures."""
         columns = corruption_columns(self.name, self.severity, image_size)
         if self.name == "frost":
-            columns["textures"], _ = find_frost(self.frost_folder)
+            source, folder = find_frost(self.frost_folder)
+            if self.frost_folder is not None:  # whose files may be replaced by others
+                content = b"".join((folder / name).read_bytes() for name in FROST_FILES)
+                source += f" ({hashlib.sha256(content).hexdigest()[:8]})"
+            columns["textures"] = source
         return columns
 
     def perturb(
