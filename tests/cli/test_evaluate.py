@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import distributed, nn
 
@@ -24,7 +25,7 @@ from vonenet.cli.evaluate import (
     write_contact_sheet,
 )
 from vonenet.cli.train import open_parts
-from vonenet.data import PixelModel, load_embedded
+from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError
 from vonenet.results import AUDIT, RECIPE, RESULTS, read_jsonl
 from vonenet.robustness import Attack, Clean, Corruption
@@ -98,14 +99,29 @@ def test_the_contact_sheet_shows_each_kind_once(toy, tmp_path):
     assert {c.epsilon for c in shown if isinstance(c, Attack)} == {16 / 255, 9.6, 2560.0}
     model = load_model(toy).model
     dataset = load_embedded("test", image_size=32, in_chans=1)
-    write_contact_sheet(model, dataset, shown[:7], tmp_path / "sheet.png", seed=0)
+    write_contact_sheet(model, dataset, shown[:3] + shown[-2:], tmp_path / "sheet.png", seed=0)
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.array(sheet)
-    assert pixels.shape == (2 * (160 + 16 + 8) - 8, 6 * (160 + 8) - 8, 4)
-    assert pixels[-1, -1, 3] == 0  # transparent, for light and dark pages
+    assert pixels.shape == (2 * (160 + 16 + 8) - 8, 4 * (160 + 8) - 8, 4)
+    assert pixels[16, -1, 3] == 0  # transparent, for light and dark pages
     clean = (dataset[0][0][0] * 255).round().numpy()
     assert (pixels[16:176:5, 0:160:5, 0][:32, :32] == clean).all()
     assert not list(tmp_path.glob("*unfinished*")) + list(tmp_path.glob(".*unfinished*"))
+
+
+@pytest.mark.parametrize(("change", "shown"), [(0.01, 127.5 + 255 * 0.5), (0.0, 127.5), (0.9, 255)])
+def test_what_an_attack_changed_is_shown_amplified_around_grey(tmp_path, change, shown):
+    class Planted(Attack):
+        def perturb(self, model, pixels, labels, **kw):
+            return pixels + change
+
+    dataset = ImageArrays(torch.zeros(1, 1, 32, 32), torch.tensor([0]), ("a",), "planted")
+    model = PixelModel(torch.nn.Flatten(), mean=(0.5,), std=(0.5,))
+    write_contact_sheet(model, dataset, [Planted("l2", 1.0)], tmp_path / "sheet.png", seed=0)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.array(sheet)
+    assert np.allclose(pixels[20:170, 10:150, 0], 255 * change, atol=1)
+    assert np.allclose(pixels[20:170, 180:320, 0], shown, atol=1)
 
 
 def command(model, out, *more):

@@ -352,6 +352,17 @@ def test_an_audit_that_cannot_tell_is_not_one_that_passed(tmp_path):
         assert f"white-box attacks: more robust{doubt}, +" in page
 
 
+def test_of_several_audits_of_a_model_the_one_on_most_images_counts(tmp_path):
+    rows, name = few_of(BASE), "resnet50"
+    checks = [check(name, "a", passed, settings={"n": n}) for n, passed in ((50, True), (20, None))]
+    for order in (checks, checks[::-1]):
+        page, _ = render(tmp_path, rows, order)
+        assert "all 1 checks passed" in page
+    again = check(name, "a", False, settings={"n": 50})
+    page, _ = render(tmp_path, rows, [*checks, again])
+    assert "1 of 1 checks failed" in page
+
+
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m"
 
 

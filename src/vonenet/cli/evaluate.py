@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -266,8 +267,9 @@ def write_contact_sheet(
 ) -> None:
     """Draw the first image under each condition, one labelled tile for each, as a PNG file.
 
-    Attacks are made against the model, which is in eval mode. Between the tiles the picture is
-    transparent, for light and dark pages.
+    Attacks are made against the model, which is in eval mode. Beside each attacked image stands
+    what the attack changed, amplified, around grey. Between the tiles the picture is transparent,
+    for light and dark pages.
     """
     import torch
     from matplotlib.font_manager import findfont
@@ -282,22 +284,31 @@ def write_contact_sheet(
     pixels, label = dataset[0]
     device = device_of(model)
     batch, labels = pixels[None].to(device), torch.tensor([label], device=device)
-    rows = -(-len(conditions) // COLUMNS)
+    images, attacks = [], []  # tiles with their names
+    for condition in conditions:
+        with seeded(seed, device):
+            found = condition.perturb(model, batch, labels, seed=seed, first_index=0)[0]
+        shown = found.detach().cpu()
+        setting = Setting.of(condition.columns((pixels.shape[-2], pixels.shape[-1])))
+        if setting.kind == "attack":
+            change = shown - pixels
+            factor = max(1, int(0.5 / max(float(change.abs().max()), 1e-3)))
+            attacks += [(setting.plain_pgd.label, shown)]
+            attacks += [(f"its change \N{MULTIPLICATION SIGN} {factor}", 0.5 + factor * change)]
+        else:
+            images.append((setting.label.replace("severity ", ""), shown))
+    lines = [
+        each[i : i + COLUMNS] for each in (images, attacks) for i in range(0, len(each), COLUMNS)
+    ]
     step_x, step_y = TILE_PX + GAP_PX, TILE_PX + LABEL_PX + GAP_PX
-    width = min(COLUMNS, len(conditions)) * step_x - GAP_PX
-    sheet = Image.new("RGBA", (width, rows * step_y - GAP_PX))
+    size = (max(map(len, lines)) * step_x - GAP_PX, len(lines) * step_y - GAP_PX)
+    sheet = Image.new("RGBA", size)
     drawing = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(findfont("DejaVu Sans"), 12)
-    for number, condition in enumerate(conditions):
-        with seeded(seed, device):
-            shown = condition.perturb(model, batch, labels, seed=seed, first_index=0)[0]
-        row, column = divmod(number, COLUMNS)
-        left, top = column * step_x, row * step_y
-        setting = Setting.of(condition.columns((pixels.shape[-2], pixels.shape[-1])))
-        setting = setting.plain_pgd if setting.kind == "attack" else setting
-        name = setting.label.replace("severity ", "")
+    places = [(c * step_x, r * step_y) for r, line in enumerate(lines) for c in range(len(line))]
+    for (left, top), (name, shown) in zip(places, chain.from_iterable(lines), strict=True):
         drawing.text((left, top), name, fill=ON_ANY_PAGE, font=font)
-        tile = to_pil_image((255 * shown.detach().cpu()).round().byte().expand(3, -1, -1))
+        tile = to_pil_image((255 * shown.clamp(0, 1)).round().byte().expand(3, -1, -1))
         # Small images keep their pixels visible
         small = max(tile.size) < TILE_PX
         resampling = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS

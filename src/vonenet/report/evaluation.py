@@ -119,8 +119,7 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
     if evaluations:
         rows = [row for folder in evaluations for row in read_rows(folder / RESULTS)]
         models = base_first(models_of(rows), base)
-        audits = [folder / AUDIT for folder in evaluations if (folder / AUDIT).is_file()]
-        audit = [row for path in audits for row in read_jsonl(path, AuditRow)]
+        audit = read_audits(evaluations)
         styles = {model.label: style for style, model in enumerate(drawn(models))}
         contents |= robustness(models, audit)
         contents["left_out"] = len(rows) - sum(len(r) for m in models for r in m.rows.values())
@@ -186,6 +185,23 @@ def read_rows(path: Path) -> list[Result]:
     except InputError as error:
         raise InputError(f"{path} holds {error}") from None
     return rows
+
+
+def read_audits(folders: Iterable[Path]) -> list[AuditRow]:
+    """Read the checks of audits: of each check of a model the one on the most images, the last."""
+    checks: dict[tuple[object, ...], AuditRow] = {}
+    paths = [folder / AUDIT for folder in folders]
+    for row in (row for path in paths if path.is_file() for row in read_jsonl(path, AuditRow)):
+        key = (row.model, row.model_hash, row.settings.get("norm"), row.check)
+        if key not in checks or audited_images(row) >= audited_images(checks[key]):
+            checks[key] = row
+    return list(checks.values())
+
+
+def audited_images(row: AuditRow) -> float:
+    """Return how many images a check was made on; 0 if the row does not say it."""
+    found = row.settings.get("n")
+    return found if isinstance(found, int | float) else 0
 
 
 def pictures(folders: Iterable[Path], name: str) -> list[tuple[str, str]]:
@@ -345,6 +361,7 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "contrasts": CONTRASTS,
         "ticks": ticks,
         "audit": audit,
+        "audited_images": audited_images,
         "provenance": facts,
         "means": MEANS,
         "of_models": of_models,
