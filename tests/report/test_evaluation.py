@@ -220,8 +220,8 @@ def test_what_differs_beside_the_models_is_told(tmp_path):
     small = full_suite("small", 0.7, 0.5, data="photos/val 64px", protocol={"steps": 10})
     mild = [row for row in small if row.condition.get("severity") != 5]
     page, table = render(tmp_path, few_of([*BASE, *mild]))
-    assert cells(page)["small"].count("other settings") == 3
-    assert "(other settings)" in table
+    assert cells(page)["small"].count("other conditions") == 3
+    assert "(conditions)" in table
     caution = said(page[page.index("Take care") :].split("</p>")[0])
     assert "Steps of PGD: 64 (resnet50); 10 (small)." in caution
     assert "photos/val 64px: 1,000 of 50,000 (small)." in caution
@@ -266,8 +266,8 @@ def test_verdicts_follow_intervals(tmp_path, images, sure):
         ("corruptions", "more robust" if sure else unsure, "+4.0"),
         ("clean images", "less accurate" if sure else unsure, f"{MINUS}4.0"),
     ]
-    told = re.search(r'class="verdict">vone against base: (.*?)</p>', page)[1]
-    for part, (where, word, number) in zip(told.split("; "), expected, strict=True):
+    told = re.search(r'class="verdict">vone against base:</p>\n<ul.*?><li>(.*?)</li></ul>', page)[1]
+    for part, (where, word, number) in zip(told.split("</li><li>"), expected, strict=True):
         assert part.startswith(f"{where}: {word}, {number} points [")
         assert f"  {part}\n" in f"{table}\n"
     assert "say nothing of another training" in page
@@ -306,7 +306,7 @@ def test_rows_that_differ_in_what_was_measured_are_told(tmp_path):
     assert "Not compared" not in header
     header, table = told("images", replace(a, data_hash="1"), replace(b, data_hash="2"))
     assert "Not compared. b: measured on other images than a" in header
-    assert "(other images)" in table
+    assert "(images)" in table
     assert "+10.0" not in header + table
     matched = {"a": "10 classes of 10 outputs, by name", "b": "10 classes of 1000 outputs, by name"}
     a, b = (replace(row, classes=matched[row.model], preprocessing="224 px") for row in (a, b))

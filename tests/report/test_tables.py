@@ -256,7 +256,7 @@ def test_scores_on_other_images_are_not_compared():
     attack = replace(attacked("m", "l2", 0.6, 100), data_hash="a1")
     (model,), (other,) = models_of([one, attack]), models_of([two, attack])
     assert model.gain(other, "clean") is None
-    assert model.obstacle(other, "clean") == model.obstacle(other, CLEAN) == "other images"
+    assert model.obstacle(other, "clean") == model.obstacle(other, CLEAN) == "images"
     assert model.gain(other, "white_box").value == 0
     (unknown,) = models_of([measured("m", 500)])
     assert model.gain(unknown, "clean") is None

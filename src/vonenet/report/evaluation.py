@@ -131,7 +131,8 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
         about, found = verdict(models, audit)
         on = models[0].data if len(images) == 1 else f"{len(images)} sets of images"
         subjects.append(f"Robustness of {count(len(models), 'model')} on {on}")
-        verdicts.append("{}: {}".format(about, "; ".join(found)))
+        verdicts.append(f"{about}:")
+        contents["findings"] = found
         sources += [RESULTS, AUDIT] if audit else [RESULTS]
     if runs:
         trained = read_runs(runs)
@@ -271,7 +272,7 @@ def verdict(models: Sequence[Model], audit: Sequence[AuditRow]) -> tuple[str, li
 def findings(model: Model, base: Model, audit: Sequence[AuditRow]) -> list[str]:
     """Return whether a model is more robust than the base, as far as interval and audit tell."""
     found = []
-    checks = verdicts(model, audit)
+    checks = checks_of(model, audit)
     doubt = " (audit failed)" if False in checks else " (audit inconclusive)"
     doubt = "" if checks and all(checks) else doubt if checks else " (not audited)"
     for measure, (where, more, less) in FINDINGS.items():
@@ -296,12 +297,15 @@ def text_table(models: Sequence[Model], audit: Sequence[AuditRow]) -> str:
                 told = points(gain.value) if gain else model.obstacle(base, measure)
                 cell += f" ({told})"
             line += f"{cell:>{COLUMN_WIDTH}}"
-        failed, unclear = (verdicts(model, audit).count(verdict) for verdict in (False, None))
+        failed, unclear = (checks_of(model, audit).count(verdict) for verdict in (False, None))
         line += f"  AUDIT FAILED: {count(failed, 'check')}" if failed else ""
         line += f"  audit inconclusive: {count(unclear, 'check')}" if unclear else ""
         lines.append(line)
     if models[1:]:
-        lines.append(f"in brackets: points more than {base.label}")
+        apart = any(model.obstacle(base, measure) for model in models for measure in MEASURES)
+        lines.append(
+            f"in brackets: points more than {base.label}{', or what else differs' * apart}"
+        )
     facts = provenance(models)
     for term, values in facts.items():
         if term in (*MEANS, DISPUTED):
@@ -318,7 +322,7 @@ def of_models(value: str, labels: Sequence[str], models: Sequence[Model]) -> str
     return f"{value} ({', '.join(labels)})" if 0 < len(labels) < len(models) else value
 
 
-def verdicts(model: Model, audit: Sequence[AuditRow]) -> list[bool | None]:
+def checks_of(model: Model, audit: Sequence[AuditRow]) -> list[bool | None]:
     """Return what the checks of its audit say of a model."""
     return [r.passed for r in audit if (r.model, r.model_hash) == (model.name, model.hash)]
 
@@ -350,8 +354,8 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "models": models,
         "shown": shown,
         "measures": MEASURES | extra,
-        "failures": [model.label for model in models if False in verdicts(model, audit)],
-        "unclear": [model.label for model in models if None in verdicts(model, audit)],
+        "failures": [model.label for model in models if False in checks_of(model, audit)],
+        "unclear": [model.label for model in models if None in checks_of(model, audit)],
         "attack_plots": attack_plots(shown),
         "other_attacks": [s for s in settings if s.kind == "attack" and not s.is_plain_pgd],
         "severities": severities,
@@ -373,7 +377,7 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
 
 def on_other_images(model: Model, base: Model) -> bool:
     """Return whether a condition was measured on other images than the base's."""
-    return any(model.obstacle(base, setting) == "other images" for setting in model.rows)
+    return any(model.obstacle(base, setting) == "images" for setting in model.rows)
 
 
 def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:

@@ -267,11 +267,11 @@ class Model:
         return difference(own.estimate, other.estimate)
 
     def obstacle(self, base: Model, of: str | Setting) -> str:
-        """Return in what two scores differ that are not compared; "" if one is missing."""
+        """Return what two scores differ in that are not compared; "" if one is missing."""
         own, other = self.score(of), base.score(of)
         if own is None or other is None or own.over == other.over:
             return ""
-        return "other settings" if own.settings != other.settings else "other images"
+        return "conditions" if own.settings != other.settings else "images"
 
 
 def _mean(scores: Sequence[Score]) -> Score:
