@@ -22,6 +22,8 @@ ALLOWED = {
     "model": {"v1", "backbones"},
     "zoo": {"v1", "backbones", "model", "data", "results"},
     "vonenet": {"v1", "zoo"},
+    "modules": {"v1"},
+    "params": {"v1"},
 }
 # Where everything meets
 TOP = {"__main__", "cli"}

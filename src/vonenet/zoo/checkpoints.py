@@ -164,27 +164,25 @@ def _check_parts(model: VOneNet, planned: VOneNet) -> None:
             )
 
 
-def stored_classes(path: str | Path, outputs: int | None = None) -> list[str] | None:
-    """Return the names of the logits that a weights file was saved with, if it has any.
+def stored_classes(path: Path, outputs: int) -> tuple[str, ...] | None:
+    """Return the names of the outputs that a weights file was saved with, if it has any.
 
     Raises:
-        CheckpointError: they are not names, or not as many as `outputs`.
+        CheckpointError: they are not names, or not as many as outputs.
     """
-    names = header_value(Path(path), CLASSES) if CLASSES in read_metadata(Path(path)) else None
+    names = header_value(path, CLASSES) if CLASSES in read_metadata(path) else None
     if names is None:
         return None
-    with header_errors(Path(path)):
+    with header_errors(path):
         _check_classes(names, outputs, CLASSES)
-        return list(names)
+        return tuple(names)
 
 
-def _check_classes(names: Sequence[str], outputs: int | None, where: str) -> None:
+def _check_classes(names: Sequence[str], outputs: int, where: str) -> None:
     """Raise InputError unless there is one name for each output."""
-    n = len(names) if outputs is None else outputs
-    if not all(isinstance(name, str) for name in names) or not len(set(names)) == len(names) == n:
-        raise InputError(
-            f"{where} has {len(set(names))} names for {n} outputs; needed: a name for each"
-        )
+    n = len({name for name in names if isinstance(name, str)})
+    if not n == len(names) == outputs:
+        raise InputError(f"{where} has {n} names for {outputs} outputs; needed: a name for each")
 
 
 def header_value(path: Path, key: str) -> Any:
@@ -276,9 +274,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
             check_number("image_size", side, LARGEST_IMAGE_PX)
         config.v1.resolved()
         parameters = GaborParameters.from_dict(gabors) if gabors else None
-    names = stored_classes(path, config.num_classes)
-    class_names = None if names is None else tuple(names)
-    return Checkpoint(config, read_safetensors(path), parameters, class_names)
+    classes = stored_classes(path, config.num_classes)
+    return Checkpoint(config, read_safetensors(path), parameters, classes)
 
 
 @contextmanager

@@ -258,7 +258,7 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
     model: Any = build_base(backbone, **build)
     load_strictly(model, weights, refusal)
     model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}
-    model.class_names = classes and tuple(classes)
+    model.class_names = classes
     return model  # type: ignore[no-any-return]
 
 
