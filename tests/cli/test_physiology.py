@@ -2,15 +2,18 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.cli.test_main import run as run_cli
-from vonenet.cli.physiology import Physiology, record_models
+from vonenet.cli.physiology import Physiology, _file_name, load_on_canvas, record_models
 from vonenet.errors import InputError
-from vonenet.physiology import experiments, preparation
-from vonenet.results import RESULTS, read_jsonl
+from vonenet.physiology import Subject, experiments, preparation
+from vonenet.physiology.experiments import protocol_digest
+from vonenet.results import RESULTS, model_hash, read_jsonl
 
 TOY = """
 import torch
@@ -20,7 +23,7 @@ import vonenet
 def network(**settings):
     small = dict(image_size=32, in_chans=1, kernel_size=15, num_classes=3)
     channels = dict(simple_channels=8, complex_channels=8)
-    return vonenet.create_model("voneresnet_small", **small, **channels, **settings)
+    return vonenet.create_model("voneresnet_small", **(small | channels | settings))
 
 def plain():
     torch.manual_seed(torch.randint(1000, ()).item())
@@ -34,6 +37,13 @@ def silent():
 
 def gaussian():
     return network(noise="gaussian")
+
+def darker():
+    from vonenet.data import PixelModel
+    return PixelModel(network(), 0.4, 0.5)
+
+def wide():
+    return network(image_size=(32, 64), visual_degrees=2.0)
 """
 
 
@@ -45,8 +55,10 @@ def toy(tmp_path_factory):
 
 
 def record(addresses, out, **settings):
-    options = Physiology(addresses[0], compare=tuple(addresses[1:]), out=out, **settings)
-    return record_models(options, progress=False)
+    options = Physiology(
+        addresses[0], compare=tuple(addresses[1:]), out=out, quiet=True, **settings
+    )
+    return record_models(options)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,7 +91,8 @@ def once(first, tmp_path):
 def test_a_block_is_recorded_with_what_it_was_built_with(once):
     assert (once.label, once.map_shape) == ("network vone_block", (16, 16, 16))
     settings = {"degrees": 2.0, "pixels": 32, "units": 16, "trials": 1, "before_noise": True}
-    assert once.settings == settings | {"seed": 0}
+    settings |= {"seed": 0, "protocol": protocol_digest()}
+    assert once.settings == settings | {"preprocessing": "mean 0.5, std 0.5, 32 px"}
     assert once.is_stochastic
     assert once.ground_truth.is_complex.tolist() == [False] * 8 + [True] * 8
     assert once.ground_truth.noise_slope == pytest.approx(1 / 0.35)
@@ -180,3 +193,56 @@ def test_the_command_records_layers_by_address_and_writes_a_page(capsys, once, t
     assert recording.ground_truth is None
     assert not recording.is_stochastic
     assert recording.settings["degrees"] == 8
+
+
+def test_what_a_recording_depends_on_is_in_its_name(once, toy, tmp_path, monkeypatch):
+    """Preprocessing and the code that measures; not how a library prints a module."""
+    loaded, canvas = load_on_canvas(toy, None, "cpu")
+    subject = Subject(loaded.model, "vone_block", canvas, trials=20, mean_response=True)
+    weights = model_hash(loaded.model)
+    [path] = (tmp_path / "out").glob("*.npz")
+    assert _file_name("network", weights, subject) == path.name
+    assert once.model_hash == weights
+    monkeypatch.setattr(torch.nn.Conv2d, "extra_repr", lambda self: "another way to print it")
+    assert model_hash(load_on_canvas(toy, None, "cpu")[0].model) == weights
+    darker, _ = load_on_canvas(toy.replace("network", "darker"), None, "cpu")
+    assert model_hash(darker.model) != weights
+    monkeypatch.setattr(experiments, "protocol_digest", lambda: "another protocol")
+    assert _file_name("network", weights, subject) != path.name
+
+
+def test_the_protocol_is_the_content_of_the_files_that_measure(tmp_path, monkeypatch):
+    package = tmp_path / "physiology"
+    shutil.copytree(Path(experiments.__file__).parents[1], package)
+    monkeypatch.setattr(experiments, "files", lambda _: package)
+    digest = protocol_digest.__wrapped__
+    assert digest() == protocol_digest()
+    changed = package / "preparation.py"
+    changed.write_text(changed.read_text().replace("PATCH_REACH_DEG = 2.5", "PATCH_REACH_DEG = 2"))
+    other = digest()
+    assert other != protocol_digest()
+    (package / "extra.pyc").write_bytes(b"nothing")
+    assert digest() == other
+
+
+def test_a_model_is_hashed_once(toy, tmp_path, monkeypatch):
+    hashed = []
+    for module in ("vonenet.results", "vonenet.physiology.experiments"):
+        monkeypatch.setattr(f"{module}.model_hash", lambda model: hashed.append(1) or "0" * 16)
+    record([toy], tmp_path)
+    assert len(hashed) == 1
+
+
+def test_a_rectangular_model_sees_pixels_of_the_size_that_it_was_made_for(toy):
+    loaded, canvas = load_on_canvas(toy.replace("network", "wide"), None, "cpu")
+    assert (canvas.degrees, canvas.pixels) == (2.0, 32)
+    assert canvas.pixels_per_degree == loaded.model.model.vone_block.config.pixels_per_degree
+
+
+def test_ctrl_c_says_what_is_kept(toy, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vonenet.cli.physiology.record_models", stop)
+    with pytest.raises(KeyboardInterrupt, match="finished are in .* same command goes on"):
+        Physiology(toy, out=tmp_path).run()

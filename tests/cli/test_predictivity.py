@@ -1,13 +1,17 @@
 """vonenet predictivity: planted neurons are found in the layer that they were made from."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.cli.test_main import run as run_cli
+from tests.report.pages import words
 from vonenet.cli.predictivity import Predictivity, predict_neurons
-from vonenet.errors import InputError
+from vonenet.data import BrokenImageError
+from vonenet.errors import InputError, VOneNetError
 from vonenet.physiology import Canvas
 from vonenet.physiology.neural_data import image_files, on_canvas, read_images
 from vonenet.physiology.predictivity import layer_features
@@ -48,7 +52,7 @@ def folder(tmp_path_factory):
 def planted(toy, folder):
     """(repetitions, stimuli, units): mixtures of the V1 block's features, with noise."""
     model = load_model(toy).model
-    features = layer_features(model, "vone_block", read_images(image_files(folder), CANVAS, 2.0))
+    features = features_of(model, "vone_block", read_images(image_files(folder), CANVAS, 2.0))
     rng = np.random.default_rng(1)
     few = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)[0][:, :6]
     signal = few @ rng.standard_normal((6, UNITS))
@@ -56,9 +60,15 @@ def planted(toy, folder):
     return signal + 0.5 * rng.standard_normal((REPETITIONS, STIMULI, UNITS))
 
 
+def features_of(model, layer, images, **options):
+    """Features of one layer, (images, features)."""
+    [batches] = layer_features(model, [layer], images, **options).values()
+    return torch.cat(batches).numpy()
+
+
 def predict(model, responses, images, **options):
     options = Predictivity(model, responses, images, **({"components": 6} | options))
-    return predict_neurons(options, progress=False)
+    return predict_neurons(options)
 
 
 def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
@@ -70,16 +80,21 @@ def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
     status, printed, error = run_cli(capsys, "predictivity", toy, *arguments)
     assert status == 0, error
     assert "vone_block" in printed
-    block, head = read_jsonl(tmp_path / "results.jsonl")
-    assert block.metric == "ceiled_pearson_r"
+    plain, block, plain_head, head = read_jsonl(tmp_path / "results.jsonl")
+    assert [row.metric for row in (plain, plain_head)] == ["pearson_r"] * 2
+    assert block.metric == head.metric == "ceiled_pearson_r"
     assert block.value > 0.9
     assert head.value < block.value - 0.2
     assert (block.n, block.data_size, block.data) == (UNITS, STIMULI, "neurons.npy")
     assert block.condition["image_degrees"] == block.condition["degrees"] == 2
-    assert f"{block.flags['pearson_r']:.3f}" in printed
+    assert f"{plain.value:.3f}" in printed
+    assert "layers in one pass" in error
+    page = words((tmp_path / "report.html").read_text())
+    assert f"Best: network vone_block: r {plain.value:.3f} [{plain.ci_low:.3f}" in page
+    assert page.index("network vone_block") < page.index("network model.fc")
     assert f"{block.value:.3f}" in printed
     run_cli(capsys, "predictivity", toy, *arguments)
-    assert len(read_jsonl(tmp_path / "results.jsonl")) == 2
+    assert len(read_jsonl(tmp_path / "results.jsonl")) == 4
 
 
 def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_path):
@@ -102,7 +117,7 @@ def test_other_responses_under_the_same_name_have_rows_of_their_own(toy, folder,
         predict(toy, path, folder, out=tmp_path)
     first, second = read_jsonl(tmp_path / "results.jsonl")
     assert first.value != second.value
-    assert first.condition["data_hash"] != second.condition["data_hash"]
+    assert first.data_hash != second.data_hash
 
 
 def test_an_image_takes_the_place_of_its_degrees():
@@ -126,11 +141,11 @@ def test_features_over_trials_scatter_about_those_of_many(toy, folder):
     model = load_model(toy).model
     images = list(read_images(image_files(folder)[:6], CANVAS, 2.0))
     one, again, many = (
-        layer_features(model, "bottleneck", images, trials=n, seed=s, batch_size=4)
+        features_of(model, "bottleneck", images, trials=n, seed=s, batch_size=4)
         for n, s in ((1, 0), (1, 0), (64, 1))
     )
     np.testing.assert_array_equal(one, again)
-    few = layer_features(model, "bottleneck", images, trials=8, seed=2)
+    few = features_of(model, "bottleneck", images, trials=8, seed=2)
     assert np.abs(few - many).mean() < 0.6 * np.abs(one - many).mean()
 
 
@@ -141,11 +156,19 @@ def test_features_over_trials_scatter_about_those_of_many(toy, folder):
         ({"stimuli": ["s000"] * 59 + ["lost"]}, "1 of 60 stimuli have no image .* is 'lost'"),
         ({"options": {"trials": 0}}, "trials must be 1 or more, got 0"),
         ({"options": {"image_degrees": 0.0}}, "smaller than a pixel"),
+        ({"options": {"image_degrees": 1e6}}, "or too large"),
+        ({"options": {"layers": ("vone_block", "vone_blok")}}, "no layer 'vone_blok'"),
+        ({"options": {"folds": 30}}, "60 stimuli in 30 folds"),
+        ({"options": {"components": 0}}, "components must be 1 or more"),
+        ({"shape": (6, STIMULI, UNITS)}, "median consistency of units between repetitions is"),
         ({"folder": "empty"}, "holds no image; allowed: .png"),
         ({"folder": "missing"}, "are no folder"),
     ],
 )
-def test_mistakes_get_one_line(toy, folder, tmp_path, change, message):
+def test_mistakes_get_one_line_before_the_first_image_is_seen(
+    toy, folder, tmp_path, change, message, monkeypatch
+):
+    monkeypatch.setattr("vonenet.physiology.predictivity.layer_features", None)
     values = np.random.default_rng(0).standard_normal(change.get("shape", (STIMULI, UNITS)))
     named = {"stimuli": np.array(change["stimuli"])} if "stimuli" in change else {}
     np.savez(tmp_path / "neurons.npz", responses=values, **named)
@@ -154,3 +177,46 @@ def test_mistakes_get_one_line(toy, folder, tmp_path, change, message):
     with pytest.raises(InputError, match=message) as error:
         predict(toy, tmp_path / "neurons.npz", images, out=tmp_path, **change.get("options", {}))
     assert "\n" not in str(error.value)
+
+
+def test_an_image_that_is_none_is_told_before_the_first_is_seen(toy, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("vonenet.physiology.predictivity.layer_features", None)
+    images = shutil.copytree(folder, tmp_path / "images")
+    (images / "s031.png").write_bytes(b"no image")
+    np.save(tmp_path / "neurons.npy", np.random.default_rng(0).standard_normal((STIMULI, UNITS)))
+    with pytest.raises((VOneNetError, BrokenImageError), match=r"s031.png"):
+        predict(toy, tmp_path / "neurons.npy", images, out=tmp_path)
+
+
+def test_missing_repetitions_are_said_in_rows_page_and_terminal(
+    capsys, toy, folder, planted, tmp_path
+):
+    holes = planted.copy()
+    holes[5:, :40] = np.nan
+    holes[:, 3, 2] = np.nan
+    holes[:, :, 7] = 1.0
+    np.save(tmp_path / "neurons.npy", holes)
+    arguments = ["--responses", tmp_path / "neurons.npy", "--images", folder, "--components", 6]
+    status, _, error = run_cli(capsys, "predictivity", toy, *arguments, "--out", tmp_path)
+    assert status == 0, error
+    page = words((tmp_path / "report.html").read_text())
+    for said in (
+        "10 of 12 units",
+        "5 to 8 repetitions",
+        "no response to some images: 2",
+        "the same response to every image: 7",
+        "taken in the order of the images' names, from s000.png to s059.png",
+    ):
+        assert said in error
+    for said in (
+        "5 to 8 of a unit and an image",
+        "no response to some images: 2; the same response to every image: 7",
+        "10 of 12",
+    ):
+        assert said in page
+    *_, row = read_jsonl(tmp_path / "results.jsonl")
+    assert (row.n, row.flags["undefined"], row.flags["units"]) == (10, 2, 12)
+    assert row.value > 0.9
+    assert row.preprocessing == "mean 0.5, std 0.5, 32 px"
+    predict(toy, tmp_path / "neurons.npy", folder, out=tmp_path, quiet=True)
+    assert capsys.readouterr().err == ""

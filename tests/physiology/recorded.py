@@ -14,19 +14,19 @@ from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH
 SETTINGS = {
     "degrees": 8.0,
     "pixels": 224,
-    "units": 8,
+    "units": 12,
     "trials": 1,
     "before_noise": True,
     "seed": 0,
 }
 UNITS = [
     Unit(
-        orientation_deg=22.0 * i,
-        frequency_cpd=1.0 + 0.4 * i,
-        suppression=0.2 * i,
+        orientation_deg=13.0 * i,
+        frequency_cpd=1.0 + 0.25 * i,
+        suppression=0.13 * i,
         simple=i % 2 == 0,
     )
-    for i in range(8)
+    for i in range(12)
 ]
 
 

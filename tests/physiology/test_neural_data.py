@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from vonenet.errors import InputError
-from vonenet.physiology.neural_data import arrange, checked_responses, read_responses
+from vonenet.physiology.neural_data import (
+    arrange,
+    checked_responses,
+    image_files,
+    read_responses,
+)
 
 FLAT = np.random.default_rng(0).random((6, 4))
 REPEATED = np.random.default_rng(1).random((3, 6, 4))
@@ -103,7 +108,7 @@ def test_files_that_are_missing_unknown_or_pickled_are_refused(tmp_path):
             read_responses(tmp_path / name)
 
 
-HOLES = np.where(np.isin(np.arange(24).reshape(6, 4), (9, 13)), np.nan, FLAT)
+HOLES = np.where(np.isin(np.arange(24).reshape(6, 4), (9, 13)), np.inf, FLAT)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +118,55 @@ HOLES = np.where(np.isin(np.arange(24).reshape(6, 4), (9, 13)), np.nan, FLAT)
             (np.ones(shape), r"allowed: \(stimuli, units\)")
             for shape in ((6,), (1, 3, 6, 4), (0, 4))
         ),
-        (HOLES, r"2 responses of 1 units.*\(2, 1\)"),
+        (HOLES, r"2 responses of 1 units are infinite.*\(2, 1\)"),
         ([["a", "b"]], "numbers"),
     ],
 )
 def test_other_shapes_and_what_is_no_number_are_refused(responses, message):
     with pytest.raises(InputError, match=message):
         checked_responses(responses)
+
+
+def test_missing_and_masked_responses_are_nan(tmp_path):
+    holes = np.where(np.isinf(HOLES), np.nan, HOLES)
+    np.save(tmp_path / "holes.npy", holes)
+    np.testing.assert_array_equal(read_responses(tmp_path / "holes.npy")[0], holes)
+    masked = np.ma.masked_array(FLAT, np.isinf(HOLES))
+    np.testing.assert_array_equal(checked_responses(masked), holes)
+    whole = np.ma.masked_array(np.arange(6).reshape(3, 2), [[0, 1], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(checked_responses(whole), [[0, np.nan], [2, 3], [4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "message"),
+    [
+        (["s1.png", "s2.png", "s10.png"], None, "s2.png or s10.png may come first"),
+        (["a.png", "a.jpg", "b.png"], ["b", "a"], "'a' may be a.jpg and a.png"),
+        (["a.png", "b.png"], ["b", "a", "b"], "1 images are named .* first is b.png"),
+        (["a.png", "b.png"], ["b.png", "b"], "1 images are named"),
+    ],
+)
+def test_an_uncertain_order_is_refused(tmp_path, files, names, message):
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=message) as error:
+        image_files(tmp_path, names)
+    assert "\n" not in str(error.value)
+
+
+def test_a_certain_order_is_taken(tmp_path):
+    for name in ("s10.png", "s2.jpg", "s1.png", "._s1.png"):
+        (tmp_path / name).touch()
+    found = image_files(tmp_path, ["s10", "s1.png", "s2"])
+    assert [path.name for path in found] == ["s10.png", "s1.png", "s2.jpg"]
+    for number, name in ((1, "s1.png"), (2, "s2.jpg")):
+        (tmp_path / name).rename(tmp_path / f"s{number:02}.png")
+    assert [path.name for path in image_files(tmp_path)] == ["s01.png", "s02.png", "s10.png"]
+
+
+def test_names_are_one_for_each_stimulus_in_any_type_of_text(tmp_path):
+    np.savez(tmp_path / "a.npz", responses=FLAT, stimuli=np.array(list("abcdef"), "S"))
+    assert read_responses(tmp_path / "a.npz")[1] == list("abcdef")
+    np.savez(tmp_path / "a.npz", responses=FLAT, stimuli=np.array(list("abcde")))
+    with pytest.raises(InputError, match="names 5 stimuli and holds responses to 6"):
+        read_responses(tmp_path / "a.npz")

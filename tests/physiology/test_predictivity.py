@@ -4,15 +4,19 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from vonenet.errors import InputError
 from vonenet.physiology.predictivity import (
     correlation,
     folds_of,
     internal_consistency,
+    layer_features,
     pls_predictions,
     predictivity,
     principal_axes,
+    usable_neurons,
 )
 
 STIMULI, UNITS = 400, 30
@@ -107,11 +111,12 @@ def test_folds_are_even_and_a_seeds():
         ({"features": np.full((40, 5), np.nan)}, "200 features are not finite"),
         ({"features": np.full((40, 5), "a")}, "type <U1"),
         ({"features": np.ones((40, 5))}, "no feature does"),
-        ({"responses": np.ones((40, 3))}, "no unit varies"),
-        ({"responses": np.full((40, 3), np.inf)}, "not finite"),
+        ({"responses": np.ones((40, 3))}, "none of 3 units .* same response to every image: 3"),
+        ({"responses": np.full((40, 3), np.inf)}, "120 responses of 3 units are infinite"),
+        ({"responses": np.full((40, 3), np.nan)}, "none of 3 units"),
         ({"folds": 20}, "40 stimuli in 20 folds"),
         ({"folds": 1}, "at least 2 folds"),
-        ({"components": 0}, "components=0"),
+        ({"components": 0}, "components must be 1 or more, got 0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments, message):
@@ -163,7 +168,7 @@ def test_with_every_component_it_is_least_squares():
 @pytest.mark.parametrize(("offset", "dtype"), [(100, np.float32), (1e8, np.float64)])
 def test_rotation_keeps_distances_across_blocks_of_features(offset, dtype):
     wide = (np.random.default_rng(0).standard_normal((5, 40_000)) + offset).astype(dtype)
-    inner = principal_axes(wide)
+    inner = principal_axes([wide[:2], wide[2:]])
     assert inner.shape == (5, 5)
     for i in range(5):
         distance = np.linalg.norm(wide[0].astype(float) - wide[i])
@@ -186,3 +191,100 @@ def test_correlation_is_numpys_and_undefined_for_constants():
     expected = np.corrcoef(a[:, :2].T, b[:, :2].T)[[0, 1], [2, 3]]
     np.testing.assert_allclose(found, [*expected, np.nan])
     assert np.isnan(correlation(b, a)[2])
+
+
+def with_missing(y, least, seed=0):
+    """Responses of which an image and a unit have any number of repetitions from `least` on."""
+    rng = np.random.default_rng(seed)
+    last = rng.integers(least, len(y) + 1, y.shape[1:])
+    return np.where(np.arange(len(y))[:, None, None] < last, y, np.nan)
+
+
+def test_consistency_with_missing_repetitions_is_that_of_a_loop_over_images():
+    """An independent way: each unit and image drawn by itself, r by numpy, k by plain averages."""
+    y = with_missing(planted(1.5, 5, stimuli=40)[1][:, :, :4], least=1)
+    rng, found = np.random.default_rng(1), internal_consistency(y)
+    for unit in range(4):
+        present = [values[np.isfinite(values)] for values in y[:, :, unit].T]
+        repeated = [values for values in present if len(values) >= 2]
+        agreement = []
+        for _ in range(300):
+            halves = []
+            for values in repeated:
+                drawn, half = rng.permutation(values), len(values) // 2
+                halves.append((drawn[:half].mean(), drawn[half : 2 * half].mean()))
+            agreement.append(np.corrcoef(np.transpose(halves))[0, 1])
+        r = np.mean(agreement)
+        of_halves = np.mean([1 / (len(values) // 2) for values in repeated])
+        k = of_halves / np.mean([1 / len(values) for values in present])
+        assert found[unit] == pytest.approx(k * r / (1 + (k - 1) * r), abs=0.02)
+
+
+def test_missing_repetitions_leave_the_expected_r_and_ceiling():
+    """Two independent recordings with the same numbers agree as the ceiling says."""
+    noise, (x, signal) = 2.0, planted(0, 1)
+    rng = np.random.default_rng(7)
+    shape = (10, *signal.shape[1:])
+    one, other = (
+        with_missing(signal + noise * rng.standard_normal(shape), least=2) for _ in range(2)
+    )
+    means = [np.nanmean(each, axis=0) for each in (one, other)]
+    found = predictivity(x, one, components=6)
+    assert found.ceiling == pytest.approx(np.median(correlation(*means)), abs=0.03)
+    assert found.median == pytest.approx(np.median(correlation(means[0], signal[0])), abs=0.02)
+    assert found.neurons.repetitions == (2, 10)
+    assert found.neurons.missing == pytest.approx(0.4, abs=0.02)
+    assert found.n_undefined == 0
+
+
+def test_units_that_cannot_be_predicted_are_named_and_the_others_are_as_without_them():
+    x, y = planted(0.5, 3)
+    y = with_missing(y, least=1)
+    holes = np.insert(y, [2, 5], np.nan, axis=2)
+    holes[:, 10:, 2] = 1.5
+    holes[:, :, 6] = 7.0
+    empty = np.full((3, 1, holes.shape[2]), np.nan)
+    holes = np.concatenate([holes[:, :5], empty, holes[:, 5:]], axis=1)
+    neurons = usable_neurons(holes)
+    assert {reason: which.tolist() for reason, which in neurons.left_out.items()} == {
+        "no response to some images": [2],
+        "the same response to every image": [6],
+    }
+    assert np.flatnonzero(~neurons.stimuli).tolist() == [5]
+    with_empty = predictivity(np.insert(x, 5, 99.0, axis=0), neurons)
+    plain = predictivity(x, y)
+    assert np.flatnonzero(np.isnan(with_empty.per_unit)).tolist() == [2, 6]
+    np.testing.assert_allclose(np.delete(with_empty.per_unit, [2, 6]), plain.per_unit)
+    assert (with_empty.n_undefined, with_empty.ceiling) == (2, plain.ceiling)
+
+
+def test_what_a_mask_hides_is_missing():
+    x, y = planted(0.5, 3)
+    y = with_missing(y, least=1)
+    hidden = np.ma.masked_array(np.where(np.isnan(y), 1e6, y), np.isnan(y))
+    np.testing.assert_array_equal(predictivity(x, hidden).per_unit, predictivity(x, y).per_unit)
+    with pytest.raises(InputError, match="1 features are not finite"):
+        predictivity(np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 3), y)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_value_lies_inside_its_interval(seed):
+    x, y = planted(1.5, 3, stimuli=60, seed=seed)
+    found = predictivity(x, with_missing(y, 1, seed)[:, :, : 1 + seed], components=3, folds=5)
+    assert found.interval[0] <= found.median <= found.interval[1]
+    assert found.ceiled_interval[0] <= found.ceiled <= found.ceiled_interval[1]
+    assert found.neurons.ceiling_interval[0] <= found.ceiling <= found.neurons.ceiling_interval[1]
+
+
+def test_layers_in_one_pass_are_those_of_passes_of_their_own():
+    """Also of a layer whose output an activation overwrites in place."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3))
+    images, calls = list(torch.rand(5, 1, 8, 8)), []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    together = layer_features(model, ["0", "1", "2"], images, batch_size=2)
+    assert len(calls) == 3
+    for name, batches in together.items():
+        [alone] = layer_features(model, [name], images).values()
+        torch.testing.assert_close(torch.cat(batches), torch.cat(alone))
+    assert torch.cat(together["0"]).min() < 0

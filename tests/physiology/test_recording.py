@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -74,3 +76,63 @@ def test_a_folder_that_cannot_be_written_is_named(recording, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_recording(recording, tmp_path / "file" / "recording.npz")
+
+
+def hostile(recording, path, change):
+    """A recording of which `change` alters the arrays and what is said about them."""
+    save_recording(recording, path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    about = json.loads(str(arrays["about"]))
+    change(arrays, about)
+    np.savez(path, **(arrays | {"about": np.array(json.dumps(about))}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, b: a.update({"spontaneous": np.zeros(3)}), r"spontaneous is float64 \(3,\)"),
+        (
+            lambda a, b: a.update({"populations/size/properties/c": np.zeros(()), "units": 0}),
+            "units is",
+        ),
+        (lambda a, b: b["populations"].update(size={}), "ValidationError"),
+        (lambda a, b: b.update(units={"array": "nowhere"}), "KeyError"),
+    ],
+)
+def test_recordings_that_contradict_themselves_are_refused(recording, tmp_path, change, message):
+    path = tmp_path / "recording.npz"
+    hostile(recording, path, change)
+    with pytest.raises(InputError, match=message) as error:
+        read_recording(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000000,)", "(-1,)", "(4611686018427387904, 8)"])
+def test_shapes_that_no_memory_holds_are_refused(recording, tmp_path, shape):
+    save_recording(recording, path := tmp_path / "recording.npz")
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("huge.npy", npy)
+    with pytest.raises(InputError, match="is no recording") as error:
+        read_recording(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_small_file_that_unpacks_to_more_than_memory_is_refused(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr("vonenet.physiology.recording.LARGEST_FILE", 10_000)
+    save_recording(recording, path := tmp_path / "recording.npz")
+    with pytest.raises(InputError, match="GiB; allowed"):
+        read_recording(path)
+
+
+def test_a_recording_with_any_byte_changed_is_read_or_refused(recording, tmp_path):
+    save_recording(recording, path := tmp_path / "recording.npz")
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(0, len(content), 60):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        path.write_bytes(changed[: rng.integers(place, len(content)) if place % 3 == 0 else None])
+        with suppress(InputError):
+            read_recording(path)

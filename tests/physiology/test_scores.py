@@ -15,6 +15,7 @@ from vonenet.physiology.scores import (
     SF_BANDWIDTH,
     axial_correlation,
     ceiling,
+    interval_about,
     ks_similarity,
     mean_score,
     recording_rows,
@@ -297,7 +298,7 @@ def test_what_was_built_in_is_measured_back(by_name):
 
 def test_units_that_were_built_otherwise_are_told(recording):
     """Also by a difference that all units share."""
-    found = built(recording, orientation_deg=np.roll(ANGLES, 3), is_complex=np.ones(8, bool))
+    found = built(recording, orientation_deg=np.roll(ANGLES, 3), is_complex=np.ones(12, bool))
     holds = [found[name].flags["holds"] for name in (ORIENTATION, FREQUENCY)]
     assert (holds, found[KIND].value) == ([False, True], 0.5)
     changes = {"orientation_deg": (ANGLES + 30) % 180, "frequency_cpd": 2 * FREQUENCIES}
@@ -309,18 +310,18 @@ def test_units_that_were_built_otherwise_are_told(recording):
 
 
 def test_an_orientation_just_below_180_is_near_0(recording):
-    off = np.where(np.arange(8) % 2, 3.0, -3.0)  # the first, 0 degrees, is measured as 177
+    off = np.where(np.arange(12) % 2, 3.0, -3.0)  # the first, 0 degrees, is measured as 177
     drawn = drawn_of(orientation_deg=(ANGLES + off) % 180)
     assert built(recording, orientation_deg=drawn.orientation_deg)[ORIENTATION].value > 0.99
     np.testing.assert_allclose(drawn.unwrap_orientation(ANGLES % 180), drawn.orientation_deg - off)
 
 
 def test_cut_kernels_are_excluded_and_counted(recording):
-    whole = np.arange(8) != 5
+    whole = np.arange(12) != 5
     found = built(recording, whole=whole, orientation_deg=np.where(whole, ANGLES, 0.0))
-    assert (found[ORIENTATION].n, found[ORIENTATION].data_size) == (7, 8)
+    assert (found[ORIENTATION].n, found[ORIENTATION].data_size) == (11, 12)
     assert found[ORIENTATION].value > 0.999
-    few = built(recording, whole=np.arange(8) < 2)  # too few to compare
+    few = built(recording, whole=np.arange(12) < 2)  # too few to compare
     assert KIND in few
     assert ORIENTATION not in few
 
@@ -369,3 +370,30 @@ def test_the_correlation_of_orientations():
     noisy = (angles + rng.normal(0, 5, 2000)) % 180
     shifted = axial_correlation((angles + 77) % 180, (noisy + 77) % 180)
     assert axial_correlation(angles, noisy) == pytest.approx(shifted)
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_score_lies_inside_its_interval(odd, seed):
+    """Also where all draws but a few are the same, or all of them but for rounding."""
+    values = np.zeros(500)
+    values[:odd] = 1
+    for published in (PUBLISHED["surround_suppression_index"], SF_BANDWIDTH):
+        few = dataclasses.replace(published, recorded=12)
+        score = ks_similarity(values, few, seed=seed)
+        assert score.ci_low <= score.value <= score.ci_high
+    low, high = interval_about(1.0, np.array([0.5, np.nan, 0.9]))
+    assert low < 0.6
+    assert high == 1
+
+
+def test_what_a_mask_hides_is_undefined():
+    values = np.ma.masked_array([10.0, 20.0, 30.0] * 5, [False, True, False] * 5)
+    score = ks_similarity(values, PUBLISHED["preferred_orientation"])
+    assert (score.n_units, score.n_undefined) == (15, 5)
+
+
+def test_units_that_are_all_alike_have_no_correlation(recording):
+    same = built(recording, frequency_cpd=np.full(12, 2.0))
+    assert FREQUENCY not in same
+    assert ORIENTATION in same

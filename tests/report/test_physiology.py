@@ -29,6 +29,7 @@ from vonenet.report.physiology import (
     compared,
     is_missing,
     other_distribution,
+    other_panels,
     published_distribution,
     published_of,
     read_layers,
@@ -140,7 +141,7 @@ def test_what_layers_lack_is_told(odd):
         "not measured",
     ):
         assert told in said
-    assert "0.00 (none)" in text
+    assert "no score: 0 units of 10 needed" in text
     assert html.count('<figure class="unit">') == 2  # of all but the silent units
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in html
     assert "\x1b" not in text
@@ -302,3 +303,23 @@ def test_what_was_built_in_is_said_to_come_back_or_not(tmp_path):
     assert finding.startswith("✗ does not agree: correlation 1.000 [1.000, 1.000], median offset")
     assert f"median offset {MINUS}1.00 octaves, 24 units" in finding
     assert agreement_panels(unknown) == agreement_panels(silent) == []
+
+
+def test_fields_of_one_position_have_an_axis(tmp_path):
+    flat = with_values(planted(), field_diameter=0.0)
+    [layer] = layers_of([flat], tmp_path)
+    panel = other_panels([layer])["field_diameter"]
+    assert "e-1" not in panel.picture
+    assert ">0.5<" in re.sub(r"\s", "", panel.picture)
+
+
+def test_a_layer_of_few_units_has_no_score_and_the_page_says_so(tmp_path):
+    few, many = planted("few", units=9), planted("many", units=10)
+    path = saved_rows([few, many], tmp_path)
+    text = write_physiology_report([few, many], path, tmp_path / "report.html")
+    said = words((tmp_path / "report.html").read_text())
+    assert said.count("no score: 9 units of 10 needed") > 10
+    assert "no score: 9 units" in text
+    assert "Similarity to V1: many v1" in said
+    write_physiology_report([few], path, tmp_path / "alone.html")
+    assert "No layer has a score (no score: 9 units" in words((tmp_path / "alone.html").read_text())

@@ -35,11 +35,13 @@ class Physiology:
         layer: the layer, by its name in the model; the V1 block if not given.
         compare: further models to record and show beside it, each as MODEL or MODEL@LAYER.
         out: folder for results.jsonl, the recordings and report.html.
-        degrees: visual angle of an image; what the model was made for, or 8, if not given.
+        degrees: visual angle of the shorter side of the model's image; what it was made for, or 8,
+            if not given. A model of rectangular images is shown squares of that side.
         trials: noise draws to average each response over; if not given, responses are taken
             before noise, where it can be left out, or over 20 draws.
         seed: seed of the noise and of the resampled units.
         device: where to compute; auto takes a GPU if there is one.
+        quiet: show no bars.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
@@ -50,18 +52,25 @@ class Physiology:
     trials: int | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    quiet: bool = False
 
     def run(self) -> None:
         """Record, write the page and print its table."""
         from vonenet.report.physiology import write_physiology_report
         from vonenet.results import RESULTS
 
-        recordings = record_models(self)
+        try:
+            recordings = record_models(self)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"recordings that were finished are in {self.out}, and the same command goes on "
+                "with the others"
+            ) from None
         print(write_physiology_report(recordings, self.out / RESULTS, self.out / "report.html"))
         print(f"\nreport: {(self.out / 'report.html').resolve()}")
 
 
-def record_models(options: Physiology, *, progress: bool = True) -> list[Recording]:
+def record_models(options: Physiology) -> list[Recording]:
     """Record models, each on disk before the next begins; return different ones, as given.
 
     What was recorded before in the same way is read from its file.
@@ -72,7 +81,7 @@ def record_models(options: Physiology, *, progress: bool = True) -> list[Recordi
     from vonenet.physiology import Subject, record
     from vonenet.physiology.recording import read_recording, save_recording
     from vonenet.physiology.scores import recording_rows
-    from vonenet.results import RESULTS, append_missing
+    from vonenet.results import RESULTS, append_missing, model_hash
     from vonenet.zoo.loading import v1_block_of
 
     recordings = {}
@@ -90,10 +99,16 @@ def record_models(options: Physiology, *, progress: bool = True) -> list[Recordi
             mean_response=options.trials is None,
             seed=options.seed,
         )
-        path = options.out / _file_name(loaded.name, subject)
+        weights = model_hash(loaded.model)
+        path = options.out / _file_name(loaded.name, weights, subject)
         if not path.is_file():
-            truth = _ground_truth(subject)
-            recording = record(subject, loaded.name, ground_truth=truth, progress=progress)
+            recording = record(
+                subject,
+                loaded.name,
+                weights=weights,
+                ground_truth=_ground_truth(subject),
+                progress=not options.quiet,
+            )
             save_recording(recording, path)
         # Read back also what was just recorded: the rows are the same in both cases
         recordings[path] = read_recording(path)
@@ -102,7 +117,11 @@ def record_models(options: Physiology, *, progress: bool = True) -> list[Recordi
 
 
 def load_on_canvas(address: str, degrees: float | None, device: str) -> tuple[LoadedModel, Canvas]:
-    """Load a model onto a device; return it with the canvas that its images are."""
+    """Load a model onto a device; return it with the canvas that its images are.
+
+    Degrees are those of an image's shorter side, and so are the canvas's pixels: a rectangular
+    model is shown squares, whose pixels are as large as those it was made for.
+    """
     from vonenet.data.pixels import chosen_device
     from vonenet.physiology import Canvas
     from vonenet.zoo.loading import load_model, visual_degrees_of
@@ -110,7 +129,9 @@ def load_on_canvas(address: str, degrees: float | None, device: str) -> tuple[Lo
     loaded = load_model(address)
     loaded.model.to(chosen_device(device))
     degrees = visual_degrees_of(loaded) if degrees is None else degrees
-    return loaded, Canvas(degrees, loaded.image_size, loaded.in_chans)
+    described = getattr(loaded.model.model, "pretrained_cfg", None) or {}
+    _, *sides = described.get("input_size", (0, loaded.image_size))
+    return loaded, Canvas(degrees, min(sides), loaded.in_chans)
 
 
 def _ground_truth(subject: Subject) -> GroundTruth | None:
@@ -142,16 +163,14 @@ def _ground_truth(subject: Subject) -> GroundTruth | None:
     )
 
 
-def _file_name(name: str, subject: Subject) -> str:
+def _file_name(name: str, weights: str, subject: Subject) -> str:
     """Return a name such as `voneresnet50_vone_block_1f3a90c2.npz`.
 
     Its digest is of all that a recording depends on: each way to record has a file of its own.
     """
-    from vonenet.data import inner_model
     from vonenet.physiology.experiments import settings_of
-    from vonenet.results import model_hash
 
-    model = {"model": name, "model_hash": model_hash(inner_model(subject.model))}
+    model = {"model": name, "model_hash": weights}
     identity = {**model, "layer": subject.layer_name, **settings_of(subject)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{name} {subject.layer_name}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,32 +15,41 @@ from tyro.conf import Positional, arg
 from vonenet.cli.physiology import load_on_canvas
 
 if TYPE_CHECKING:
+    from vonenet.physiology.predictivity import Neurons
     from vonenet.physiology.predictivity import Predictivity as Prediction
+    from vonenet.physiology.recording import Array
+    from vonenet.results import Result, Value
+
+SHOWN_UNITS = 10
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Predictivity:
-    """Predict your own recorded neurons from a model's layers, as Brain-Score does.
+    """Predict your own recorded neurons from a model's layers, as Brain-Score does: one page.
 
     Partial least squares from a layer's responses to the images; Pearson's r on images that were
-    held out, the median over neurons, over the ceiling if the responses have repetitions.
+    held out, the median over neurons, over the ceiling if the responses have repetitions. A
+    repetition that was not recorded is NaN. Neurons that cannot be predicted are named.
 
     Attributes:
         model: as in `vonenet physiology`.
         responses: a .npy or .npz file, (stimuli, units) or (repetitions, stimuli, units), or a .nc
             file of xarray's.
         images: folder with an image for each stimulus, by the names that the file gives them, else
-            in the order of their names.
+            in the order of their names, where that is certain.
         layers: names of layers; the V1 block if none is given.
         image_degrees: visual angle of the images as the animal saw them; the model's if not given.
-        degrees: visual angle of the model's image; what it was made for, or 8, if not given.
+        degrees: visual angle of the shorter side of the model's image; what it was made for, or 8,
+            if not given.
         trials: passes that a stochastic model's responses are averaged over; if not given, the
             noise of V1 blocks is left out.
         components: of the regression.
         folds: parts that the images are held out in.
-        out: folder for results.jsonl.
+        out: folder for results.jsonl and report.html.
         seed: seed of the folds and the noise.
         device: where to compute; auto takes a GPU if there is one.
+        quiet: show neither bars nor what was left out.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
@@ -53,9 +64,13 @@ class Predictivity:
     out: Path = Path("predictivity")
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    quiet: bool = False
 
     def run(self) -> None:
-        """Predict, and print a table of the layers."""
+        """Predict, write the page and print a table of the layers."""
+        from vonenet.report.predictivity import write_predictivity_report
+        from vonenet.results import RESULTS
+
         found = predict_neurons(self)
         print(f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}{'units':>8}")
         for layer, each in found.items():
@@ -63,39 +78,78 @@ class Predictivity:
             ceiled = "-" if each.ceiled is None else f"{each.ceiled:.3f}"
             units = len(each.per_unit) - each.n_undefined
             print(f"{layer:<28}{each.median:>10.3f}{interval:>18}{ceiled:>14}{units:>8}")
-        print(f"\nrows: {(self.out / 'results.jsonl').resolve()}")
+        write_predictivity_report(self.out / RESULTS, self.out / "report.html")
+        print(f"\nreport: {(self.out / 'report.html').resolve()}")
 
 
-def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str, Prediction]:
-    """Return how each layer of a model predicts responses; rows are written as they come.
+def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
+    """Return how each layer of a model predicts responses, and write rows of it.
+
+    Everything that can be refused is refused before the model sees the first image.
 
     Raises:
         InputError: A model, file, layer or setting cannot be used, or there are not as many images
             as stimuli.
     """
+    import torch
     from tqdm import tqdm
 
+    from vonenet.data.pixels import preprocessing_text
     from vonenet.errors import InputError
-    from vonenet.physiology.neural_data import image_files, read_images, read_responses
-    from vonenet.physiology.predictivity import layer_features, predictivity
-    from vonenet.results import HASH_LENGTH, RESULTS, Result, Value, append_missing, model_hash
+    from vonenet.physiology.experiments import protocol_digest
+    from vonenet.physiology.neural_data import image_files, read_images, read_responses, shown_side
+    from vonenet.physiology.predictivity import (
+        check_settings,
+        feature_counts,
+        layer_features,
+        predictivity,
+        usable_neurons,
+    )
+    from vonenet.results import RESULTS, append_missing, model_hash
     from vonenet.zoo.loading import v1_block_of
 
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
     recorded, names = read_responses(options.responses)
-    stimuli = recorded.shape[-2]
     paths = image_files(options.images, names)
-    if len(paths) != stimuli:
+    if len(paths) != recorded.shape[-2]:
         raise InputError(
             f"{options.images} holds {len(paths)} images, but {options.responses} has "
-            f"{stimuli} stimuli; needed: one image for each, in the same order"
+            f"{recorded.shape[-2]} stimuli; needed: one image for each, in the same order"
         )
-    data_hash = hashlib.sha256(f"{recorded.shape}\n".encode())
-    for content in (recorded.tobytes(), *(path.read_bytes() for path in paths)):
-        data_hash.update(content)
+    neurons = usable_neurons(recorded, seed=options.seed)
+    check_settings(len(neurons.means), options.components, options.folds, options.trials)
+    data_hash = _content_digest(recorded, paths)
     loaded, canvas = load_on_canvas(options.model, options.degrees, options.device)
     image_degrees = canvas.degrees if options.image_degrees is None else options.image_degrees
-    settings: dict[str, Value] = {
-        "data_hash": data_hash.hexdigest()[:HASH_LENGTH],
+    shown_side(canvas, image_degrees)
+    layers = tuple(dict.fromkeys(options.layers)) or (v1_block_of(loaded),)
+    grey = torch.full((canvas.in_chans, canvas.pixels, canvas.pixels), 0.5)
+    times = []
+    for _ in range(3):  # the first pass prepares what the others use
+        start = time.perf_counter()
+        counts = feature_counts(loaded.model, layers, grey, with_noise=options.trials is not None)
+        times.append(time.perf_counter() - start)
+    seconds = min(times) * len(paths) * (options.trials or 1)
+    if names is None:
+        say(
+            f"{options.responses} names no stimuli: taken in the order of the images' names, from "
+            f"{paths[0].name} to {paths[-1].name}"
+        )
+    say(about(neurons))
+    say(
+        f"{len(paths)} images, {len(layers)} layers in one pass: {sum(counts.values()):,} features "
+        f"an image, {len(paths) * sum(counts.values()) * FLOAT_BYTES / 1e9:.1f} GB of memory; the "
+        f"network alone takes about {seconds:.0f} s"
+    )
+    images = read_images(paths, canvas, image_degrees)
+    hidden = True if options.quiet else None  # None: where stderr is no terminal
+    shown = tqdm(images, total=len(paths), unit="image", leave=False, disable=hidden)
+    features = layer_features(loaded.model, layers, shown, trials=options.trials, seed=options.seed)
+    seconds = (time.perf_counter() - start) / len(layers)
+    condition = {
         "image_degrees": image_degrees,
         "degrees": canvas.degrees,
         "pixels": canvas.pixels,
@@ -103,35 +157,96 @@ def predict_neurons(options: Predictivity, *, progress: bool = True) -> dict[str
         "trials": options.trials or 1,
         "components": options.components,
         "folds": options.folds,
+        "protocol": protocol_digest(),
     }
-    predictions, weights = {}, model_hash(loaded.model.model)
-    layers = options.layers or (v1_block_of(loaded),)
-    for layer in (bar := tqdm(layers, unit="layer", leave=False, disable=not progress)):
-        bar.set_description(layer)
+    columns = {
+        "model": loaded.name,
+        "model_hash": model_hash(loaded.model),
+        "data": options.responses.name,
+        "data_size": len(paths),
+        "seed": options.seed,
+        "data_hash": data_hash,
+        "preprocessing": preprocessing_text(loaded.model, (canvas.pixels, canvas.pixels)),
+    }
+    how = {"components": options.components, "folds": options.folds, "seed": options.seed}
+    found = {}
+    for layer in tqdm(layers, unit="layer", leave=False, disable=hidden):
         start = time.perf_counter()
-        images = read_images(paths, canvas, image_degrees)
-        features = layer_features(
-            loaded.model, layer, images, trials=options.trials, seed=options.seed
-        )
-        how = {"components": options.components, "folds": options.folds, "seed": options.seed}
-        predictions[layer] = found = predictivity(features, recorded, **how)
-        low, high = found.ceiled_interval or found.interval
-        ceiling = {} if found.ceiling is None else {"ceiling": found.ceiling}
-        row = Result(
+        found[layer] = predictivity(features.pop(layer), neurons, **how)
+        took = seconds + time.perf_counter() - start
+        where = {"condition": {"layer": layer, **condition}, "seconds": took}
+        append_missing(options.out / RESULTS, _rows(found[layer], columns | where))
+    return found
+
+
+def _rows(found: Prediction, columns: dict[str, object]) -> list[Result]:
+    """Return r, and r over the ceiling where there is one, of a layer."""
+    from vonenet.results import Result
+
+    neurons, units = found.neurons, len(found.per_unit)
+    flags: dict[str, bool | Value] = {
+        "repetitions": "{} to {}".format(*neurons.repetitions),
+        "missing": neurons.missing,
+        "images_used": len(neurons.means),
+        "units": units,
+        "undefined": found.n_undefined,
+        "left_out": "; ".join(left_out(neurons)),
+    }
+    estimates = {"pearson_r": (found.median, found.interval)}
+    if found.ceiled is not None and found.ceiled_interval and neurons.ceiling_interval:
+        low, high = neurons.ceiling_interval
+        flags |= {"ceiling": found.ceiling or 0.0, "ceiling_low": low, "ceiling_high": high}
+        estimates["ceiled_pearson_r"] = found.ceiled, found.ceiled_interval
+    return [
+        Result(
             experiment="predictivity",
-            model=loaded.name,
-            model_hash=weights,
-            data=options.responses.name,
-            data_size=stimuli,
-            condition={"layer": layer, **settings},
-            metric="pearson_r" if found.ceiled is None else "ceiled_pearson_r",
-            value=found.median if found.ceiled is None else found.ceiled,
+            metric=metric,
+            value=value,
             ci_low=low,
             ci_high=high,
-            n=len(found.per_unit) - found.n_undefined,
-            seed=options.seed,
-            flags={"pearson_r": found.median, "undefined": found.n_undefined} | ceiling,
-            seconds=time.perf_counter() - start,
+            n=units - found.n_undefined,
+            flags=flags,
+            **columns,  # type: ignore[arg-type]
         )
-        append_missing(options.out / RESULTS, [row])
-    return predictions
+        for metric, (value, (low, high)) in estimates.items()
+    ]
+
+
+def about(neurons: Neurons) -> str:
+    """Say what there is of a recording and what is missing, in one line."""
+    unused = len(neurons.stimuli) - len(neurons.means)
+    parts = [
+        f"{neurons.units.sum()} of {len(neurons.units)} units",
+        "{} to {} repetitions of an image".format(*neurons.repetitions),
+        f"{neurons.missing:.1%} of the responses missing",
+        f"{unused} images without any response left out" if unused else "",
+        *(f"left out: {text}" for text in left_out(neurons)),
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def left_out(neurons: Neurons) -> list[str]:
+    """Return why which units cannot be predicted, such as `no response to some images: 3, 17`."""
+    texts = []
+    for reason, units in neurons.left_out.items():
+        more = f" and {len(units) - SHOWN_UNITS} more" if len(units) > SHOWN_UNITS else ""
+        texts.append(f"{reason}: {', '.join(map(str, units[:SHOWN_UNITS]))}{more}")
+    return texts
+
+
+def _content_digest(recorded: Array, paths: Sequence[Path]) -> str:
+    """Return a digest of responses and images, each of which is checked to be one.
+
+    Raises:
+        InputError: A file is no image.
+    """
+    from vonenet.data.decoding import decode
+    from vonenet.results import HASH_LENGTH
+
+    digest = hashlib.sha256(f"{recorded.shape}\n".encode())
+    digest.update(recorded.tobytes())
+    for path in paths:
+        content = path.read_bytes()
+        decode(content, str(path))
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:HASH_LENGTH]

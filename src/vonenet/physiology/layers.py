@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,20 +73,32 @@ class _Stop(Exception):  # noqa: N818  # not an error
     """Ends a forward pass at the layer of interest; the rest need not be computed."""
 
 
-def output_of(model: nn.Module, layer: nn.Module, name: str, images: Tensor) -> Tensor:
-    """Return a layer's output the first time that the model's forward pass calls it.
+def outputs_of(
+    model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor
+) -> dict[str, Tensor]:
+    """Return each layer's output the first time that the model's forward pass calls it.
+
+    The pass ends when the last one is known.
 
     Raises:
-        InputError: The layer of this name returns no tensor or is never called, or the model does
-            not take the images.
+        InputError: A layer returns no tensor or is never called, or the model does not take the
+            images.
     """
-    outputs = []
+    outputs: dict[str, Any] = {}
 
-    def stop(module: nn.Module, arguments: Any, output: Any) -> None:
-        outputs.append(output)
-        raise _Stop
+    def keep(name: str, output: Any) -> None:
+        # A copy: what comes after may overwrite it, as an activation in place does
+        is_last = len(outputs.keys() | {name}) == len(layers)
+        outputs.setdefault(
+            name, output.clone() if isinstance(output, Tensor) and not is_last else output
+        )
+        if is_last:
+            raise _Stop
 
-    hook = layer.register_forward_hook(stop)
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+        for name, layer in layers.items()
+    ]
     try:
         model(images)
     except _Stop:
@@ -96,13 +108,15 @@ def output_of(model: nn.Module, layer: nn.Module, name: str, images: Tensor) -> 
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the model does not take images of {size}: {reason[0]}") from error
     finally:
-        hook.remove()
-    if not outputs:
-        raise InputError(f"layer {name!r} is never called in the model's forward pass")
-    if not isinstance(outputs[0], Tensor):
-        kind = type(outputs[0]).__name__
-        raise InputError(f"layer {name!r} returns a {kind}; record one that returns a tensor")
-    return outputs[0]
+        for hook in hooks:
+            hook.remove()
+    for name in layers:
+        if name not in outputs:
+            raise InputError(f"layer {name!r} is never called in the model's forward pass")
+        if not isinstance(outputs[name], Tensor):
+            kind = type(outputs[name]).__name__
+            raise InputError(f"layer {name!r} returns a {kind}; record one that returns a tensor")
+    return {name: outputs[name] for name in layers}
 
 
 def as_map(output: Tensor, name: str) -> Tensor:

@@ -1,10 +1,12 @@
-"""Read recorded responses, (stimuli, units) or one such per repetition, and their stimuli."""
+"""Read recorded responses, (stimuli, units) or one such per repetition, and their stimuli.
+
+A response that was not recorded is NaN, or masked: an image may have fewer repetitions.
+"""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,17 @@ from torchvision.transforms import functional
 
 from vonenet.data.decoding import as_channels, as_pixels, decode
 from vonenet.errors import InputError
-from vonenet.physiology.recording import Array
+from vonenet.files import natural_key
+from vonenet.physiology.recording import UNREADABLE, Array, as_numbers, refuse_unpacking
 from vonenet.physiology.stimuli import Canvas
 
 NAME = "responses"  # of the array in a file that holds several
 NAMES = "stimuli"  # of the array of the stimuli's names
 REPETITION, STIMULUS, UNIT = "repetition", "presentation", "neuroid"  # Brain-Score's dimensions
 STIMULUS_IDS = ("stimulus_id", "image_id")  # names of coordinates
-# What numpy's and xarray's readers raise on damaged files
-UNREADABLE = (OSError, ValueError, EOFError, ImportError, zipfile.BadZipFile, zlib.error)
 ALLOWED = "allowed: .npy, .npz with an array 'responses' (or one array), .nc written by xarray"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+LARGEST_SHARE = 16  # of a canvas, that an image's side may be
 GREY = 128  # level of what a stimulus does not fill
 
 
@@ -55,19 +57,28 @@ def read_responses(path: Path | str) -> tuple[Array, list[str] | None]:
     except InputError:
         raise
     except UNREADABLE as error:
-        message = str(error).partition("\n")[0]
+        message = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"responses {path} cannot be read: {message}") from error
-    return checked_responses(responses), None if names is None else [str(name) for name in names]
+    recorded = checked_responses(responses)
+    if names is None:
+        return recorded, None
+    words = [word.decode() if isinstance(word, bytes) else str(word) for word in np.ravel(names)]
+    if len(words) != recorded.shape[-2]:
+        raise InputError(
+            f"{path} names {len(words)} stimuli and holds responses to {recorded.shape[-2]}; "
+            "needed: a name for each"
+        )
+    return recorded, words
 
 
 def checked_responses(responses: npt.ArrayLike) -> Array:
-    """Return responses in double precision.
+    """Return responses in double precision, NaN where they are masked.
 
     Raises:
         InputError: They are no numbers, have another shape than (stimuli, units) or (repetitions,
-            stimuli, units), are empty, or one of them is not finite.
+            stimuli, units), are empty, or one of them is infinite.
     """
-    array = np.asarray(responses)
+    array: npt.NDArray[Any] = np.ma.asarray(responses)
     if array.dtype.kind not in "biuf":
         raise InputError(f"responses are of type {array.dtype}; allowed: numbers")
     if array.ndim not in (2, 3) or not array.size:
@@ -75,15 +86,15 @@ def checked_responses(responses: npt.ArrayLike) -> Array:
             f"responses have shape {array.shape}; "
             "allowed: (stimuli, units) or (repetitions, stimuli, units)"
         )
-    array = array.astype(np.float64)
-    unusable = np.argwhere(~np.isfinite(array))
-    if len(unusable):
-        units = len(np.unique(unusable[:, -1]))
+    numbers = as_numbers(array)
+    infinite = np.argwhere(np.isinf(numbers))
+    if len(infinite):
+        units = len(np.unique(infinite[:, -1]))
         raise InputError(
-            f"{len(unusable)} responses of {units} units are not finite, the first at index "
-            f"{tuple(unusable[0].tolist())}; allowed: numbers (leave those units out)"
+            f"{len(infinite)} responses of {units} units are infinite, the first at index "
+            f"{tuple(infinite[0].tolist())}; allowed: numbers, and NaN for what was not recorded"
         )
-    return array
+    return numbers
 
 
 def arrange(array: Any) -> Array:
@@ -122,27 +133,53 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
     order of their names.
 
     Raises:
-        InputError: The folder holds no image, or none of a name.
+        InputError: The folder holds no image, or none or several of a name; a name stands there
+            twice; or there are no names, and people and programs sort those of the files
+            differently ("2" before "10", or after it).
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"images {folder} are no folder; needed: one image file for each stimulus")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    kinds = [each for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES]
+    found = sorted(
+        (each for each in kinds if not each.name.startswith(".")), key=lambda e: natural_key(e.name)
+    )
     if not found:
         raise InputError(f"folder {folder} holds no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
     if names is None:
+        for one, other in zip(found, sorted(found), strict=True):
+            if one != other:
+                raise InputError(
+                    f"the responses do not name their stimuli, and the images of {folder} have no "
+                    f"certain order: {one.name} or {other.name} may come first; needed: the names "
+                    f"in the order of the responses, as an array {NAMES!r} beside {NAME!r} in a "
+                    ".npz file"
+                )
         return found
-    by_name = {path.stem: path for path in found} | {path.name: path for path in found}
+    by_name: dict[str, list[Path]] = {}
+    for each in found:
+        by_name.setdefault(each.stem, []).append(each)
+    by_name |= {each.name: [each] for each in found}
     missing = [name for name in names if name not in by_name]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(names)} stimuli have no image in {folder}, the first is "
             f"{missing[0]!r}; its images are {found[0].name}, ..."
         )
-    return [by_name[name] for name in names]
+    for name in names:
+        if len(by_name[name]) > 1:
+            both = " and ".join(each.name for each in by_name[name][:2])
+            raise InputError(f"stimulus {name!r} may be {both}; needed: names with their suffixes")
+    paths = [by_name[name][0] for name in names]
+    if twice := [path.name for path, times in Counter(paths).items() if times > 1]:
+        raise InputError(
+            f"{len(twice)} images are named for more than one stimulus, the first is {twice[0]}; "
+            "allowed: each image once, its repetitions in a dimension of their own"
+        )
+    return paths
 
 
-def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterable[Tensor]:
+def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterator[Tensor]:
     """Read image files and put each `on_canvas`, one after the other."""
     for path in paths:
         yield on_canvas(decode(path.read_bytes(), str(path)), canvas, degrees)
@@ -153,12 +190,7 @@ def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
 
     Of an image that is no square, the middle is shown. What is beyond the canvas is cut off.
     """
-    side = round(canvas.pixels * degrees / canvas.degrees)
-    if side < 1:
-        raise InputError(
-            f"an image of {degrees} degrees is smaller than a pixel of a canvas of "
-            f"{canvas.degrees} degrees"
-        )
+    side = shown_side(canvas, degrees)
     square = functional.center_crop(as_channels(image, canvas.in_chans), [min(image.size)] * 2)
     scaled = functional.resize(square, [side, side], antialias=True)
     around = max(0, canvas.pixels - side)
@@ -167,8 +199,24 @@ def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
     return as_pixels(functional.center_crop(padded, [canvas.pixels] * 2))
 
 
+def shown_side(canvas: Canvas, degrees: float) -> int:
+    """Return the side, pixels, of an image of so many degrees on a canvas.
+
+    Raises:
+        InputError: It is smaller than a pixel, or more than 16 times as large as the canvas.
+    """
+    share = degrees / canvas.degrees
+    if not 0.5 / canvas.pixels < share <= LARGEST_SHARE:
+        raise InputError(
+            f"images of {degrees:g} degrees on a canvas of {canvas.degrees:g} degrees are smaller "
+            f"than a pixel, or too large; allowed: up to {LARGEST_SHARE} times the canvas"
+        )
+    return round(canvas.pixels * share)
+
+
 def _read_numpy(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     with path.open("rb") as stream:
+        refuse_unpacking(stream)
         loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None

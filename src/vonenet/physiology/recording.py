@@ -11,12 +11,13 @@ import dataclasses
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf, nan
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,33 @@ FORMAT = 2
 ABOUT, ARRAY = "about", "array"
 # Arrays of which a page draws pictures are stored in single precision
 COARSE = ("curves/", "fields/maps")
+LARGEST_FILE = 4 * 2**30  # bytes of a file's arrays, unpacked
+FIELDS_OF_UNITS = ("maps", "centers_deg", "diameters_deg")
+# What the readers of numpy, json and xarray raise on damaged and hostile files
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, ImportError, MemoryError),
+    *(RuntimeError, SyntaxError, OverflowError, zipfile.BadZipFile, zlib.error),
+)
+
+
+def as_numbers(values: npt.ArrayLike) -> Array:
+    """Return values in double precision, NaN where they are masked."""
+    numbers: Array = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
+    return numbers
+
+
+def refuse_unpacking(file: IO[bytes]) -> None:
+    """Refuse a .npz file that is small, but whose arrays would fill the memory.
+
+    Raises:
+        ValueError: Its arrays have more than 4 GiB.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST_FILE:
+            raise ValueError(f"its arrays have {size / 2**30:.1f} GiB; allowed: 4")
+    file.seek(0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +111,7 @@ class PublishedHistogram:
         beyond the edges goes into the end bin, as in Marques et al. 2021: left out, a unit far from
         what V1 does would not count against its model.
         """
-        array = np.asarray(values, dtype=np.float64)
+        array = as_numbers(values)
         if self.period:
             array = (array - self.edges[0]) % self.period + self.edges[0]
         inner = np.array((-inf, *self.edges[1:-1]))
@@ -297,22 +325,51 @@ def read_recording(path: Path | str) -> Recording:
         InputError: The file cannot be read, or is no recording of this format.
     """
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
+        with Path(path).open("rb") as file:
+            refuse_unpacking(file)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = dict(stored)
         about = json.loads(str(arrays.pop(ABOUT)), object_hook=partial(_with_arrays, arrays))
         if about["format"] != FORMAT:
             raise InputError(
                 f"{path} is a recording of format {about['format']}; allowed: {FORMAT} "
                 "(delete the file to record again)"
             )
-        return TypeAdapter(Recording).validate_python(about)
+        recording = TypeAdapter(Recording).validate_python(about)
+        _check_units(recording)
+        return recording
     except InputError:
         raise
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} is no recording: {type(error).__name__}: {reason}") from error
+        raise InputError(
+            f"{path} is no recording: {type(error).__name__}: {reason} (delete the file to record "
+            "again)"
+        ) from error
+
+
+def _check_units(recording: Recording) -> None:
+    """Check that everything is known of the same units.
+
+    Raises:
+        ValueError: An array is of other units.
+    """
+    n = np.size(recording.units, 0) if np.ndim(recording.units) else 0
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "units": recording.units,
+        "spontaneous": recording.spontaneous,
+    }
+    arrays |= {f"fields/{name}": getattr(recording.fields, name) for name in FIELDS_OF_UNITS}
+    for experiment, population in recording.populations.items():
+        arrays[f"{experiment}/responsive"] = population.responsive
+        for kind in ("properties", "among", "quality"):
+            arrays |= {f"{experiment}/{k}": v for k, v in getattr(population, kind).items()}
+        arrays |= {f"{experiment}/{k}": v.rates for k, v in population.curves.items()}
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) != n or array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, not numbers of {n} units")
 
 
 def _pack(value: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:

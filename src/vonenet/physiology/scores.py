@@ -7,7 +7,8 @@ The similarity is that of Marques, Schrimpf & DiCarlo 2021 (bioRxiv 2021.03.01.4
 KS is the largest distance between the cumulative histograms of model units and published cells, in
 the published bins; KS_max is the larger of its values for the two worst models, all of whose units
 lie in the first or in the last bin. As many units as cells were recorded are drawn from the model,
-with replacement, a thousand times: the mean is the score, the middle 95 % its interval.
+with replacement, a thousand times: the mean is the score, the middle 95 % its interval. A layer of
+which fewer than 10 units respond gets no score.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vonenet.errors import InputError
-from vonenet.physiology.recording import Array, Population, PublishedHistogram, Recording
+from vonenet.physiology.recording import (
+    Array,
+    Population,
+    PublishedHistogram,
+    Recording,
+    as_numbers,
+)
 from vonenet.results import Result, wilson_interval
 
 RESAMPLES = 1000
@@ -45,7 +52,8 @@ RATIO_TOLERANCE = 0.1
 # A correlation does not see a difference that all units share: its median may be so large
 LARGEST_OFFSET_DEG = 5.0
 LARGEST_OFFSET_OCTAVES = 0.25
-LEAST_UNITS = 3
+# Draws of fewer units know too little of others: no score, and no agreement with what was built in
+LEAST_UNITS = 10
 
 # A row's property, metric, data and their size, value with its interval, n, flags
 Columns = tuple[str, str, tuple[str, int], tuple[float, float, float], int, dict[str, Any]]
@@ -126,16 +134,15 @@ def ks_similarity(
     Raises:
         InputError: Another shape, or infinite values.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = as_numbers(values)
     if array.ndim != 1 or np.isinf(array).any():
         raise InputError(
             f"values of {published.name} have shape {array.shape}, {np.isinf(array).sum()} of them "
             "infinite; allowed: (units,), NaN where undefined"
         )
     draws = _similarities(published.bins_of(array), published, resamples, seed)
-    low, high = np.percentile(draws, INTERVAL).tolist()
     undefined = int(np.isnan(array).sum())
-    return Score(published, float(draws.mean()), low, high, len(array), undefined, draws)
+    return Score(published, *mean_and_interval(draws), len(array), undefined, draws)
 
 
 @cache
@@ -149,17 +156,35 @@ def ceiling(published: PublishedHistogram) -> float:
 
 def mean_score(scores: Sequence[Score]) -> tuple[float, float, float]:
     """Average ceiled scores over properties, draw by draw: the mean and its interval's ends."""
-    draws = np.mean([score.draws / score.ceiling for score in scores], axis=0)
-    low, high = np.percentile(draws, INTERVAL).tolist()
-    return float(draws.mean()), low, high
+    return mean_and_interval(np.mean([score.draws / score.ceiling for score in scores], axis=0))
+
+
+def mean_and_interval(draws: Array) -> tuple[float, float, float]:
+    """Return the mean of draws and the interval about it."""
+    mean = float(draws.mean())
+    return mean, *interval_about(mean, draws)
+
+
+def interval_about(value: float, draws: Array) -> tuple[float, float]:
+    """Return the ends of the middle 95 % of draws, widened to the value that they are draws of.
+
+    They need not hold it: a few draws that are far from all others move a mean, but no percentile.
+    Draws that are NaN are left out.
+    """
+    low, high = np.nanpercentile(draws, INTERVAL).tolist()
+    return min(low, value), max(high, value)
 
 
 def scores_of(recording: Recording) -> list[Score]:
-    """Compare a recording with every published distribution of what was measured."""
+    """Compare a recording with every published distribution of what was measured.
+
+    Where fewer than `LEAST_UNITS` units respond in an experiment, its properties get no score.
+    """
     return [
         ks_similarity(recording.values(each.name), each, seed=int(recording.settings["seed"]))
         for each in recording.published
-        if recording.experiment_of(each.name)
+        if (found := recording.experiment_of(each.name))
+        and np.count_nonzero(found.responsive) >= LEAST_UNITS
     ]
 
 
@@ -172,7 +197,7 @@ def recording_rows(recording: Recording) -> list[Result]:
     - `median` or `share` of each property: `n` is the number of units that have it, `data` the
       paper that the experiment follows, `data_size` the units recorded.
     - `correlation`, `share` or `ratio` of what was measured with what units were built with, where
-      that is known of at least 3 units: `data_size` counts also those whose property is undefined,
+      that is known of at least 10 units: `data_size` counts also those whose property is undefined,
       or whose kernel is cut by its window, which makes it another filter.
     """
     scores = scores_of(recording)
@@ -182,7 +207,8 @@ def recording_rows(recording: Recording) -> list[Result]:
         *(row for found in recording.populations.values() for row in _property_columns(found)),
         *_recovery_columns(recording),
     ]
-    settings = {k: v for k, v in recording.settings.items() if k != "seed"}
+    settings = dict(recording.settings)
+    seed, preprocessing = int(settings.pop("seed")), str(settings.pop("preprocessing", ""))
     return [
         Result(
             experiment=EXPERIMENT,
@@ -196,7 +222,8 @@ def recording_rows(recording: Recording) -> list[Result]:
             ci_low=low,
             ci_high=high,
             n=n,
-            seed=int(recording.settings["seed"]),
+            seed=seed,
+            preprocessing=preprocessing,
             flags={"stochastic": recording.is_stochastic} | flags,
             versions=recording.versions,
             seconds=recording.seconds / len(columns),
@@ -238,8 +265,9 @@ def _property_columns(population: Population) -> Iterator[Columns]:
             yield name, "share", data, share, n, flags
         else:
             resampled = np.random.default_rng(0).choice(known, (RESAMPLES, n))
-            low, high = np.percentile(np.median(resampled, axis=1), INTERVAL).tolist()
-            yield name, "median", data, (float(np.median(known)), low, high), n, flags
+            median = float(np.median(known))
+            interval = interval_about(median, np.median(resampled, axis=1))
+            yield name, "median", data, (median, *interval), n, flags
 
 
 def _recovery_columns(recording: Recording) -> Iterator[Columns]:
@@ -273,16 +301,20 @@ def _recovery_columns(recording: Recording) -> Iterator[Columns]:
         n = len(true)
         if n < LEAST_UNITS:
             continue
-        value, offset = agreement(true, measured), float(np.median(measured - true))
         resampled = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-        values = [agreement(true[each], measured[each]) for each in resampled]
-        low, high = np.percentile(values, INTERVAL).tolist()
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where all units are alike
+            value = agreement(true, measured)
+            values = [agreement(true[each], measured[each]) for each in resampled]
+        if not isfinite(value):
+            continue
+        offset = float(np.median(measured - true))
+        interval = interval_about(value, np.array(values))
         is_near = abs(value - 1) <= RATIO_TOLERANCE if metric == "ratio" else value >= HOLDS
         flags: dict[str, Any] = {"holds": bool(is_near and abs(offset) <= largest_offset)}
         if metric == "correlation":
             flags["offset"] = offset
         data = "what the units were built with", len(known)
-        yield name, metric, data, (value, low, high), n, flags
+        yield name, metric, data, (value, *interval), n, flags
 
 
 def axial_correlation(true: Array, measured: Array) -> float:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import NoisyLayer, as_map, find_layer, no_noise, output_of
+from vonenet.physiology.layers import NoisyLayer, as_map, find_layer, no_noise, outputs_of
 from vonenet.physiology.stimuli import Canvas, Stimulus, Window, render
 
 Units = npt.NDArray[np.int64]  # (n, 3): channel, row, column
@@ -160,15 +160,15 @@ class Subject:
 
     def _map(self, images: Tensor) -> Tensor:
         """Return the layer's map (B, C, H, W), with the model's noise."""
-        output = output_of(self.model, self.layer, self.layer_name, images)
-        return as_map(output, self.layer_name).float()
+        output = outputs_of(self.model, {self.layer_name: self.layer}, images)
+        return as_map(output[self.layer_name], self.layer_name).float()
 
     def _map_before_noise(self, images: Tensor) -> Tensor:
         with no_noise(self.model):
             return self._map(images)
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
-        hidden = progress is None
+        hidden = True if progress is None else None  # None: where stderr is no terminal
         n = len(stimuli)
         with tqdm(total=n, desc=progress, unit="stimulus", leave=False, disable=hidden) as bar:
             for start in range(0, n, self._batch_size):

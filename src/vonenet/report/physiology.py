@@ -30,6 +30,7 @@ from vonenet.results import Result, read_jsonl
 
 CEILED = "ceiled_ks_similarity"
 MEAN = "mean"  # over the published properties
+LEAST_UNITS = 10  # that respond, for a score
 IN_NO_MEAN = "sf_bandwidth"  # two others replace it in the mean; its cells are theirs
 EMPTY_DRAWS = 0.1  # share of draws without the property, above which its score is 0
 LAYER_STYLES = 7  # of the 8 all but number 0, the grey of a base
@@ -167,7 +168,7 @@ def write_physiology_report(recordings: Sequence[Recording], results: Path, out:
         agreements={layer.label: panels for layer in layers if (panels := agreement_panels(layer))},
         experiments=experiments,
         metrics=METRICS,
-        functions={each.__name__: each for each in (compared, is_missing, name_of)},
+        functions={each.__name__: each for each in (compared, is_missing, name_of, why_not)},
         sources=results.name,
     )
     return text_table(layers)
@@ -186,19 +187,25 @@ def read_layers(recordings: Sequence[Recording], results: Path) -> list[Layer]:
     layers = []
     for index, recording in enumerate(recordings):
         whose = (recording.model, recording.model_hash)
-        measured = {"layer": recording.layer, "property": ""} | dict(recording.settings)
+        measured = {"layer": recording.layer, "preprocessing": ""} | dict(recording.settings)
         own = [
             row
             for row in rows
-            if (row.model, row.model_hash) == whose
-            and {**row.condition, "seed": row.seed, "property": ""} == measured
+            if (row.model, row.model_hash) == whose and condition_of(row) == measured
         ]
-        if not own:
+        responds = any(each.responsive.any() for each in recording.populations.values())
+        if not own and responds:
             raise InputError(f"{results} has no row of {recording.label} as it was recorded")
         weights = f" ({recording.model_hash[:8]})" if names.count(recording.label) > 1 else ""
         label = recording.label + weights
         layers.append(Layer(recording, label, 1 + index % LAYER_STYLES, own))
     return layers
+
+
+def condition_of(row: Result) -> dict[str, object]:
+    """Return what a row says of how its layer was recorded."""
+    known = {**row.condition, "seed": row.seed, "preprocessing": row.preprocessing}
+    return {name: value for name, value in known.items() if name != "property"}
 
 
 def published_of(layers: Sequence[Layer]) -> list[PublishedHistogram]:
@@ -221,6 +228,16 @@ def source_of(published: PublishedHistogram) -> str:
     """Return how many cells were counted, which, and where."""
     which = f" ({published.cells})" if published.cells else ""
     return f"{count(published.n, 'cell')}{which}, {published.paper}"
+
+
+def why_not(layer: Layer, name: str) -> str:
+    """Return why a layer has no score in a property, or no mean."""
+    populations = layer.recording.populations.values()
+    found = [p for p in populations if name in p.properties or name == MEAN]
+    units = max((int(np.count_nonzero(p.responsive)) for p in found), default=None)
+    if units is None or units >= LEAST_UNITS:
+        return "not measured"
+    return f"no score: {count(units, 'unit')} of {LEAST_UNITS} needed"
 
 
 def similarity(row: Result) -> str:
@@ -262,7 +279,8 @@ def verdict(layers: Sequence[Layer]) -> str:
     """Return which layer is most like V1, and how much."""
     ranked = by_likeness(layers)
     if not ranked:
-        return "No property with a published distribution was measured."
+        reasons = {why_not(layer, MEAN) for layer in layers}
+        return f"No layer has a score ({'; '.join(sorted(reasons))})."
     said = [f"{layer.label}, {similarity(mean)}" for layer, mean in ranked[:2]]
     mean = ranked[0][1]
     over = count(int(mean.flags["properties"]), "published property", "published properties")
@@ -282,7 +300,7 @@ def text_table(layers: Sequence[Layer]) -> str:
         for name in names:
             row = scores.get(name)
             if row is None:
-                column.append(f"{DASH} not measured")
+                column.append(f"{DASH} {why_not(layer, name)}")
             else:
                 column.append("0.00 (none)" if is_missing(row) else similarity(row))
         width = 2 + max(map(len, column))
@@ -318,7 +336,7 @@ def published_distribution(published: PublishedHistogram, layer: Layer) -> Distr
     """Return a layer's shares in the bins of V1's, those beyond the edges in the end bins."""
     row = layer.of(CEILED).get(published.name)
     if row is None:
-        return Distribution(layer.style, None, "", "not measured")
+        return Distribution(layer.style, None, "", why_not(layer, published.name))
     if not _defined(row):
         return Distribution(layer.style, None, f"{row.value:.2f}", compared(row))
     bins = published.bins_of(layer.recording.values(published.name))
@@ -340,7 +358,8 @@ def other_panels(layers: Sequence[Layer]) -> dict[str, Panel]:
         if not len(known):
             continue
         whole = np.array([*known, 0, rule or 0])
-        low, *_, high = ends or MaxNLocator(7).tick_values(whole.min(), whole.max())
+        top = whole.max() if np.ptp(whole) > 1e-9 else 1.0  # all are 0, as fields of one patch are
+        low, *_, high = ends or MaxNLocator(7).tick_values(whole.min(), top)
         log = name == "c50"
         edges = np.geomspace(low, high, 16) if log else np.linspace(low, high, 21)
         rows = [other_distribution(name, layer, edges) for layer in layers]
