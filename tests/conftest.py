@@ -11,6 +11,12 @@ import torch
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzz", "random files and command lines (tests/fuzz)")
+    group.addoption("--fuzz-seed", type=int, default=0, help="seed of the cases")
+    group.addoption("--fuzz-times", type=float, default=1.0, help="times as many cases")
+
+
 @pytest.fixture(scope="session")
 def golden_parameters() -> Mapping[str, np.ndarray]:
     return np.load(GOLDEN / "gabor_params.npz")
