@@ -32,12 +32,12 @@ class Tally:
 
     kind: str
     counts: Counter = field(default_factory=Counter)
-    slowest_s: float = 0.0
+    slowest: tuple[float, list[str]] = (0.0, [])
     faults: list[str] = field(default_factory=list)
 
     def __str__(self):
         found = ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items()))
-        slow = f"slowest {self.slowest_s:.1f} s"
+        slow = f"slowest {self.slowest[0]:.1f} s"
         return (
             f"{self.kind}: {self.counts.total()} cases, {found}, {slow}, {len(self.faults)} faults"
         )
@@ -60,14 +60,15 @@ class Server:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "VONENET_HOME": str(self.home)}
         environment |= {"HOME": str(self.home), "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
         root = Path(__file__).parents[2]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.server"],
-            cwd=root,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("wb"),
-        )
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fuzz.server"],
+                cwd=root,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
         assert self._answer(START_S) == b"ready\n", self.log.read_text()
 
     def stop(self):
@@ -81,9 +82,12 @@ class Server:
         if self.process is None:
             self.start()
         order = {"arguments": case.arguments, "folder": str(folder), "timeout_s": TIMEOUT_S - 1}
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-        answer = self._answer(TIMEOUT_S)
+        try:
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+            answer = self._answer(TIMEOUT_S)
+        except BrokenPipeError:
+            answer = b""
         if answer:
             return json.loads(answer)
         status = "hang" if answer is None else "crash"
@@ -117,7 +121,7 @@ def run_cases(
         wrong = complaint(answer) or lost(before, digests(folder), case.outputs)
         outcome = "accepted" if answer["status"] == 0 else "refused"
         tally.counts[outcome if wrong is None else wrong] += 1
-        tally.slowest_s = max(tally.slowest_s, answer["seconds"])
+        tally.slowest = max(tally.slowest, (answer["seconds"], case.arguments))
         if wrong is None:
             shutil.rmtree(folder)
         else:

@@ -329,5 +329,5 @@ def test_everything_is_done_or_refused_in_one_line(kind, server, template, tiny,
     seed, times = (request.config.getoption(name) for name in ("--fuzz-seed", "--fuzz-times"))
     count = round(KINDS[kind] * times)
     tally = run_cases(kind, server, template, makers[kind], seed, count, tmp_path)
-    print(tally)
+    print(f"{tally}: vonenet {tally.slowest[1]}"[:300])
     assert not tally.faults, "\n\n".join([str(tally), *tally.faults])
