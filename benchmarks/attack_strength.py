@@ -27,7 +27,7 @@ from vonenet.files import write_whole
 from vonenet.robustness.attacks import default_step_size
 from vonenet.robustness.audit import sign_test
 from vonenet.robustness.sampling import averaged_probabilities
-from vonenet.training import TrainingRecipe, train
+from vonenet.training import train
 
 # Norm -> its order, and a radius where the networks keep some images and lose others
 RADII = {"linf": (float("inf"), 6 / 255), "l2": (2.0, 0.6), "l1": (1.0, 6.0)}
@@ -52,8 +52,8 @@ def main(
     models = {}
     training = load_embedded("train", in_chans=1)
     for name in (BASE, VONE):
-        recipe = TrainingRecipe.from_tables(Demo().recipe(QUICK, base=name == BASE))
-        models[name] = build_model(recipe, len(training.classes))
+        recipe = Demo().recipe(QUICK, base=name == BASE)
+        models[name] = build_model(recipe, training.classes)
         train(models[name], training, recipe, label=name, device="cpu")
     data = load_embedded("test", in_chans=1).subset(images)
     pixels = torch.stack([data[index][0] for index in range(len(data))])

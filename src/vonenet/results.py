@@ -126,6 +126,8 @@ class EpochRecord:
         images_per_second: Training throughput, all processes together.
         seconds: Training time without validation and checkpoints.
         validation_accuracy: Accuracy on validation images after the epoch; None without any.
+        validation_n: Number of validation images.
+        validation_interval: Wilson's 95 % interval of the validation accuracy.
     """
 
     epoch: int
@@ -135,6 +137,24 @@ class EpochRecord:
     images_per_second: float
     seconds: float
     validation_accuracy: float | None = None
+    validation_n: int | None = None
+    validation_interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation_interval is not None:  # JSON gives a list
+            low, high = self.validation_interval
+            object.__setattr__(self, "validation_interval", (low, high))
+
+    @property
+    def validation_text(self) -> str:
+        """The validation accuracy with its interval, e.g. "51.0 % (48.8 to 53.2 %, n = 2000)"."""
+        if self.validation_accuracy is None:
+            return "not validated"
+        text = f"{100 * self.validation_accuracy:.1f} %"
+        if self.validation_interval is None:
+            return text
+        low, high = (100 * end for end in self.validation_interval)
+        return f"{text} ({low:.1f} to {high:.1f} %, n = {self.validation_n})"
 
 
 def append_jsonl(path: Path | str, rows: Iterable[Result | AuditRow]) -> None:

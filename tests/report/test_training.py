@@ -84,7 +84,7 @@ def test_the_stored_runs_are_read_and_make_a_page_that_says_their_numbers(tmp_pa
     assert "cifar10_resnet_small_base: 54.0% validation accuracy after 6 of 6 epochs" in page
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in table.splitlines()[1:]}
     assert len(rows) == len(runs)
-    assert rows["cifar10_voneresnet_small"] == "6 of 6 51.0 51.8 (5) 1.35 102 19 min"
+    assert rows["cifar10_voneresnet_small"] == "6 of 6 51.0 51.8 epoch 5 1.35 102 19 min"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,9 @@ BROKEN_LINES = {
     "words": (epoch(1, loss="high"), "loss 'high' is no number"),
     "accuracy": (epoch(1, accuracy=50.0), "accuracy 50.0; allowed: 0 to 1"),
     "validation": (epoch(1, validation=-0.1), "validation_accuracy -0.1; allowed: 0 to 1"),
+    "interval": (epoch(1, validation_n=9, validation_interval=[0.7, 0.8]), "do not fit 0.6"),
+    "no interval": (epoch(1, validation_n=9), "do not fit 0.6"),
+    "no n": (epoch(1, validation_interval=[0.5, 0.8]), "validation_n None"),
     "rate": (epoch(1, learning_rate=nan), "learning_rate nan; allowed"),
     "no time": (epoch(1, seconds=inf), "seconds inf; allowed"),
     "time": (epoch(1, seconds=-1), "seconds -1; allowed: 0"),
@@ -261,6 +264,23 @@ def test_the_table_says_how_a_run_went(tmp_path):
         ("1, then 2", "x86_64, 2 cores, then H100"),
         ("234ed69, changed", "vonenet 0.1.0, torch 2.15.0"),
     ]
+
+
+def test_validation_accuracies_have_n_and_intervals(tmp_path):
+    known = {"validation_n": 2000, "validation_interval": [0.55, 0.65]}
+    folder = write_run(tmp_path / "a", [epoch(1, **known), epoch(2, validation=0.55, **known)])
+    (run,) = read_runs([folder])
+    assert run.epochs[0].validation_text == "60.0 % (55.0 to 65.0 %, n = 2000)"
+    final, best = training_cells(run)[1:3]
+    assert final == ("55.0", "[55.0, 65.0], n 2,000")
+    assert best == ("60.0", "[55.0, 65.0], epoch 1")
+    page, table = render(tmp_path, folder)
+    assert "55.0% validation accuracy [55.0, 65.0] of 2,000 images after 2 epochs" in page
+    assert "55.0 [55.0, 65.0], n 2,000" in table
+    points, band = [(1, 60.0), (2, 55.0)], [[1, 55.0, 65.0], [2, 50.0, 60.0]]
+    (axes,) = epoch_figure("accuracy", [Curve(1, points, band=band)]).axes
+    (drawn,) = axes.collections
+    assert drawn.get_paths()[0].get_extents().bounds == (1, 50, 1, 15)
 
 
 def test_what_differs_between_recipes_is_told_field_by_field(tmp_path, two):

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from tests.training.toys import (
     toy_model,
     toy_recipe,
 )
+from vonenet.data import ImageArrays
 from vonenet.errors import InputError, Preempted, VOneNetWarning
+from vonenet.files import locked_folder
 from vonenet.training import TrainingRecipe
 from vonenet.training.config import AugmentationRecipe
 from vonenet.training.trainer import Trainer
@@ -121,6 +124,8 @@ def test_a_finished_run_gives_its_log_and_weights(images, copied, whole):
     (copied / "model.safetensors").unlink()
     model, again = trained(watched(images, 0, cut), copied)  # is not trained again
     assert again == whole[1]
+    assert again.already_finished
+    assert not whole[1].already_finished
     assert same_weights(model, whole[0])
     stored = load_file(copied / "model.safetensors")
     assert all(torch.equal(stored[key], value) for key, value in model.state_dict().items())
@@ -144,8 +149,8 @@ def test_the_folder_holds_what_one_needs_to_know(whole):
 def test_best_is_the_best_validation_and_weights_are_written_as_asked(
     images, tmp_path, monkeypatch
 ):
-    accuracies = (0.2, 0.5, 0.5, 0.4)
-    monkeypatch.setattr(Trainer, "validate", lambda self, model: accuracies[self.state.epoch])
+    hits = (0, 50, 50, 40)
+    monkeypatch.setattr(Trainer, "validate", lambda self, model: hits[self.state.epoch])
     written = []
 
     def export(model, path):
@@ -154,22 +159,125 @@ def test_best_is_the_best_validation_and_weights_are_written_as_asked(
 
     settings = dataclasses.replace(RECIPE.optimization, epochs=4)
     trained(images, tmp_path, dataclasses.replace(RECIPE, optimization=settings), export=export)
-    assert ["best" in name for name in written] == [True, True, False]  # two, then the last
+    assert len(written) == 3  # two best ones, then the last
     assert (tmp_path / "best.safetensors").read_text() == "weights 1"
     assert (tmp_path / "model.safetensors").read_text() == "weights 2"
 
 
+def with_settings(**changes):
+    optimization = dataclasses.replace(RECIPE.optimization, **changes)
+    return dataclasses.replace(RECIPE, optimization=optimization)
+
+
 def test_another_recipe_or_other_data_are_refused(images, copied):
-    trained(
-        images,
-        copied,
-        dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, workers=1)),
-    )
-    other = dataclasses.replace(RECIPE.optimization, momentum=0.8)
+    data = dataclasses.replace(RECIPE.data, workers=1)
+    trained(images, copied, dataclasses.replace(RECIPE, data=data))
     with pytest.raises(InputError, match=r"optimization.momentum=0.9, not 0.8; allowed: the same"):
-        trained(images, copied, dataclasses.replace(RECIPE, optimization=other))
-    with pytest.raises(InputError, match="a run on 100 images, not 50"):
+        trained(images, copied, with_settings(momentum=0.8))
+    with pytest.raises(InputError, match=r"on 100 training images .*, not 50 training images"):
         trained(images.subset(50), copied)
+    with pytest.raises(InputError, match=r"on 100 validation images .*, not no validation images"):
+        trained(images, copied, validation=None)
+    lighter = ImageArrays(images.images // 2, images.labels, images.classes, images.name)
+    with pytest.raises(InputError, match=r"on 100 training images .*, not 100 training images"):
+        trained(lighter, copied)
+    names = [*images.classes[:-1], "Boots"]
+    renamed = ImageArrays(images.images, images.labels, names, images.name)
+    with pytest.raises(InputError, match=r"on 10 classes, 'Ankle boot', not 10 classes, 'Boots'"):
+        trained(renamed, copied, validation=renamed)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step"])
+def test_a_longer_run_goes_on_as_if_it_had_always_been_one(images, tmp_path, schedule):
+    settings = {"schedule": schedule, "step_epochs": 2}
+    model, log = trained(images, tmp_path / "whole", with_settings(epochs=3, **settings))
+    first, _ = trained(images, tmp_path / "run", with_settings(epochs=1, **settings))
+    again, found = trained(images, tmp_path / "run", with_settings(epochs=3, **settings))
+    assert same_weights(again, model)
+    assert not same_weights(first, model)
+    assert numbers(found) == numbers(log)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"]
+    with pytest.raises(InputError, match=r"optimization.epochs=3, not 2; allowed: the same recipe"):
+        trained(images, tmp_path / "run", with_settings(epochs=2, **settings))
+
+
+def test_a_longer_run_of_another_schedule_is_refused(images, copied):
+    """Its first epochs would have been others."""
+    with pytest.raises(InputError, match=r"epochs=2, not 3; allowed: more with schedule step or"):
+        trained(images, copied, with_settings(epochs=3))
+
+
+def test_a_folder_of_something_else_is_left_alone(images, copied, tmp_path):
+    for name in ("recipe.toml", "log.jsonl", "model.safetensors"):
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(InputError, match=rf"holds {name}, and no checkpoint of an unfinished"):
+            trained(images, folder)
+        assert (folder / name).read_text() == "mine"
+    for name in ("last", "previous"):
+        shutil.rmtree(copied / name)  # to save room
+    with pytest.raises(InputError, match="no checkpoint of an unfinished run"):
+        trained(images, copied)
+
+
+def test_two_trainings_do_not_share_a_folder(images, tmp_path, monkeypatch):
+    impatient = partial(locked_folder, patience_s=0)
+    monkeypatch.setattr("vonenet.training.run.locked_folder", impatient)
+
+    def meanwhile():
+        with pytest.raises(InputError, match=r"run is in use by process \d+"):
+            trained(toy_images(100), tmp_path / "run")
+
+    trained(watched(images, 50, meanwhile), tmp_path / "run")
+
+
+@pytest.mark.parametrize("flips", [15, pytest.param(300, marks=pytest.mark.slow)])
+def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(
+    images, tmp_path, whole, flips, monkeypatch
+):
+    """At random places of every file that a resume may read."""
+    stopped = tmp_path / "stopped"
+    monkeypatch.setattr("vonenet.training.trainer.LOG_STEPS", 2)
+    with pytest.raises(CutError):
+        trained(watched(images, 150, cut), stopped, checkpoint_minutes=0)
+    files = [path.relative_to(stopped) for path in sorted(stopped.rglob("*.[jpt]*"))]
+    assert {path.name for path in files} == {
+        "state.pt", "state.json", "log.jsonl", "run.json", "recipe.toml"
+    }  # fmt: skip
+    source, told = random.Random(3), set()
+    for flip in range(flips):
+        file, out = files[flip % len(files)], tmp_path / f"flipped {flip}"
+        shutil.copytree(stopped, out)
+        content = bytearray((out / file).read_bytes())
+        content[source.randrange(len(content))] ^= 1 << source.randrange(8)
+        (out / file).write_bytes(content)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            assert_as_whole(images, out, whole)
+        told.update((file.name, "\n" in str(each.message)) for each in warned)
+        assert TrainingRecipe.read(out / "recipe.toml") == RECIPE
+        assert len(json.loads((out / "run.json").read_text())["starts"]) in (1, 2)
+        shutil.rmtree(out)
+    assert told == {(name, False) for name in ("state.pt", "state.json", "log.jsonl", "run.json")}
+
+
+def test_junk_in_the_log_is_dropped_and_told(images, tmp_path, whole):
+    with pytest.raises(CutError):
+        trained(watched(images, 150, cut), tmp_path, checkpoint_minutes=0)
+    log = tmp_path / "log.jsonl"
+    good = log.read_bytes()
+    log.write_bytes(good + b"\xff\x00junk\n[1]\n" + b"{" * 10)
+    with pytest.warns(VOneNetWarning, match=r"log.jsonl loses 2 lines that are no log, .*junk"):
+        assert_as_whole(images, shutil.copytree(tmp_path, tmp_path / "after"), whole)
+    log.write_bytes(b"junk\n" + good)
+    with pytest.warns(VOneNetWarning, match=r"damaged-\w+-log.jsonl.*1 lines of epochs are kept"):
+        assert_as_whole(images, tmp_path, whole)
+    (aside,) = tmp_path.glob("damaged-*-log.jsonl")
+    assert aside.read_bytes() == b"junk\n" + good
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [("epoch", 5), ("epoch", 10)]
+    assert lines[0]["validation_n"] == 100
 
 
 def test_a_file_in_place_of_the_folder(images, tmp_path):
@@ -212,7 +320,7 @@ def sending(number):
     ("number", "error", "message"),
     [
         (signal.SIGTERM, Preempted, "at step 4 of epoch 1 and saved in .*the same command"),
-        (signal.SIGINT, KeyboardInterrupt, None),
+        (signal.SIGINT, KeyboardInterrupt, "at step 4 of epoch 1 and saved in .*the same command"),
     ],
 )
 def test_a_signal_finishes_the_step_and_saves(images, tmp_path, number, error, message, whole):

@@ -10,9 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.toys import PLAIN, fit, same_weights, toy_images, toy_model, toy_recipe, weights
+from tests.training.toys import (
+    PLAIN,
+    PX,
+    fit,
+    same_weights,
+    toy_images,
+    toy_model,
+    toy_recipe,
+    weights,
+)
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError, VOneNetError
+from vonenet.results import wilson_interval
 from vonenet.training import train
 from vonenet.training.config import AdversarialRecipe, AugmentationRecipe
 from vonenet.training.distributed import process_group
@@ -72,7 +82,17 @@ def test_workers_change_nothing(images):
     assert same_weights(*models)
 
 
-def test_progress_bar(images, capsys):
+def test_a_bar_on_terminals_a_line_for_each_epoch_and_nothing_if_quiet(images, capsys, monkeypatch):
+    validation = toy_images(100, "test")
+    log = train(toy_model(), images, toy_recipe(), validation=validation, label="base")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        f"base, epoch {each.epoch}/2: loss {each.loss:.3f}, validation accuracy "
+        f"{each.validation_text}"
+        for each in log.epochs
+    ]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     train(toy_model(), images, toy_recipe(), label="base")
     shown = capsys.readouterr()
     assert "base, epoch 2/2: 100%" in shown.err
@@ -81,6 +101,58 @@ def test_progress_bar(images, capsys):
     assert shown.out == ""
     fit(toy_model(), images, toy_recipe(epochs=1))
     assert capsys.readouterr().err == ""
+
+
+def test_validation_is_counted_and_has_an_interval(images):
+    log = fit(toy_model(), images, toy_recipe(epochs=1), validation=toy_images(100, "test"))
+    (record,) = log.epochs
+    assert record.validation_n == 100
+    hits = round(100 * record.validation_accuracy)
+    assert record.validation_interval == wilson_interval(hits, 100)
+
+
+def of_classes(images, classes):
+    """The same images with classes that stand in another order or are fewer."""
+    kept = torch.tensor([images.classes[label] in classes for label in images.labels])
+    labels = [classes.index(images.classes[label]) for label in images.labels[kept]]
+    return ImageArrays(images.images[kept], torch.tensor(labels), classes, "some")
+
+
+@pytest.mark.parametrize("order", [slice(None, None, -1), slice(7, 2, -2)])
+def test_validation_matches_classes_by_name(images, order):
+    """The same decisions are right, whatever number a class has in the validation images."""
+    shown = toy_images(100, "test")
+    some = of_classes(shown, shown.classes[order])
+    alike = shown.select(torch.isin(shown.labels, torch.arange(10)[list(range(10)[order])]))
+    recipe = toy_recipe(epochs=2, batch_size=20, schedule="constant")
+    found, expected = (
+        fit(toy_model(), images, recipe, validation=each).epochs[-1] for each in (some, alike)
+    )
+    assert found.validation_n == len(some) == len(alike)
+    assert found.validation_accuracy == expected.validation_accuracy > 0.3
+
+
+def test_classes_and_outputs_that_do_not_fit_are_refused(images):
+    renamed = ImageArrays(images.images, images.labels, [f"{n} new" for n in range(10)], "new")
+    with pytest.raises(InputError, match=r"10 are not among them, the first is '0 new'"):
+        fit(toy_model(), images, toy_recipe(), validation=renamed)
+    for count in (9, 11):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(PX * PX, count))
+        with pytest.raises(InputError, match=rf"gives \({count},\) outputs .* needed: 10, one for"):
+            fit(model, images, toy_recipe())
+
+
+def test_a_model_that_names_its_outputs_is_trained_on_those_of_that_name(images):
+    """Of 11 outputs, of which the images have 10 classes in another order."""
+    names = ("none", *reversed(images.classes))
+    model = PixelModel(nn.Sequential(nn.Flatten(), nn.Linear(PX * PX, 11)), 0.5, 0.5, classes=names)
+    mixed = AugmentationRecipe(crop="centre", mixup=0.1)
+    recipe = toy_recipe(epochs=3, augmentation=mixed, schedule="constant")
+    log = fit(model, images, recipe, validation=toy_images(100, "test"))
+    assert log.epochs[-1].validation_accuracy > 0.5
+    with torch.no_grad():
+        decisions = model(images.images.float() / 255).argmax(dim=1)
+    assert float((decisions == 10 - images.labels).float().mean()) > 0.6
 
 
 class Recorder(nn.Module):
@@ -260,9 +332,9 @@ def accuracy(model, images, epoch=0, **settings):
     with process_group("cpu") as group, torch.random.fork_rng():
         trainer = quiet_trainer(model, images, group, **settings)
         trainer.state.epoch = epoch
-        found = trainer.validate(model.eval())
-    assert found is not None
-    return found
+        hits = trainer.validate(model.eval())
+    assert hits is not None
+    return hits / len(images)
 
 
 def test_noise_depends_on_the_epoch_and_nothing_else():

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vonenet.cli.evaluate import Evaluate, run_evaluation
+from vonenet.errors import InputError
 
 if TYPE_CHECKING:
     from vonenet.robustness import Condition
+    from vonenet.training import TrainingRecipe
 
 BASE, VONE = "base", "vonenet"
-# recipes/demo.toml, which an installed package has not
-RECIPE = """
-[model]
-name = "voneresnet_small"
-settings = {visual_degrees = 2.0, simple_channels = 128, complex_channels = 128, kernel_size = 15, \
-stride = 2, sf_max = 5.6}
-[data]
-image_size = 32
-in_chans = 1
-[optimization]
-batch_size = 64
-learning_rate = 0.1
-weight_decay = 5e-4
-schedule = "onecycle"
-[augmentation]
-crop = "centre"
-"""
+EXPERIMENT = "demo"  # what the rows belong to
+NOTE = "demo.json"  # marks the folder of a demonstration
 
 
 @dataclass(frozen=True)
@@ -91,45 +79,73 @@ class Demo:
     seed: int = 0
 
     def run(self) -> None:
-        """Train, measure, write the page and print its tables."""
+        """Train, measure, write the page and print its tables.
+
+        Raises:
+            InputError: The folder holds something else than an earlier demonstration.
+        """
         from vonenet.cli.train import run_training
+        from vonenet.files import locked_folder
         from vonenet.report.evaluation import write_evaluation_report
-        from vonenet.results import EXAMPLES, RESULTS, RUN, V1_FILTERS, V1_RESPONSES
-        from vonenet.training import TrainingRecipe
         from vonenet.v1.memory import keep_freed_memory
 
         keep_freed_memory()
+        with locked_folder(self.out):
+            self.clear()
+            scale = QUICK if self.quick else FULL
+            folders = [self.out / name for name in (BASE, VONE)]
+            for folder in folders:
+                recipe = self.recipe(scale, base=folder.name == BASE)
+                run_training(recipe, "embedded", folder, device="cpu")
+            measurement = Evaluate(
+                models=tuple(map(str, folders)),
+                data="embedded",
+                limit=scale.test_images,
+                attack_limit=scale.attack_images,
+                out=self.out,
+                batch_size=50,
+                audit=False,
+                seed=self.seed,
+                device="cpu",
+            )
+            run_evaluation(measurement, conditions=conditions(scale), experiment=EXPERIMENT)
+            page = self.out / "report.html"
+            print(write_evaluation_report([self.out, *folders], page))
+            print(f"\nreport: {page.resolve()}")
+
+    def clear(self) -> None:
+        """Remove what an earlier demonstration left in the folder, and mark it as one's.
+
+        Raises:
+            InputError: The folder holds something else.
+        """
+        from vonenet.files import LOCK, write_whole
+        from vonenet.results import AUDIT, EXAMPLES, RESULTS, V1_FILTERS, V1_RESPONSES, read_jsonl
+
+        rows = self.out / RESULTS
+        own = not {path.name for path in self.out.iterdir()} - {LOCK}
+        if (self.out / NOTE).is_file() and not (self.out / AUDIT).exists():
+            own = not rows.is_file() or all(r.experiment == EXPERIMENT for r in read_jsonl(rows))
+        if not own:
+            raise InputError(
+                f"{self.out} holds something else than a demonstration, which would replace it; "
+                "allowed: a new folder, as --out FOLDER"
+            )
+        write_whole(self.out / NOTE, json.dumps(dataclasses.asdict(self), default=str).encode())
         for name in (RESULTS, EXAMPLES, V1_FILTERS, V1_RESPONSES):
             (self.out / name).unlink(missing_ok=True)
-        scale = QUICK if self.quick else FULL
-        folders = [self.out / name for name in (BASE, VONE)]
-        for folder in folders:
-            if (folder / RUN).is_file():
-                shutil.rmtree(folder)
-            tables = self.recipe(scale, base=folder.name == BASE)
-            run_training(TrainingRecipe.from_tables(tables), "embedded", folder, device="cpu")
-        measurement = Evaluate(
-            models=tuple(map(str, folders)),
-            data="embedded",
-            limit=scale.test_images,
-            attack_limit=scale.attack_images,
-            out=self.out,
-            batch_size=50,
-            audit=False,
-            seed=self.seed,
-            device="cpu",
-        )
-        run_evaluation(measurement, conditions=conditions(scale), experiment="demo")
-        page = self.out / "report.html"
-        print(write_evaluation_report([self.out, *folders], page))
-        print(f"\nreport: {page.resolve()}")
+        for name in (BASE, VONE):
+            shutil.rmtree(self.out / name, ignore_errors=True)
 
-    def recipe(self, scale: Scale, *, base: bool) -> dict[str, dict[str, Any]]:
-        """Return the tables of the recipe that both networks share."""
-        tables = tomllib.loads(RECIPE)
-        tables["model"]["base"] = base
-        tables["optimization"] |= {"epochs": scale.epochs, "seed": self.seed}
-        return tables
+    def recipe(self, scale: Scale, *, base: bool) -> TrainingRecipe:
+        """Return the recipe of a network: that which is shipped, as long as the scale says."""
+        from vonenet.cli.train import find_recipe
+        from vonenet.training import TrainingRecipe
+
+        recipe = TrainingRecipe.read(find_recipe("recipes/demo.toml"))
+        optimization = dataclasses.replace(recipe.optimization, epochs=scale.epochs, seed=self.seed)
+        model = dataclasses.replace(recipe.model, base=base)
+        return dataclasses.replace(recipe, model=model, optimization=optimization)
 
 
 def conditions(scale: Scale) -> list[Condition]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,9 +20,13 @@ if TYPE_CHECKING:
     from vonenet.data import ImageDataset, PixelModel
     from vonenet.training import TrainingLog
 
-SUFFIX = ".toml"
+SUFFIX, RECIPES = ".toml", "recipes"
+VALIDATION = "validation"  # the split of a run's own validation images
+V1 = "vone_block."
 # Whose published weights bring the normalisation that they were trained with
 PUBLISHED_BY = ("timm", "torchvision")
+
+ALIASES = {"start_from": ("--from",)}
 
 registry = tyro.constructors.ConstructorRegistry()
 
@@ -33,13 +40,17 @@ def _unchecked(info: tyro.constructors.StructTypeInfo) -> Any:
     specs = tuple(
         tyro.constructors.StructFieldSpec(
             name=name,
-            type=field.annotation,
+            type=_with_aliases(name, field.annotation),
             default=getattr(info.default, name),
             helptext=field.description,
         )
         for name, field in fields.items()
     )
     return tyro.constructors.StructConstructorSpec(instantiate=dict, fields=specs)
+
+
+def _with_aliases(name: str, kind: Any) -> Any:
+    return Annotated[kind, tyro.conf.arg(aliases=ALIASES[name])] if name in ALIASES else kind
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,16 +60,18 @@ def main(arguments: Sequence[str]) -> None:
         InputError: The recipe cannot be read, or something cannot be used.
         Preempted: After SIGTERM.
     """
-    recipes = [argument for argument in arguments if argument.endswith(SUFFIX)]
-    defaults = TrainingRecipe.read(recipes[0]) if recipes else TrainingRecipe()
+    named = [a for a in arguments if a.endswith(SUFFIX)] or list(arguments[:1])
+    name = None if not named or named[0].startswith("-") else named[0]
+    defaults = TrainingRecipe() if name is None else TrainingRecipe.read(find_recipe(name))
 
     def train(
-        path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+        path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
         data: str,
         out: Path | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         track: tuple[Literal["tensorboard", "wandb"], ...] = (),
         checkpoint_minutes: float = 10.0,
+        quiet: bool = False,
         recipe: Annotated[TrainingRecipe, tyro.conf.OmitArgPrefixes] = defaults,
     ) -> None:
         """Train a network by a recipe; started again, go on where it was stopped.
@@ -67,48 +80,79 @@ def main(arguments: Sequence[str]) -> None:
         and exits with status 75: run it again.
 
         Args:
-            path: a TOML file; recipes/ has some.
+            path: a TOML file, or the name of one that comes with vonenet, such as demo.
             data: where the images are, as for `vonenet data inspect`.
             out: folder of the run; runs/ and the recipe's name if not given.
             device: where to compute; auto takes a GPU if there is one.
             track: also log to TensorBoard or Weights & Biases.
             checkpoint_minutes: minutes between checkpoints within an epoch; there is one after
                 each epoch.
+            quiet: show no progress.
             recipe: Fields of the recipe.
         """
-        if not recipes or str(path) != recipes[0]:
-            raise InputError(f"recipe {path} must be a {SUFFIX} file")
-        folder = out or Path("runs", path.stem)
+        from vonenet.v1.memory import keep_freed_memory
+
+        if path != name:
+            raise InputError(f"recipe {path!r} must come first, before all options")
+        keep_freed_memory()
+        folder = out or Path("runs", Path(path).stem)
         log = run_training(
             TrainingRecipe.from_tables(recipe),  # type: ignore[arg-type]  # by `_unchecked`
             data,
             folder,
+            progress=not quiet,
             trackers=track,
             checkpoint_minutes=checkpoint_minutes,
             device=device,
         )
         if os.environ.get("RANK", "0") == "0":  # set by torchrun
-            print(finished_text(log, folder))
+            print(finished_text(log, folder, data))
 
     tyro.cli(train, prog="vonenet train", args=arguments, registry=registry)
 
 
-def finished_text(log: TrainingLog, folder: Path) -> str:
+def find_recipe(name: str) -> Path:
+    """Return a recipe's file: the one of that path, or the shipped one of that name.
+
+    Raises:
+        InputError: There is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    # In the repository the recipes are not in the package
+    folders = [Path(str(files("vonenet"))) / RECIPES, Path(__file__).parents[3] / RECIPES]
+    shipped = {each.stem: each for folder in folders for each in sorted(folder.glob(f"*{SUFFIX}"))}
+    if path.stem in shipped and path.parent in (Path(), Path(RECIPES)):
+        return shipped[path.stem]
+    raise InputError(
+        f"recipe {name!r} is not there; allowed: a {SUFFIX} file, or one of {', '.join(shipped)}"
+    )
+
+
+def finished_text(log: TrainingLog, folder: Path, address: str) -> str:
     """Return what a finished training says at its end."""
+    from vonenet.data.dataset import share_of
     from vonenet.results import MODEL
 
-    text = f"{len(log.epochs)} epochs: training loss {log.epochs[-1].loss:.3f}"
-    accuracies = {each.epoch: each.validation_accuracy for each in log.epochs}
-    known = {epoch: 100 * value for epoch, value in accuracies.items() if value is not None}
+    last = log.epochs[-1]
+    text = f"{len(log.epochs)} epochs: training loss {last.loss:.3f}"
+    known = [each for each in log.epochs if each.validation_accuracy is not None]
     if known:
-        best = max(known, key=lambda epoch: known[epoch])
+        best = max(known, key=lambda each: each.validation_accuracy or 0.0)
         text += (
-            f", validation accuracy {known[max(known)]:.1f} % at the end, "
-            f"{known[best]:.1f} % at best (epoch {best})"
+            f"\nvalidation accuracy: {known[-1].validation_text} at the end, "
+            f"{best.validation_text} at best (epoch {best.epoch}, chosen by these images)"
         )
+    if log.already_finished:
+        text = f"{folder} was finished before; nothing is left to train\n{text}"
+    split = log.recipe.data.validation_split
+    split = VALIDATION if share_of(split) else split
+    run, data, part = (shlex.quote(each) for each in (str(folder), address, split))
     return (
-        f"{text}\nweights: {folder / MODEL}\nnext: vonenet evaluate {folder} --data ADDRESS\n"
-        f"curves: vonenet report {folder}"
+        f"{text}\nweights: {folder / MODEL}\n"
+        f"next: vonenet evaluate {run} --data {data} --split {part}\n"
+        f"curves: vonenet report {run}"
     )
 
 
@@ -128,7 +172,7 @@ def run_training(
 
     training, validation = open_parts(recipe, address, progress)
     return train(
-        build_model(recipe, len(training.classes)),
+        build_model(recipe, training.classes),
         training,
         recipe,
         validation=validation,
@@ -146,7 +190,7 @@ def open_parts(
     """Return the images to train on and those to measure on, as many as the recipe says.
 
     Raises:
-        InputError: There are none, the parts are one and the same, or their classes differ.
+        InputError: There are none, or the parts are one and the same.
     """
     from vonenet.data import open_dataset
     from vonenet.data.dataset import held_out, share_of
@@ -173,19 +217,45 @@ def open_parts(
     return _limited(training, data.limit), _limited(validation, data.validation_limit)
 
 
+def open_validation(
+    run: Path, address: str, *, image_size: int | None = None, in_chans: Literal[1, 3] | None = None
+) -> ImageDataset:
+    """Return the images at an address that the training in a folder was validated on.
+
+    Args:
+        run: Folder of the training.
+        address: The images that it was trained on, as `vonenet.data.open_dataset` takes them.
+        image_size: Height and width in pixels; the recipe's if not given.
+        in_chans: 1 (grey) or 3 (RGB); the recipe's if not given.
+
+    Raises:
+        InputError: The folder holds no training, or the images at the address are others.
+    """
+    from vonenet.results import RECIPE
+    from vonenet.training.resume import read_run
+
+    recipe = TrainingRecipe.read(run / RECIPE)
+    if not (validated := read_run(run).get("validation")):
+        raise InputError(f"{run} does not say on which images it was validated")
+    _, images = open_parts(recipe, address)
+    if images.content_hash() != validated["content"]:
+        raise InputError(
+            f"{run} was validated on {validated['images']} images ({validated['content']}) of "
+            f"{validated['name']!r}, which are not those at {address!r}: some of these may have "
+            "been trained on; allowed: the data of the training, as it was"
+        )
+    size, channels = image_size or recipe.data.image_size, in_chans or recipe.data.in_chans
+    data = dataclasses.replace(recipe.data, image_size=size, in_chans=channels)
+    same = data == recipe.data
+    return images if same else open_parts(dataclasses.replace(recipe, data=data), address)[1]
+
+
 def _check_parts(training: ImageDataset, validation: ImageDataset, address: str) -> None:
     same_name, same_size = training.name == validation.name, len(training) == len(validation)
     if same_name or (same_size and training.describe(0) == validation.describe(0)):
         raise InputError(
             f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
             "tenth of each class for validation, set data.validation_split to '10%'"
-        )
-    ours, theirs = training.classes, validation.classes
-    if ours != theirs:
-        differing = [*(n for n in ours if n not in theirs), *(n for n in theirs if n not in ours)]
-        raise InputError(
-            f"training and validation images of {address!r} have different classes: {len(ours)} "
-            f"and {len(theirs)}, first difference {[*differing, 'their order'][0]!r}"
         )
 
 
@@ -207,13 +277,13 @@ def _limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
     return dataset if limit is None else dataset.subset(min(limit, len(dataset)))
 
 
-def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
-    """Return the network of a recipe with fresh weights, drawn from the recipe's seed.
+def build_model(recipe: TrainingRecipe, classes: Sequence[str]) -> PixelModel:
+    """Return the network of a recipe with fresh weights, drawn from its seed, or those it names.
 
     A base network has no V1 stage, and `model.settings`, which are that stage's, do not concern it.
 
     Raises:
-        InputError: An unknown name, or settings that cannot be used.
+        InputError: An unknown name, or settings or weights that cannot be used.
     """
     import torch
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -225,7 +295,7 @@ def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
 
     model, channels, weights = recipe.model, recipe.data.in_chans, recipe.model.backbone_weights
     shared: dict[str, Any] = {
-        "num_classes": num_classes,
+        "num_classes": len(classes),
         "in_chans": channels,
         "image_size": recipe.data.image_size,
         "backbone_weights": weights,
@@ -234,6 +304,11 @@ def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
         raise InputError(
             f"model.settings has {taken[0]!r}, which the recipe's [data] and [model] tables give; "
             "allowed: the other settings of vonenet.create_model"
+        )
+    if weights is not None and model.start_from is not None:
+        raise InputError(
+            f"model.start_from={model.start_from!r} and model.backbone_weights={weights!r} cannot "
+            "both be what the back-end starts from; allowed: one of them"
         )
     mean, std = PIXEL_MEAN, PIXEL_STD
     with seeded(recipe.optimization.seed, torch.device("cpu")):
@@ -248,7 +323,44 @@ def build_model(recipe: TrainingRecipe, num_classes: int) -> PixelModel:
                 network = create_model(model.name, **shared | model.settings)
             except SettingError as error:
                 raise InputError(f"model.settings: {error}") from error
-    return PixelModel(network, mean[:channels], std[:channels])
+    built = PixelModel(network, mean[:channels], std[:channels], classes=classes)
+    if model.start_from is not None:
+        _take_weights(built, model.start_from, classes)
+    return built
+
+
+def _take_weights(model: PixelModel, address: str, classes: Sequence[str]) -> None:
+    """Give a model the weights and the normalisation of one like it, by its address.
+
+    Raises:
+        InputError: There is none, or it is another network, of other filters or classes.
+    """
+    import torch
+
+    from vonenet.data.classes import match_classes
+    from vonenet.zoo.loading import load_model
+
+    given = load_model(address).model
+    count = len(classes if given.classes is None else given.classes)
+    match = match_classes(given.classes, count, classes)
+    if match.outputs != tuple(range(count)):
+        raise InputError(
+            f"model.start_from={address!r} has other classes than the data ({match.how}); allowed: "
+            "the same ones in the same order, or model.backbone_weights"
+        )
+    own, weights = model.model.state_dict(), given.model.state_dict()
+    for name in own:
+        if name.startswith(V1) and not torch.equal(own[name], weights.get(name, own[name][:0])):
+            raise InputError(
+                f"model.start_from={address!r} has other V1 filters than this recipe makes; "
+                "allowed: the image size, channels and model.settings that it was trained with"
+            )
+    try:
+        model.model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"model.start_from={address!r} is another network: {reason}") from error
+    model.mean, model.std = given.mean, given.std
 
 
 def write_model(recipe: TrainingRecipe, classes: Sequence[str], model: Any, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Folders that `vonenet train` wrote -> the section on training: curves, a table, differences.
 
 runs = read_runs([Path("runs/base"), Path("runs/voneresnet18")])
-runs[0].validated    # [(1, 0.21), (2, 0.35), ...]
+runs[0].validated[-1].validation_accuracy    # 0.35
 losses = [[(epoch.epoch, epoch.loss) for epoch in run.epochs] for run in runs]
 epoch_figure("loss", [Curve(style, loss) for style, loss in enumerate(losses)]).savefig("loss.pdf")
 """
@@ -58,8 +58,8 @@ VALIDATION_FIELDS = ("data.image_size", "data.in_chans", "data.validation_")
 # Columns of the terminal's table, and their widths
 TEXT_COLUMNS = {
     "epochs": 10,
-    "validation, %": 15,
-    "best, % (epoch)": 17,
+    "validation, %": 28,
+    "best, %": 29,
     "loss": 9,
     "images/s": 10,
     "time": 13,
@@ -81,7 +81,7 @@ class Run:
         planned: Epochs of the recipe.
         finished: Whether all epochs were trained.
         is_base: Whether it trained the network that a VOneNet is compared with.
-        validated: Epochs with their validation accuracy.
+        validated: Those of the epochs that have a validation accuracy.
     """
 
     label: str
@@ -91,7 +91,7 @@ class Run:
     planned: int | None
     finished: bool
     is_base: bool
-    validated: Points
+    validated: Sequence[EpochRecord]
 
     @property
     def done(self) -> int:
@@ -145,9 +145,7 @@ def _read_run(folder: Path, label: str) -> Run:
     except (AttributeError, TypeError) as error:
         raise InputError(f"{folder / RUN} does not describe the starts of a run") from error
     epochs = read_epochs(folder / LOG)
-    validated = [
-        (e.epoch, e.validation_accuracy) for e in epochs if e.validation_accuracy is not None
-    ]
+    validated = [each for each in epochs if each.validation_accuracy is not None]
     all_done = bool(epochs) and epochs[-1].epoch == planned
     return Run(
         label,
@@ -226,9 +224,16 @@ def _record(entry: dict[str, Any]) -> EpochRecord:
         if not (low <= value <= high or (name in NAN_ALLOWED and isnan(value))):
             raise ValueError(f"{name} {value}; allowed: {low} to {high:g}")
         values[name] = value if name == "epoch" else float(value)
-    if isnan(values["validation_accuracy"]):
-        values["validation_accuracy"] = None
-    return EpochRecord(**values)
+    accuracy = values["validation_accuracy"]
+    if isnan(accuracy):
+        return EpochRecord(**values | {"validation_accuracy": None})
+    n, ends = entry.get("validation_n"), entry.get("validation_interval")
+    if n is None and ends is None:  # as earlier versions wrote it
+        return EpochRecord(**values)
+    low, high = ends or (nan, nan)
+    if type(n) is not int or not (n >= 1 and 0 <= low <= accuracy <= high <= 1):
+        raise ValueError(f"validation_n {n} and validation_interval {ends} do not fit {accuracy}")
+    return EpochRecord(**values, validation_n=n, validation_interval=(low, high))
 
 
 def training_section(runs: Sequence[Run], models: Mapping[str, int]) -> dict[str, Any]:
@@ -261,7 +266,7 @@ def training_finding(runs: Sequence[Run]) -> str:
     validated = [run for run in runs if run.validated]
     if not validated:
         return f"{len(runs)} training runs, none of them validated"
-    best = max(validated, key=lambda run: run.validated[-1][1])
+    best = max(validated, key=lambda run: _accuracy(run.validated[-1]))
     return f"{_ending(best)}, the highest of {len(runs)} runs"
 
 
@@ -272,9 +277,26 @@ def _ending(run: Run) -> str:
     after = f"after {run.done} of {epochs}" if run.planned else f"after {epochs}"
     if not run.validated:
         return f"{run.label}: training loss {number(run.epochs[-1].loss)} {after}"
-    epoch, accuracy = run.validated[-1]
-    late = "" if epoch == run.done else f" (validated after {epoch})"
-    return f"{run.label}: {percent(accuracy)}% validation accuracy {after}{late}"
+    last = run.validated[-1]
+    late = "" if last.epoch == run.done else f" (validated after {last.epoch})"
+    found = f"{percent(_accuracy(last))}% validation accuracy"
+    if last.validation_n:
+        found += f" {_interval(last)} of {count(last.validation_n, 'image')}"
+    return f"{run.label}: {found} {after}{late}"
+
+
+def _accuracy(epoch: EpochRecord) -> float:
+    return nan if epoch.validation_accuracy is None else epoch.validation_accuracy
+
+
+def _interval(epoch: EpochRecord) -> str:
+    """Return the validation accuracy's interval in percent; "" where it is not known."""
+    low, high = _ends(epoch)
+    return "" if isnan(low) else f"[{percent(low)}, {percent(high)}]"
+
+
+def _ends(epoch: EpochRecord) -> tuple[float, float]:
+    return epoch.validation_interval or (nan, nan)
 
 
 def _cautions(runs: Sequence[Run], differing: Sequence[str]) -> list[str]:
@@ -314,7 +336,8 @@ def drawn_runs(runs: Sequence[Run], models: Mapping[str, int]) -> list[tuple[int
 
     def rank(run: Run) -> tuple[float, float]:
         loss = run.epochs[-1].loss
-        return (run.validated[-1][1] if run.validated else -1.0, -loss if isfinite(loss) else -inf)
+        accuracy = _accuracy(run.validated[-1]) if run.validated else -1.0
+        return accuracy, -loss if isfinite(loss) else -inf
 
     started = [run for run in runs if run.epochs]
     best = sorted(started, key=rank, reverse=True)[:STYLES]
@@ -338,11 +361,13 @@ class Curve(NamedTuple):
         style: Number of colour, marker and dashes.
         points: (epoch, value), ascending; what is not finite breaks the line.
         thin: Points of a second line, without marks.
+        band: Epoch, low and high end of the points' intervals, ascending.
     """
 
     style: int
     points: Points
     thin: Points = ()
+    band: Sequence[Sequence[float]] = ()
 
 
 def _panels(drawn: Sequence[tuple[int, Run]]) -> list[Panel]:
@@ -353,11 +378,16 @@ def _panels(drawn: Sequence[tuple[int, Run]]) -> list[Panel]:
     shown = ("Training accuracy", "accuracy, %", accuracy, False, "No run was validated.")
     if any(run.validated for _, run in drawn):
         validation = [
-            Curve(style, [(epoch, 100 * share) for epoch, share in run.validated], curve.points)
+            Curve(
+                style,
+                [(each.epoch, 100 * _accuracy(each)) for each in run.validated],
+                curve.points,
+                [[each.epoch, *(100 * end for end in _ends(each))] for each in run.validated],
+            )
             for curve, (style, run) in zip(accuracy, drawn, strict=True)
         ]
-        thin = "Thin lines without marks: training accuracy."
-        shown = ("Validation accuracy", "accuracy, %", validation, False, thin)
+        about = "Bands: 95% intervals. Thin lines without marks: training accuracy."
+        shown = ("Validation accuracy", "accuracy, %", validation, False, about)
     loss, rate = curves(lambda each: each.loss), curves(lambda each: each.learning_rate)
     schedules = {run.recipe.get("optimization", {}).get("schedule") for _, run in drawn}
     gaps, last = "Mean over each epoch; a gap: not finite.", "At the last step of each epoch."
@@ -394,6 +424,8 @@ def epoch_figure(name: str, curves: Sequence[Curve], *, may_be_log: bool = False
         marks = range(n) if n <= MARKED else [round(i * (n - 1) / (FEW - 1)) for i in range(FEW)]
         axes.plot(*_columns(curve.points), **style, markersize=8, markevery=list(marks))
         axes.plot(*_columns(curve.thin), color=style["color"], lw=1, alpha=0.55)
+        band: Any = np.array(curve.band, np.float64).reshape(-1, 3).T
+        axes.fill_between(*band, color=style["color"], alpha=0.15, lw=0)
     values = _finite(curves)
     low, high = min(values), max(values)
     if may_be_log and 0 < LOG_FACTOR * low < high:
@@ -418,10 +450,12 @@ def training_cells(run: Run) -> list[tuple[str, str]]:
     state += [f"{len(run.starts)} starts"] if len(run.starts) > 1 else []
     final = best = (DASH, "")
     if run.validated:
-        epoch, accuracy = run.validated[-1]
-        final = (percent(accuracy), "" if epoch == run.done else f"epoch {epoch}")
-        epoch, accuracy = max(run.validated, key=lambda item: item[1])  # the first of equals
-        best = (percent(accuracy), f"epoch {epoch}")
+        last, top = run.validated[-1], max(run.validated, key=_accuracy)  # the first of equals
+        n = f"n {last.validation_n:,}" if last.validation_n else ""
+        late = "" if last.epoch == run.done else f"epoch {last.epoch}"
+        final = percent(_accuracy(last)), ", ".join(filter(None, [_interval(last), n, late]))
+        about = ", ".join(filter(None, [_interval(top), f"epoch {top.epoch}"]))
+        best = percent(_accuracy(top)), about
     loss = speed = time = DASH
     if run.epochs:
         rate = median(each.images_per_second for each in run.epochs)
@@ -450,7 +484,7 @@ def training_table(runs: Sequence[Run]) -> str:
         epochs, *others = training_cells(run)[: len(TEXT_COLUMNS)]
         rows.append([epochs[0]])
         for value, beneath in others:
-            rows[-1].append(f"{value} ({beneath.removeprefix('epoch ')})" if beneath else value)
+            rows[-1].append(f"{value} {beneath}".rstrip())
     names = first_column(["training", *(run.label for run in runs)])
     return "\n".join(
         name + "".join(f"{cell:>{w}}" for cell, w in zip(row, TEXT_COLUMNS.values(), strict=True))

@@ -1,11 +1,12 @@
 """Checkpoints of a run: written whole or not at all, the newest two kept, read back to the bit.
 
     last/state.pt       weights, their average, the optimizer's memory
-    last/state.json     where the run is; a checksum of state.pt
+    last/state.json     where the run is and what it is: recipe, classes, data; a checksum of both
     previous/           the checkpoint before
 
 `last` is replaced only after its successor is complete and on disk, so a kill at any moment leaves
-one that can be read; should `last` be damaged all the same, `previous` takes its place.
+one that can be read; should `last` be damaged all the same, `previous` takes its place. A run goes
+on from them alone.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import torch
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import sync, write_whole, written
-from vonenet.results import EpochRecord
+from vonenet.results import EpochRecord, wilson_interval
 
-FORMAT = "vonenet-training-2"
+FORMAT = "vonenet-training-3"
 LAST, PREVIOUS, NEXT = "last", "previous", ".new-last"
 TENSORS, FACTS = "state.pt", "state.json"
 
@@ -52,8 +53,9 @@ class TrainingState:
     rate: float = 0.0
     records: list[EpochRecord] = field(default_factory=list)
 
-    def finish_epoch(self, validation_accuracy: float | None) -> EpochRecord:
-        """Count an epoch and return its record."""
+    def finish_epoch(self, hits: int | None, validated: int) -> EpochRecord:
+        """Count an epoch, with its right decisions on so many images, and return its record."""
+        accuracy = None if hits is None else hits / validated
         record = EpochRecord(
             epoch=self.epoch + 1,
             loss=self.loss / self.seen,
@@ -61,13 +63,39 @@ class TrainingState:
             learning_rate=self.rate,
             images_per_second=self.seen / self.seconds,
             seconds=self.seconds,
-            validation_accuracy=validation_accuracy,
+            validation_accuracy=accuracy,
+            validation_n=None if hits is None else validated,
+            validation_interval=None if hits is None else wilson_interval(hits, validated),
         )
         self.records.append(record)
         self.epoch += 1
         self.step = self.hits = self.seen = 0
         self.loss = self.seconds = self.rate = 0.0
         return record
+
+
+def sealed(facts: Mapping[str, Any], content: bytes = b"", indent: int | None = None) -> bytes:
+    """Return facts as JSON, with a checksum of them and of some content beside them."""
+    return json.dumps({"checksum": _checksum(facts, content), **facts}, indent=indent).encode()
+
+
+def unsealed(text: bytes, content: bytes = b"") -> dict[str, Any]:
+    """Return facts that were sealed with this content.
+
+    Raises:
+        ValueError: Either was changed since.
+    """
+    try:
+        facts = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is no JSON that a training writes") from error
+    if not isinstance(facts, dict) or facts.pop("checksum", None) != _checksum(facts, content):
+        raise ValueError("its checksum is wrong")
+    return facts
+
+
+def _checksum(facts: Mapping[str, Any], content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(json.dumps(facts).encode()))
 
 
 def write_checkpoint(run: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -80,13 +108,12 @@ def write_checkpoint(run: Path, tensors: Mapping[str, Any], facts: Mapping[str, 
     buffer = io.BytesIO()
     torch.save(dict(tensors), buffer)
     content = buffer.getvalue()
-    text = json.dumps({"format": FORMAT, "checksum": zlib.crc32(content), **facts})
     try:
         with written(new):
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             write_whole(new / TENSORS, content)
-            write_whole(new / FACTS, text.encode())
+            write_whole(new / FACTS, sealed({"format": FORMAT, **facts}, content))
             if last.exists():
                 shutil.rmtree(previous, ignore_errors=True)
                 last.rename(previous)
@@ -124,10 +151,11 @@ def read_checkpoint(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        facts = json.loads((folder / FACTS).read_bytes())
         content = (folder / TENSORS).read_bytes()
-        if facts.pop("format") != FORMAT or facts.pop("checksum") != zlib.crc32(content):
-            raise ValueError("its checksum is wrong")
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
+        facts = unsealed((folder / FACTS).read_bytes(), content)
+    except (OSError, ValueError) as error:
+        reason = "damaged, or of an earlier version of vonenet"
+        raise CheckpointError(f"checkpoint {folder} is {reason}: {error}") from error
+    if facts.pop("format") != FORMAT:
+        raise CheckpointError(f"checkpoint {folder} is of another version of vonenet")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), facts

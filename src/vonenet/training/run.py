@@ -1,24 +1,25 @@
 """The folder of a run: its recipe, what it ran on, its log, and trackers beside it.
 
 recipe.toml            every field of the recipe
-run.json               every start: when, on what machine, with which versions and code
+run.json               the data; every start: when, on what machine, with which versions and code
 log.jsonl              a line for every epoch and for some steps
-last/, previous/       checkpoints (checkpoint.py)
+last/, previous/       checkpoints (checkpoint.py), from which alone a run goes on
 best.safetensors       weights of the epoch with the best validation accuracy
 model.safetensors      weights at the end
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -27,11 +28,13 @@ from typing import Any
 
 import torch
 
+from vonenet.data.dataset import ImageDataset
 from vonenet.errors import InputError
-from vonenet.files import append_lines, write_whole, written
+from vonenet.files import append_lines, locked_folder, write_whole
 from vonenet.results import LOG, RECIPE, RUN, EpochRecord, current_versions
-from vonenet.training.checkpoint import LAST, PREVIOUS
+from vonenet.training.checkpoint import read_checkpoint, sealed
 from vonenet.training.config import TrainingRecipe
+from vonenet.training.resume import check_new, check_same, log_line, restore_log, restored_run
 
 TRACKERS = ("tensorboard", "wandb")
 PACKAGES = ("torchvision", "timm", "numpy")
@@ -39,10 +42,15 @@ PACKAGES = ("torchvision", "timm", "numpy")
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """A finished training: its recipe and one record per epoch."""
+    """A finished training: its recipe and one record per epoch.
+
+    Attributes:
+        already_finished: Whether nothing was left to train when it was started.
+    """
 
     recipe: TrainingRecipe
     epochs: list[EpochRecord]
+    already_finished: bool = field(default=False, compare=False)
 
 
 class RunFolder:
@@ -62,7 +70,9 @@ class RunFolder:
         self, path: Path | None, recipe: TrainingRecipe, trackers: Sequence[str] = ()
     ) -> None:
         self.path, self.recipe, self.trackers = path, recipe, trackers
+        self.about: dict[str, Any] = {}  # what the run is, as the checkpoints have it
         # Only where the run is started, which is in the main process
+        self._locked = ExitStack()
         self._log: Path | None = None
         self._tensorboard: Any = None
         self._wandb: Any = None
@@ -76,39 +86,52 @@ class RunFolder:
             except ImportError:
                 raise InputError(f"tracker {name!r} is not installed: pip install {name}") from None
 
-    def open(self) -> None:
-        """Make the folder, or find it there with the same recipe.
+    def open(
+        self,
+        training: ImageDataset,
+        validation: ImageDataset | None,
+        classes: Sequence[str],
+        steps: int,
+        progress: bool,
+    ) -> None:
+        """Make the folder, or find the same run there; keep other processes out of it.
+
+        The run is what its checkpoint says. The other files are copies for readers: what is not as
+        the run left it is put aside, and made anew.
+
+        Args:
+            training: Images to train on, all of which are read if they are not known.
+            validation: Images to measure on.
+            classes: Names of the network's outputs.
+            steps: Steps of an epoch.
+            progress: Show a bar while images are read.
 
         Raises:
-            InputError: It has a checkpoint of another recipe.
+            InputError: Another process trains there, or the folder holds another run, or files of
+                something else.
         """
         if self.path is None:
             return
-        with written(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        started = any((self.path / name).exists() for name in (LAST, PREVIOUS))
-        if not (started and (self.path / RECIPE).exists()):
-            write_whole(self.path / RECIPE, self.recipe.as_toml().encode())
-            return
-        there = asdict(TrainingRecipe.read(self.path / RECIPE))
-        for table, fields in asdict(self.recipe).items():
-            for name, value in fields.items():
-                if there[table][name] != value and name != "workers":  # no number depends on those
-                    raise InputError(
-                        f"{self.path} holds a run with {table}.{name}={there[table][name]!r}, not "
-                        f"{value!r}; allowed: the same recipe, or another folder"
-                    )
+        self._locked.enter_context(locked_folder(self.path))
+        found = read_checkpoint(self.path)
+        if found is None:
+            check_new(self.path)
+        self.about = {
+            "identity": uuid.uuid4().hex if found is None else found[1]["about"]["identity"],
+            "recipe": asdict(self.recipe),
+            "classes": list(classes),
+            "steps": steps,
+            "training": _identified(training, progress),
+            "validation": validation and _identified(validation, progress),
+        }
+        if found is not None:
+            check_same(self.path, found[1]["about"], self.about)
+            restore_log(self.path / LOG, found[1])
 
-    def start(self, device: torch.device, processes: int, epochs: int, steps: int) -> None:
-        """Note a start in run.json, and open the log and the trackers.
-
-        Lines of what comes after so many finished epochs and steps, which the run will do again,
-        are removed from the log.
-        """
+    def start(self, device: torch.device, processes: int, steps: int) -> None:
+        """Note a start in run.json after so many steps, and open the log and the trackers."""
         if self.path is None:
             return
-        about = _read_json(self.path / RUN)
-        about.setdefault("identity", uuid.uuid4().hex)
         start = {
             "started": _now(),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -124,14 +147,10 @@ class RunFolder:
             "versions": current_versions() | {name: version(name) for name in PACKAGES},
             "git": _git_state(),
         }
-        about.setdefault("starts", []).append(start)
-        _write_json(self.path / RUN, {**about, "finished": None})
-        self._log = log = self.path / LOG
-        if log.exists():
-            done = {"step": steps, "epoch": epochs}
-            entries = [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]]
-            kept = [entry for entry in entries if entry[entry["kind"]] <= done[entry["kind"]]]
-            write_whole(log, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+        self._note(start)
+        self._log = self.path / LOG
+        if not steps:
+            write_whole(self._log, b"")
         if "tensorboard" in self.trackers:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -142,7 +161,7 @@ class RunFolder:
             self._wandb = import_module("wandb").init(
                 project="vonenet",
                 name=self.path.resolve().name,
-                id=about["identity"],
+                id=self.about["identity"],
                 dir=str(self.path),
                 resume="allow",
                 config=asdict(self.recipe),
@@ -152,9 +171,9 @@ class RunFolder:
         """Log the numbers that are not None, of a kind, "step" or "epoch", after so many steps."""
         if self._log is None:
             return
-        present = {name: value for name, value in values.items() if value is not None}
-        append_lines(self._log, json.dumps({"kind": kind, "step": step, **present}) + "\n")
-        named = {f"{kind}/{name}": value for name, value in present.items()}
+        append_lines(self._log, log_line(kind, step, values))
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        named = {f"{kind}/{name}": value for name, value in numbers.items()}
         if self._tensorboard is not None:
             for name, value in named.items():
                 self._tensorboard.add_scalar(name, value, step)
@@ -162,18 +181,40 @@ class RunFolder:
         if self._wandb is not None:
             self._wandb.log(named, step)
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold of the run and of its log."""
+        content = self._log.read_bytes() if self._log is not None and self._log.exists() else b""
+        return {"about": self.about, "log": [len(content), zlib.crc32(content)]}
+
     def finish(self) -> None:
         """Note in run.json when the run was finished."""
         if self.path is not None:
-            about = _read_json(self.path / RUN)
-            _write_json(self.path / RUN, {**about, "finished": _now()})
+            self._note()
+
+    def _note(self, start: Mapping[str, Any] | None = None) -> None:
+        """Write recipe.toml, and add a start to run.json, or the time when the run is finished."""
+        assert self.path is not None
+        about = {name: self.about[name] for name in ("identity", "training", "validation")}
+        before = restored_run(self.path)
+        if start is None:
+            changes = {"finished": before.get("finished") or _now()}
+        else:
+            changes = {"starts": [*before.get("starts", []), start], "finished": None}
+        write_whole(self.path / RUN, sealed(before | about | changes, indent=2) + b"\n")
+        write_whole(self.path / RECIPE, self.recipe.as_toml().encode())
 
     def close(self) -> None:
-        """Tell the trackers that this process ends."""
+        """Tell the trackers that this process ends, and let others work in the folder."""
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
+        self._locked.close()
+
+
+def _identified(images: ImageDataset, progress: bool) -> dict[str, Any]:
+    content = images.content_hash(progress=progress)
+    return {"name": images.name, "images": len(images), "content": content}
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -188,14 +229,6 @@ def _git_state() -> dict[str, Any] | None:
         commit, changed, _ = done.stdout.strip().partition("-dirty")
         return {"folder": str(folder), "commit": commit, "changed": bool(changed)}
     return None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes()) if path.exists() else {}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _now() -> str:

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from vonenet.data.dataset import ImageDataset
+from vonenet.data.pixels import classes_of
 from vonenet.data.seeding import seed_at, seed_torch, seeded
 from vonenet.errors import CheckpointError, InputError, Preempted, VOneNetError
 from vonenet.files import replace_whole
@@ -81,7 +82,12 @@ def train(
 
     With `out`, the run is kept in that folder: recipe, log, checkpoints, weights (see run.py). The
     same call goes on where the run in the folder stopped; if it is finished, it gives its log and
-    weights. SIGTERM and Ctrl-C finish the step and save.
+    weights. So does a call for more epochs, where the schedule does not depend on their number. The
+    data must be the same: all images are read once, unless they are known from before. SIGTERM and
+    Ctrl-C finish the step and save.
+
+    Classes are matched by name: of the images with those of the model, if it is a `PixelModel` that
+    has them, and of validation images with those trained on, of which some may be missing.
 
     Args:
         model: Takes pixels in [0, 1]. Only parameters that require a gradient are trained.
@@ -90,15 +96,16 @@ def train(
         validation: Images to measure after every epoch.
         out: Folder of the run; nothing is written without.
         export: Writes weights to a path; the state dict as safetensors if not given.
-        progress: Show a progress bar over the whole run.
-        label: Name of the run in the progress bar.
+        progress: Show a line for each epoch and, on a terminal, a bar over the whole run.
+        label: Name of the run there.
         trackers: "tensorboard" (in `out`), "wandb".
         checkpoint_minutes: Time between checkpoints within an epoch; there is one after each epoch.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
 
     Raises:
         InputError: Recipe, model, data and processes do not fit each other, the folder holds
-            another run, or it cannot be written.
+            another run or is in use, or it cannot be written.
+        KeyboardInterrupt: After Ctrl-C; with `out`, it says where the run was saved.
         Preempted: After SIGTERM, with `out`.
         VOneNetError: The loss stops being finite.
     """
@@ -110,11 +117,13 @@ def train(
         closing(folder),
     ):
         trainer = Trainer(model, dataset, recipe, group, signals, folder, validation, export)
-        group.main_process_first(folder.open)
+        about = trainer.dataset.classes, trainer.sampler.steps, progress
+        group.main_process_first(lambda: folder.open(dataset, validation, *about))
         trainer.resume()
         state = trainer.state
-        if state.epoch < recipe.optimization.epochs:
-            place = group.device, group.size, state.epoch, trainer.steps_taken
+        unfinished = state.epoch < recipe.optimization.epochs
+        if unfinished:
+            place = group.device, group.size, trainer.steps_taken
             group.main_process_first(lambda: folder.start(*place))
             trainer.fit(60 * checkpoint_minutes, label if progress else None)
         if trainer.average is not None:
@@ -122,7 +131,7 @@ def train(
         trainer.export(model, MODEL)
         group.main_process_first(folder.finish)
     model.eval()
-    return TrainingLog(recipe, state.records)
+    return TrainingLog(recipe, state.records, already_finished=not unfinished)
 
 
 class Trainer:
@@ -146,7 +155,12 @@ class Trainer:
                 "'bfloat16'"
             )
         self.recipe, self.group, self.signals, self.folder = recipe, group, signals, folder
-        self.write_weights, self.dataset, self.validation = export, dataset, validation
+        self.write_weights = export
+        if (names := classes_of(model)) is not None:
+            dataset, _ = dataset.matched(names, len(names))
+        if validation is not None:
+            validation, self.matching = validation.matched(dataset.classes, len(dataset.classes))
+        self.dataset, self.validation = dataset, validation
         self.sampler = micro_batch_sampler(len(dataset), settings, group)
         self.images = TrainingImages(
             dataset, recipe.augmentation, recipe.data.image_size, settings.seed
@@ -174,30 +188,35 @@ class Trainer:
             self.parts["average"] = self.average.module
 
     def fit(self, checkpoint_seconds: float = math.inf, label: str | None = None) -> None:
-        """Train from the present state to the end, with a progress bar if it has a label."""
+        """Train from the present state to the end, and show progress if it has a label."""
         state, sampler, epochs = self.state, self.sampler, self.recipe.optimization.epochs
         rest = dataclasses.replace(sampler, start=(state.epoch, state.step))
         batches = iter(self.loader(self.images, rest))
         self.saved_at = time.monotonic()
+        shown = label is not None and self.group.rank == 0
         with tqdm(
             total=epochs * sampler.steps * sampler.step_images,
             initial=self.steps_taken * sampler.step_images,
             unit="img",
-            mininterval=0.1 if sys.stderr.isatty() else 60,  # in the log of a job
-            disable=label is None or self.group.rank > 0,
+            disable=None if shown else True,  # None: unless it is drawn on a terminal
         ) as bar:
             while state.epoch < epochs:
                 bar.set_description(f"{label}, epoch {state.epoch + 1}/{epochs}")
                 self.train_epoch(batches, bar, checkpoint_seconds)
                 model = self.model if self.average is None else self.average.module
-                accuracy = self.validate(model.eval())
+                hits = self.validate(model.eval())
                 earlier = [each.validation_accuracy for each in state.records]
                 best = max((each for each in earlier if each is not None), default=-1.0)
+                record = state.finish_epoch(hits, len(self.validation or ()))
+                accuracy = record.validation_accuracy
                 if accuracy is not None and accuracy > best:
                     self.export(model, BEST)
-                record = state.finish_epoch(accuracy)
                 self.folder.log("epoch", self.steps_taken, vars(record))
                 self.save()
+                if shown:
+                    text = f"{label}, epoch {record.epoch}/{epochs}: loss {record.loss:.3f}"
+                    text += f", validation accuracy {record.validation_text}" * (hits is not None)
+                    tqdm.write(text, file=sys.stderr)
 
     def train_epoch(self, batches: Iterator[Any], bar: tqdm[Any], save_every: float) -> None:
         """Take the steps of an epoch that are still to be taken; save every so many seconds."""
@@ -276,6 +295,11 @@ class Trainer:
                 self.parallel.require_backward_grad_sync = number == own[-1]
             with self.autocast():
                 logits = self.parallel(pixels)
+            if logits.shape[1:] != (len(self.dataset.classes),):
+                raise InputError(
+                    f"the network gives {tuple(logits.shape[1:])} outputs for an image; needed: "
+                    f"{len(self.dataset.classes)}, one for each class"
+                )
             if settings.precision != "float32":
                 logits = logits.float()
             # Mixed labels are smoothed already
@@ -289,8 +313,8 @@ class Trainer:
         return torch.stack([losses.mean(), hits.sum()])
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> float | None:
-        """Return the share of right decisions on the validation images; None without any.
+    def validate(self, model: nn.Module) -> int | None:
+        """Return the number of right decisions on the validation images; None without any.
 
         Batches and noise depend on the recipe and the epoch alone. The model is in eval mode.
         """
@@ -313,7 +337,7 @@ class Trainer:
                     )
                 hits += (probabilities.argmax(dim=1) == labels.to(device)).sum()
         self.group.average(hits)
-        return round(float(hits) * self.group.size) / len(self.validation)
+        return round(float(hits) * self.group.size)
 
     def loader(self, images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
         """Return a loader of these batches, in their order."""
@@ -340,32 +364,24 @@ class Trainer:
         """Make a checkpoint, if there is a folder; raises as `write_checkpoint` does."""
         run = self.folder.path
         if run is not None:
-            facts = {"images": len(self.dataset), "state": dataclasses.asdict(self.state)}
             parts = {name: part.state_dict() for name, part in self.parts.items()}
-            self.group.main_process_first(lambda: write_checkpoint(run, parts, facts))
+            self.group.main_process_first(
+                lambda: write_checkpoint(
+                    run, parts, {**self.folder.facts(), "state": dataclasses.asdict(self.state)}
+                )
+            )
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
         """Take up the last checkpoint, if there is one.
 
         Raises:
-            CheckpointError: It is damaged, or of another network.
-            InputError: It is of other data.
+            CheckpointError: It is of another network.
         """
-        run = self.folder.path
-        if run is None:
-            return
-        # the main process removes a damaged one before the others look
-        self.group.main_process_first(lambda: read_checkpoint(run))
-        checkpoint = read_checkpoint(run)
+        checkpoint = None if self.folder.path is None else read_checkpoint(self.folder.path)
         if checkpoint is None:
             return
         tensors, facts = checkpoint
-        if facts["images"] != len(self.dataset):
-            raise InputError(
-                f"{run} holds a run on {facts['images']} images, not {len(self.dataset)}; "
-                "allowed: the same data, or another folder"
-            )
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(tensors[name])
@@ -377,16 +393,17 @@ class Trainer:
 
     def stop_if(self, preempted: float, interrupted: float) -> None:
         """Save and raise, if any process was asked to stop."""
-        if preempted or interrupted:
-            self.save()
-            self.group.wait()
+        if not (preempted or interrupted):
+            return
+        self.save()
+        self.group.wait()
+        where = (
+            f"at step {self.state.step} of epoch {self.state.epoch + 1} and saved in "
+            f"{self.folder.path}; the same command goes on from there"
+        )
         if interrupted:
-            raise KeyboardInterrupt
-        if preempted:
-            raise Preempted(
-                f"stopped by SIGTERM at step {self.state.step} of epoch {self.state.epoch + 1} "
-                f"and saved in {self.folder.path}; the same command goes on from there"
-            )
+            raise KeyboardInterrupt(f"stopped {where}")
+        raise Preempted(f"stopped by SIGTERM {where}")
 
     @property
     def steps_taken(self) -> int:
@@ -408,7 +425,7 @@ def noted_signals(wanted: bool) -> Iterator[dict[int, bool]]:
     def note(number: int, frame: FrameType | None) -> None:
         noted[number] = True
         if number == signal.SIGINT:
-            signal.signal(number, before[number])
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
     before = {number: signal.getsignal(number) for number in noted}
     try:
@@ -417,7 +434,8 @@ def noted_signals(wanted: bool) -> Iterator[dict[int, bool]]:
         yield noted
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: it was not Python that handled the signal before, and cannot be set by Python
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _outlive_signals(worker: int) -> None:
