@@ -32,6 +32,27 @@ def test_toml_round_trip(recipe, tmp_path):
     assert tomllib.loads(recipe.as_toml()).keys() == vars(recipe).keys()
 
 
+@pytest.mark.parametrize(
+    "text", ["\U0001f40d\U0010ffff", "\0\a\x1b\x7f\x85\u2028\r\n\t", "\ufeff\"\\'#="]
+)
+def test_any_text_of_unicode_goes_round(text, tmp_path):
+    recipe = TrainingRecipe(
+        model=ModelRecipe(name=text, settings={text: text}),
+        optimization=OptimizationRecipe(frozen=(text,)),
+    )
+    (tmp_path / "recipe.toml").write_bytes(recipe.as_toml().encode())
+    assert TrainingRecipe.read(tmp_path / "recipe.toml") == recipe
+    (tmp_path / "notepad.toml").write_text(recipe.as_toml(), encoding="utf-8-sig")
+    assert TrainingRecipe.read(tmp_path / "notepad.toml") == recipe
+
+
+def test_half_a_character_is_refused():
+    """As the command line gives bytes that are no text."""
+    tables = {"model": {"name": "a\udc80b"}}
+    with pytest.raises(InputError, match=r"""'name = "a\\udc80' ends in half a character"""):
+        TrainingRecipe.from_tables(tables)
+
+
 def test_fields_left_out_keep_their_defaults(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text("# a header\n[optimization]\nepochs = 3\nlearning_rate = 1\nstep_epochs = 1\n")
@@ -54,6 +75,12 @@ def test_fields_left_out_keep_their_defaults(tmp_path):
             "[model]\nsettings = {a = [1]}",
             r"settings.a=\[1\] is impossible; allowed: a valid boolean or",
         ),
+        ("[model]\nsettings = {a = inf}", r"settings.a=inf is impossible; .* or a finite number"),
+        ('[model]\nsettings = {"a\\nb" = [1]}', r"settings.a\\nb=\[1\] is impossible"),
+        ('["a\\nb"]', r"no table \[a\\nb\]"),
+        (f"model = '{'x' * 500}'", r"model='x{79}\.\.\. is impossible"),
+        ("[[model]]", r"model=\[\{\}\] is impossible; allowed: a dictionary"),
+        ("a = " + "[" * 10_000, "cannot be read"),
         ("[optimization", "cannot be read"),
     ],
 )
@@ -81,6 +108,13 @@ def test_a_wrong_file_is_refused_in_one_line(text, message, tmp_path):
         ("optimization", "warmup_epochs", 1.0, "0 with schedule 'onecycle'"),
         ("augmentation", "corruption_share", 1.5, "less than or equal to 1"),
         ("adversarial", "epsilon", -0.1, "greater than or equal to 0"),
+        ("optimization", "seed", -1, "greater than or equal to 0"),
+        ("optimization", "seed", 2**63, "less than 9223372036854775808"),
+        ("optimization", "epochs", 10**12, "less than or equal to 1000000000"),
+        ("optimization", "weight_decay", 1e300, "less than or equal to 1000000000"),
+        ("data", "image_size", 10**6, "less than or equal to 8192"),
+        ("data", "workers", 10**6, "less than or equal to 1024"),
+        ("augmentation", "shift_px", 10**6, "less than or equal to 8192"),
     ],
 )
 def test_an_impossible_value_is_named(table, name, value, allowed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,18 +24,25 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from vonenet.errors import InputError
 
-# Strict: a text or true and false are no numbers. A whole number serves as a float.
-Whole = Annotated[StrictInt, Field(ge=0)]
-Count = Annotated[StrictInt, Field(ge=1)]
-Amount = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
+# Strict: a text or true and false are no numbers. A whole number serves as a float. The upper
+# limits are beyond any use, and below where torch or the memory of a machine would give up.
+Whole = Annotated[StrictInt, Field(ge=0, le=10**9)]
+Count = Annotated[StrictInt, Field(ge=1, le=10**9)]
+Pixels = Annotated[StrictInt, Field(ge=0, le=8192)]
+Processes = Annotated[StrictInt, Field(ge=0, le=1024)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
+Amount = Annotated[StrictFloat, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[StrictFloat, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 PositiveShare = Annotated[StrictFloat, Field(gt=0, le=1)]
 ShareBelowOne = Annotated[StrictFloat, Field(ge=0, lt=1)]
-Setting = StrictBool | StrictInt | StrictFloat | str
+Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
+Setting = StrictBool | StrictInt | Finite | str
+LONGEST_SHOWN = 80  # characters of an impossible value
 
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -52,13 +59,16 @@ class ModelRecipe:
     """Other settings of `vonenet.create_model`, such as kernel_size or sf_max."""
     backbone_weights: str | None = None
     """What the back-end starts from: "timm" or "torchvision" (published weights), or a file."""
+    start_from: str | None = None
+    """What the whole network starts from: the folder of a finished run of the same network and
+    classes, or its weights file."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
 class DataRecipe:
     """The images: the table `[data]` of a recipe. The command line says where they are."""
 
-    image_size: Count = 224
+    image_size: Annotated[Pixels, Field(ge=1)] = 224
     """Height = width that the network sees, pixels."""
     in_chans: Literal[1, 3] = 3
     """3 for colour images, 1 for grey ones."""
@@ -72,7 +82,7 @@ class DataRecipe:
     """Measure on so many images, class-balanced; all if not given."""
     broken: Literal["stop", "skip"] = "stop"
     """Whether an image that cannot be read stops the run; "skip" reads all once to find them."""
-    workers: Whole = 0
+    workers: Processes = 0
     """Processes that read and augment; 0 does it in the training process."""
 
 
@@ -119,7 +129,7 @@ class OptimizationRecipe:
     """Memory format of network and images; often faster."""
     decision_samples: Count = 1
     """Noise samples that a validation decision is averaged over."""
-    seed: Whole = 0
+    seed: Seed = 0
     """Seed of weights, order, augmentation, dropout and noise."""
 
     @model_validator(mode="after")
@@ -149,7 +159,7 @@ class AugmentationRecipe:
     """"random_resized": a random part; "shift": moved, zeros enter; "centre": as in validation."""
     smallest_area: PositiveShare = 0.08
     """Smallest area of the random part, as a share of the image."""
-    shift_px: Whole = 4
+    shift_px: Pixels = 4
     """Most pixels that "shift" moves an image each way."""
     horizontal_flip: StrictBool = True
     """Mirror each image with a probability of one half."""
@@ -204,6 +214,15 @@ class TrainingRecipe:
     adversarial: AdversarialRecipe = AdversarialRecipe()
     """Whether and how training images are attacked."""
 
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        try:
+            self.as_toml().encode()
+        except UnicodeEncodeError as error:
+            line = error.object[error.object.rfind("\n", 0, error.start) + 1 : error.end]
+            raise ValueError(f"{line!r} ends in half a character; allowed: Unicode") from None
+        return self
+
     @classmethod
     def read(cls, path: Path | str) -> Self:
         """Read a recipe from TOML; fields that are not in the file keep their defaults.
@@ -212,8 +231,8 @@ class TrainingRecipe:
             InputError: The file cannot be read, or a field is unknown or has an impossible value.
         """
         try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"recipe {path} cannot be read: {error}") from error
         try:
             return cls.from_tables(tables)
@@ -238,11 +257,15 @@ class TrainingRecipe:
 
 def _one_line(error: ValidationError) -> str:
     """Return pydantic's first error in one line: the field, its value and what is allowed."""
-    found = error.errors()
+    text = _first_of(error.errors())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _first_of(found: Sequence[ErrorDetails]) -> str:
     first, place = found[0], found[0]["loc"][:3]  # behind it: the kinds that a union tries
     name = ".".join(map(str, place))
     if first["type"] == "value_error":
-        return f"{name}.{first['ctx']['error']}"
+        return f"{name}.{first['ctx']['error']}".lstrip(".")
     if first["type"] == "unexpected_keyword_argument":
         tables = dataclasses.asdict(TrainingRecipe())
         if len(place) == 1:
@@ -254,4 +277,6 @@ def _one_line(error: ValidationError) -> str:
         for each in found
         if each["loc"][:3] == place
     )
-    return f"{name}={first['input']!r} is impossible; allowed: {' or '.join(allowed)}"
+    value = repr(first["input"])
+    shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
+    return f"{name}={shown} is impossible; allowed: {' or '.join(allowed)}"
