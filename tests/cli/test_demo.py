@@ -1,10 +1,14 @@
 """The demonstration end to end, small: folders, rows, the common page, and that it repeats."""
 
+import dataclasses
+import re
+
 import pytest
 
-from vonenet.cli import demo, main
-from vonenet.cli.demo import Demo, Scale
-from vonenet.results import read_jsonl
+from vonenet.cli import demo, main, train
+from vonenet.cli.demo import FULL, Demo, Scale
+from vonenet.results import Result, append_jsonl, read_jsonl
+from vonenet.training import TrainingRecipe
 from vonenet.zoo.loading import load_model
 
 TINY = Scale(
@@ -18,17 +22,20 @@ TINY = Scale(
     attacks=(("linf", 8 / 255),),
 )
 SMALL = {"= 128": "= 8", "image_size = 32": "image_size = 32\nlimit = 200\nvalidation_limit = 20"}
+SHIPPED = train.find_recipe("demo")
 
 
 @pytest.fixture(scope="module")
-def make():
+def make(tmp_path_factory):
     """Run the tiny demonstration into a folder."""
-    recipe = demo.RECIPE
+    recipe = SHIPPED.read_text()
     for old, new in SMALL.items():
         recipe = recipe.replace(old, new)
+    path = tmp_path_factory.mktemp("recipes") / "demo.toml"
+    path.write_text(recipe)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "QUICK", TINY)
-        patch.setattr(demo, "RECIPE", recipe)
+        patch.setattr(train, "find_recipe", lambda name: path)
         yield lambda out: main(["demo", "--quick", "--out", str(out)])
 
 
@@ -42,7 +49,7 @@ def out(make, tmp_path_factory):
 def test_everything_is_written(out):
     names = {path.name for path in out.iterdir()}
     pictures = {"examples.png", "v1_filters.png", "v1_responses.png"}
-    assert names == {"report.html", "results.jsonl", "base", "vonenet"} | pictures
+    assert names == {"demo.json", "report.html", "results.jsonl", "base", "vonenet"} | pictures
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
     for words in ("gaussian noise, severity 5", "PGD L∞, ε 8/255", "How the recipes differ"):
@@ -75,4 +82,35 @@ def test_a_second_run_replaces_the_first_with_the_same_numbers(make, out):
     first = numbers()
     make(out)
     assert numbers() == first
-    assert Demo(seed=1).recipe(TINY, base=True)["optimization"]["seed"] == 1
+    assert Demo(seed=1).recipe(TINY, base=True).optimization.seed == 1
+
+
+def test_the_recipe_is_the_shipped_one(monkeypatch):
+    monkeypatch.setattr(train, "find_recipe", lambda name: SHIPPED)
+    recipe = TrainingRecipe.read(SHIPPED)
+    assert Demo().recipe(FULL, base=False) == recipe
+    model = dataclasses.replace(recipe.model, base=True)
+    assert Demo().recipe(FULL, base=True) == dataclasses.replace(recipe, model=model)
+
+
+ROW = Result(
+    experiment="evaluate", model="m", model_hash="0", data="d", data_size=9, condition={},
+    metric="accuracy", value=0.5, ci_low=0.2, ci_high=0.8, n=9, seed=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["evaluation", "trainings", "evaluation of a demonstration"])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys, what):
+    if "demonstration" in what:
+        Demo(out=tmp_path).clear()
+    if "evaluation" in what:
+        append_jsonl(tmp_path / "results.jsonl", [ROW])
+    else:
+        (tmp_path / "base").mkdir()
+        (tmp_path / "base" / "run.json").write_text("{}")
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit):
+        main(["demo", "--quick", "--out", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"vonenet: .* holds something else than a demonstration.*\n", error)
+    assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
+import shutil
+import signal
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,13 +15,22 @@ import torch
 from PIL import Image
 
 from vonenet.cli import main
-from vonenet.cli.demo import FULL, Demo
 from vonenet.cli.predict import Predict, predict_images
-from vonenet.cli.train import build_model, open_parts, run_training, write_model
+from vonenet.cli.train import (
+    build_model,
+    find_recipe,
+    finished_text,
+    open_parts,
+    open_validation,
+    run_training,
+    write_model,
+)
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError
-from vonenet.training import TrainingRecipe, train
+from vonenet.results import EpochRecord
+from vonenet.training import TrainingLog, TrainingRecipe, train
 from vonenet.training.config import DataRecipe, ModelRecipe, OptimizationRecipe
+from vonenet.training.trainer import Trainer
 from vonenet.zoo.loading import load_model
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -100,7 +113,7 @@ def test_a_share_of_each_class_is_held_out_and_one_part_cannot_serve_twice(folde
 def test_settings_that_cannot_be_used_are_named(settings, message):
     recipe = dataclasses.replace(SMALL, model=ModelRecipe(settings=settings))
     with pytest.raises(InputError, match=message):
-        build_model(recipe, 10)
+        build_model(recipe, tuple("abcdefghij"))
 
 
 @pytest.mark.slow
@@ -124,7 +137,7 @@ def test_every_shipped_recipe_is_built_and_runs_two_steps(path, tmp_path):
     images = torch.randint(256, (4, channels, side, side), generator=generator).to(torch.uint8)
     dataset = ImageArrays(images, torch.tensor([0, 1, 0, 1]), ("a", "b"), "made up")
     for each in (recipe, base(recipe)):
-        model = build_model(each, 2)
+        model = build_model(each, dataset.classes)
         before = [parameter.detach().clone() for parameter in model.parameters()]
         log = train(model, dataset, each, progress=False, device="cpu")
         assert len(log.epochs) == 1
@@ -132,14 +145,6 @@ def test_every_shipped_recipe_is_built_and_runs_two_steps(path, tmp_path):
         assert any(not torch.equal(old, new) for old, new in pairs)
         write_model(each, dataset.classes, model, tmp_path / "model.safetensors")
         load_model(str(tmp_path / "model.safetensors"))
-
-
-def test_the_demonstrations_recipe_is_the_demonstrations():
-    recipe = TrainingRecipe.read(RECIPES[0].with_name("demo.toml"))
-    assert TrainingRecipe.from_tables(Demo().recipe(FULL, base=False)) == recipe
-    base = TrainingRecipe.from_tables(Demo().recipe(FULL, base=True))
-    model = dataclasses.replace(recipe.model, base=True)
-    assert base == dataclasses.replace(recipe, model=model)
 
 
 def command(*arguments):
@@ -163,7 +168,134 @@ def test_the_command_trains_with_overridden_fields(folder, tmp_path, capsys):
     assert recipe.model.settings == SMALL.model.settings | {"kernel_size": 17}
     show_curves = shlex.split(told.split("curves: vonenet ")[1])
     main([*show_curves, "--out", str(tmp_path / "page.html")])
-    assert "% validation accuracy after 1 of 1 epoch" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert re.search(r"% validation accuracy \[.*\] of 4 images after 1 of 1 epoch", page)
+
+
+def test_the_next_command_measures_what_was_held_out(folder, tmp_path, capsys):
+    """... though the folder's name asks for quotes; images that were added are refused."""
+    photos, run = folder.rename(tmp_path / "my photos"), tmp_path / "run 1"
+    (tmp_path / "small.toml").write_text(SMALL.as_toml())
+    words = [tmp_path / "small.toml", "--data", photos, "--out", run, "--device", "cpu", "--quiet"]
+    assert command(*words) is None
+    told = capsys.readouterr()
+    assert told.err == ""
+    n4 = re.findall(r"validation accuracy: .* n = 4\) at the end, .* n = 4\) at best", told.out)
+    assert len(n4) == 1
+    (line,) = (each for each in told.out.splitlines() if each.startswith("next: vonenet evaluate "))
+    _, evaluated, _, address, _, split = shlex.split(line.removeprefix("next: vonenet "))
+    assert (evaluated, address, split) == (str(run), str(photos), "validation")
+    training, held_out = open_parts(SMALL, str(photos))
+    for size in (None, 64):
+        found = open_validation(run, address, image_size=size)
+        paths = [found.describe(index) for index in range(4)]
+        assert paths == [held_out.describe(index) for index in range(4)]
+        assert found[0][0].shape == (3, size or 32, size or 32)
+        assert not {training.describe(index) for index in range(12)} & set(paths)
+    command(*words)
+    assert f"{run} was finished before; nothing is left to train" in capsys.readouterr().out
+    shutil.copy(photos / "cat" / "0.png", photos / "cat" / "00.png")
+    with pytest.raises(InputError, match=r"validated on 4 images .*, which are not those at"):
+        open_validation(run, address)
+    (run / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run.json is damaged"):
+        open_validation(run, address)
+
+
+def test_data_with_a_part_of_its_own_are_measured_on_that(tmp_path):
+    log = TrainingLog(TrainingRecipe(), [EpochRecord(1, 2.0, 0.5, 0.1, 9.0, 9.0)])
+    text = finished_text(log, Path("runs/a"), "embedded")
+    assert "next: vonenet evaluate runs/a --data embedded --split test" in text
+
+
+def test_a_run_starts_from_the_weights_of_another(folder, tmp_path):
+    address, first = str(folder), tmp_path / "first"
+    run_training(SMALL, address, first, progress=False, device="cpu")
+
+    def starting(where, **changes):
+        model = dataclasses.replace(SMALL.model, start_from=str(where), **changes)
+        return build_model(dataclasses.replace(SMALL, model=model), ("cat", "dog"))
+
+    expected = load_model(str(first)).model.state_dict()
+    found = starting(first).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    other = {"settings": SMALL.model.settings | {"sf_max": 3.0}}
+    for changes, message in (
+        (other, "has other V1 filters"),
+        ({"name": "voneresnet18"}, "is another network"),
+        ({"base": True}, "is another network"),
+        ({"backbone_weights": "timm"}, "cannot both be"),
+    ):
+        with pytest.raises(InputError, match=message) as refused:
+            starting(first, **changes)
+        assert "\n" not in str(refused.value)
+    model = dataclasses.replace(SMALL.model, start_from=str(first))
+    for classes in (("dog", "cat"), ("cat", "dog", "emu"), ("cat", "emu")):
+        with pytest.raises(InputError, match=r"other classes than the data|are not among them"):
+            build_model(dataclasses.replace(SMALL, model=model), classes)
+
+
+def test_shipped_recipes_are_found_by_name_from_any_folder(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "demo.toml", "recipes/demo.toml"):
+        assert TrainingRecipe.read(find_recipe(name)).model.name == "voneresnet_small"
+    asked = []
+
+    class StopError(BaseException):
+        pass
+
+    def note(recipe, address, out, **settings):
+        asked.append((recipe, address, out))
+        raise StopError
+
+    monkeypatch.setattr("vonenet.cli.train.run_training", note)
+    with pytest.raises(StopError):
+        command("demo", "--data", "embedded", "--epochs", 2, "--from", "runs/other")
+    (((recipe, address, out)),) = asked
+    assert (recipe.optimization.epochs, recipe.model.start_from) == (2, "runs/other")
+    assert (recipe.data.in_chans, address, out) == (1, "embedded", Path("runs/demo"))
+    assert command("demmo", "--data", "embedded") == 1
+    assert (
+        "recipe 'demmo' is not there; allowed: a .toml file, or one of" in capsys.readouterr().err
+    )
+    assert command("--data", "embedded", "demo") == 1
+    assert "recipe 'demo' must come first" in capsys.readouterr().err
+
+
+def test_a_wheel_holds_the_recipes():
+    """By the build's own settings; CONTRIBUTING says how a wheel is built and tried."""
+    settings = tomllib.loads((RECIPES[0].parents[1] / "pyproject.toml").read_text())
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"recipes": "vonenet/recipes"}
+
+
+def test_ctrl_c_says_that_the_run_is_saved(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "small.toml").write_text(SMALL.as_toml())
+
+    def interrupt(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Trainer.train_epoch(self, *arguments)
+
+    words = [
+        tmp_path / "small.toml",
+        "--data",
+        folder,
+        "--out",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "vonenet.training.trainer.Trainer", type("T", (Trainer,), {"train_epoch": interrupt})
+        )
+        assert command(*words) == 130
+    *_, error = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"vonenet: stopped at step 1 of epoch 1 and saved in .*same command.*", error
+    )
+    assert command(*words) is None
 
 
 def test_broken_images_stop_the_command_or_are_named_and_left_out(folder, tmp_path, capsys):
@@ -184,7 +316,7 @@ def test_broken_images_stop_the_command_or_are_named_and_left_out(folder, tmp_pa
         assert re.search(rf"^skipped {folder}/{name}: .*truncated", told, re.MULTILINE)
     counts = re.findall(r"^(\d) of (\d+) images of .* are skipped", told, re.MULTILINE)
     assert sum(int(count) for count, _ in counts) == 3
-    left = json.loads((tmp_path / "run" / "last" / "state.json").read_text())["images"]
+    left = json.loads((tmp_path / "run" / "run.json").read_text())["training"]["images"]
     assert {of for _, of in counts} == {"12", "4"}, counts
     assert left == 12 - int({of: count for count, of in counts}["12"])
     assert load_model(str(tmp_path / "run")).image_size == 32
@@ -206,4 +338,4 @@ def test_a_wrong_recipe_gets_one_line(text, words, message, folder, tmp_path, ca
     assert re.fullmatch(rf"vonenet: .*{message}.*\n", error)
     assert not out.exists()
     assert command(tmp_path / "recipe.txt", "--data", folder) == 1
-    assert "must be a .toml file" in capsys.readouterr().err
+    assert "allowed: a .toml file, or one of" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_the_command_is_a_real_one(tmp_path, monkeypatch, more, workers):
     _, told = submitted(tmp_path, 75, *more)
     asked: list[Any] = []
 
-    class StopError(Exception):
+    class StopError(BaseException):
         pass
 
     def run_training(recipe, *others, **settings):

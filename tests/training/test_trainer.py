@@ -405,6 +405,7 @@ def test_devices_and_trackers_that_are_not_there(images, monkeypatch, tmp_path):
             fit(toy_model(), images, toy_recipe(), **settings)
 
     refused("device must be auto", device="tpu")
+    refused("checkpoint_minutes=nan; allowed: 0 or more", checkpoint_minutes=math.nan)
     refused("give out", trackers=["tensorboard"])
     refused("'mlflow' is unknown; allowed: tensorboard, wandb", trackers=["mlflow"], out=tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)

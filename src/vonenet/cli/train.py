@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from vonenet.cli.console import parsed
 from vonenet.errors import InputError, SettingError
 from vonenet.training.config import TrainingRecipe
 
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> None:
         InputError: The recipe cannot be read, or something cannot be used.
         Preempted: After SIGTERM.
     """
+    from vonenet.cli import EXAMPLES
+
     named = [a for a in arguments if a.endswith(SUFFIX)] or list(arguments[:1])
     name = None if not named or named[0].startswith("-") else named[0]
     defaults = TrainingRecipe() if name is None else TrainingRecipe.read(find_recipe(name))
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         checkpoint_minutes: float = 10.0,
         quiet: bool = False,
         recipe: Annotated[TrainingRecipe, tyro.conf.OmitArgPrefixes] = defaults,
-    ) -> None:
+    ) -> Callable[[], None]:
         """Train a network by a recipe; started again, go on where it was stopped.
 
         Under torchrun the processes share each batch. A run that is asked to stop (SIGTERM) saves
@@ -90,25 +93,23 @@ def main(arguments: Sequence[str]) -> None:
             quiet: show no progress.
             recipe: Fields of the recipe.
         """
-        from vonenet.v1.memory import keep_freed_memory
-
         if path != name:
             raise InputError(f"recipe {path!r} must come first, before all options")
-        keep_freed_memory()
+        settings = {"trackers": track, "checkpoint_minutes": checkpoint_minutes, "device": device}
         folder = out or Path("runs", Path(path).stem)
-        log = run_training(
-            TrainingRecipe.from_tables(recipe),  # type: ignore[arg-type]  # by `_unchecked`
-            data,
-            folder,
-            progress=not quiet,
-            trackers=track,
-            checkpoint_minutes=checkpoint_minutes,
-            device=device,
-        )
-        if os.environ.get("RANK", "0") == "0":  # set by torchrun
-            print(finished_text(log, folder, data))
+        tables: Any = recipe  # by `_unchecked`
+        return partial(_train, tables, data, folder, progress=not quiet, **settings)
 
-    tyro.cli(train, prog="vonenet train", args=arguments, registry=registry)
+    parsed(train, "train", arguments, EXAMPLES["train"], registry=registry)()
+
+
+def _train(recipe: dict[str, Any], address: str, folder: Path, **settings: Any) -> None:
+    from vonenet.v1.memory import keep_freed_memory
+
+    keep_freed_memory()
+    log = run_training(TrainingRecipe.from_tables(recipe), address, folder, **settings)
+    if os.environ.get("RANK", "0") == "0":  # set by torchrun
+        print(finished_text(log, folder, address))
 
 
 def find_recipe(name: str) -> Path:

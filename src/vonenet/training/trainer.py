@@ -109,6 +109,8 @@ def train(
         Preempted: After SIGTERM, with `out`.
         VOneNetError: The loss stops being finite.
     """
+    if not 0 <= checkpoint_minutes < math.inf:
+        raise InputError(f"checkpoint_minutes={checkpoint_minutes}; allowed: 0 or more, finite")
     folder = RunFolder(None if out is None else Path(out), recipe, trackers)
     with (
         process_group(device) as group,
