@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +28,10 @@ from vonenet.cli.evaluate import (
 from vonenet.cli.train import open_parts
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError
-from vonenet.results import AUDIT, RECIPE, RESULTS, read_jsonl
+from vonenet.results import AUDIT, RECIPE, RESULTS, RUN, read_jsonl
 from vonenet.robustness import Attack, Clean, Corruption
 from vonenet.training import TrainingRecipe
+from vonenet.training.checkpoint import sealed
 from vonenet.zoo.loading import LoadedModel, load_model
 
 TOY = """
@@ -299,6 +301,9 @@ def trained(tmp_path):
     recipe = TrainingRecipe.from_tables({"data": {"image_size": 8, "validation_split": "33%"}})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RECIPE).write_text(recipe.as_toml())
+    images = open_parts(recipe, str(tmp_path / "photos"))[1]
+    about = {"name": images.name, "images": len(images), "content": images.content_hash()}
+    (tmp_path / "run" / RUN).write_bytes(sealed({"validation": about}))
     return recipe, tmp_path / "run", str(tmp_path / "photos")
 
 
@@ -320,6 +325,9 @@ def test_the_validation_part_of_a_training_is_what_it_held_out(trained, place):
     assert len(opened(None, "timm/resnet18")) == 12
     with pytest.raises(InputError, match="may have been trained on .* --split validation .* all"):
         opened(None, address)
+    (Path(photos) / "cat" / "6.png").write_bytes(noise_png(9, 8, 8))
+    with pytest.raises(InputError, match="was validated on 4 images .* are not those at"):
+        opened("validation", address)
     for split, asked in (("test", address), ("banana", address), ("validation", "timm/resnet18")):
         with pytest.raises(InputError, match=f"no split '{split}' in .*it has one part"):
             opened(split, asked)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -179,7 +179,7 @@ def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDat
         InputError: There is no such part; or none was asked for, the data have but one, and the
             model comes from a training that held a share of one part out.
     """
-    from vonenet.cli.train import open_parts
+    from vonenet.cli.train import open_validation
     from vonenet.data import open_dataset
     from vonenet.data.dataset import share_of
     from vonenet.data.shards import ALL
@@ -190,8 +190,7 @@ def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDat
     # Models that come from no training are measured beside the first that does
     trainings = [each for each in map(training_of, (address, *config.models)) if each]
     if config.split == VALIDATION and trainings:
-        recipe = recipe_of(trainings[0])
-        return open_parts(replace(recipe, data=replace(recipe.data, **shape)), config.data)[1]
+        return open_validation(trainings[0], config.data, **shape)
     dataset = open_dataset(config.data, config.split or TEST_SPLIT, **shape)
     run = training_of(address) if dataset.source.splits == (ALL,) else None
     if config.split is None and run is not None and share_of(recipe_of(run).data.validation_split):
