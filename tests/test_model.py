@@ -139,5 +139,40 @@ def test_preprocessing_travels_with_the_model(tiny):
 
 
 def test_no_classes_is_refused():
-    with pytest.raises(vonenet.InputError, match="num_classes must be 1 or more, got 0"):
+    with pytest.raises(
+        vonenet.InputError, match="num_classes must be a whole number from 1 to .*, got 0"
+    ):
         vonenet.create_model("voneresnet18", num_classes=0)
+
+
+def test_the_originals_ways_to_build_and_reach_parts(tiny):
+    with pytest.raises(
+        vonenet.InputError, match=r"get_model\('alexnet', pretrained=False, ksize=9"
+    ):
+        vonenet.VOneNet(model_arch="alexnet", ksize=9)
+    assert [tiny[0], tiny[1], tiny[2], tiny[-1]] == [*tiny.children(), tiny.model]
+    assert tiny[:2](torch.rand(1, 3, 32, 32)).shape[1] == tiny.bottleneck.out_channels
+    assert not hasattr(tiny, "module")
+    with pytest.raises(AttributeError, match=r"leave out \.module"):
+        _ = tiny.module
+
+
+def test_degrees_are_those_of_the_shorter_side():
+    wide = vonenet.create_model("voneresnet_small", **{**TINY, "image_size": (32, 64)})
+    assert (wide.visual_degrees, wide.image_size) == (2.0, (32, 64))
+    assert wide.gabor_params["sf"].shape == (16,)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("noise_mode", "model.vone_block.noise_mode = 5"),
+        ("image_size", "create_model(model.config.name, image_size=5)"),
+        ("num_classes", "create_model(model.config.name, num_classes=5)"),
+        ("config", "VOneNet.from_config(config)"),
+    ],
+)
+def test_what_is_fixed_says_what_to_type(tiny, name, line):
+    with pytest.raises(vonenet.InputError) as refusal:
+        setattr(tiny, name, 5)
+    assert str(refusal.value).endswith(f"type {line}")

@@ -11,16 +11,20 @@ After Dapello, Marques et al. 2020. Start reading here; `v1/block.py` is the nex
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
 from vonenet.backbones import build_backbone
 from vonenet.backbones.backbone import Backbone
-from vonenet.errors import InputError
+from vonenet.errors import SettingError
+from vonenet.v1.attributes import Answering
 from vonenet.v1.block import VOneBlock
+from vonenet.v1.checks import whole
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.original import FILTERS, OriginalNames
 from vonenet.v1.parameters import GaborParameters
 
 # Grey is 0: a uniform grey image drives no cell.
@@ -44,6 +48,9 @@ class VOneNetConfig:
     num_classes: int = 1000
     v1: VOneBlockConfig = field(default_factory=VOneBlockConfig)
 
+    def __post_init__(self) -> None:
+        vars(self)["num_classes"] = whole("num_classes", self.num_classes, 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `from_dict` gives an equal configuration back."""
         return dataclasses.asdict(self)
@@ -51,13 +58,10 @@ class VOneNetConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VOneNetConfig:
         """Build a configuration from what `to_dict` made, also with JSON's lists for tuples."""
-        v1 = dict(data["v1"])
-        if isinstance(v1["image_size"], list):
-            v1["image_size"] = tuple(v1["image_size"])
-        return cls(**{**data, "v1": VOneBlockConfig(**v1)})
+        return cls(**{**data, "v1": VOneBlockConfig(**data["v1"])})
 
 
-class VOneNet(nn.Module):
+class VOneNet(Answering):
     """A fixed model of V1 in front of a trainable back-end.
 
     Args:
@@ -71,7 +75,33 @@ class VOneNet(nn.Module):
         class_names: names of the outputs, where they are known.
     """
 
-    def __init__(self, vone_block: VOneBlock, backbone: Backbone, config: VOneNetConfig) -> None:
+    instead: ClassVar = {
+        **{
+            name: line.replace("VOneBlock(block.config, ", "create_model(model.config.name, ")
+            for name, line in OriginalNames.instead.items()
+        },
+        **{name: f"model.vone_block.{name} = {{value}}" for name in OriginalNames.settable},
+        **dict.fromkeys(
+            FILTERS, "VOneNet.from_config(model.config, gabor_parameters=GaborParameters(...))"
+        ),
+        "config": "VOneNet.from_config(config)",
+        "num_classes": "create_model(model.config.name, num_classes={value})",
+    }
+
+    def __init__(
+        self,
+        vone_block: VOneBlock | None = None,
+        backbone: Backbone | None = None,
+        config: VOneNetConfig | None = None,
+        **original: Any,
+    ) -> None:
+        if vone_block is None or backbone is None or config is None or original:
+            arch = original.pop("model_arch", "resnet50")
+            settings = "".join(f", {name}={value!r}" for name, value in original.items())
+            raise SettingError(
+                "VOneNet(...) with settings, as in the original, is here "
+                f"get_model({arch!r}, pretrained=False{settings})"
+            )
         super().__init__()
         self.vone_block = vone_block
         self.bottleneck = nn.Conv2d(
@@ -88,8 +118,6 @@ class VOneNet(nn.Module):
         cls, config: VOneNetConfig, gabor_parameters: GaborParameters | None = None
     ) -> VOneNet:
         """Build a VOneNet with fresh trainable weights."""
-        if config.num_classes < 1:
-            raise InputError(f"num_classes must be 1 or more, got {config.num_classes}")
         backbone = build_backbone(
             config.backbone,
             num_classes=config.num_classes,
@@ -120,14 +148,39 @@ class VOneNet(nn.Module):
         logits: Tensor = self.model(self.bottleneck(responses))
         return logits
 
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """Return V1, bottleneck or back-end by its place, as the original's `nn.Sequential`."""
+        parts: nn.Module = nn.Sequential(OrderedDict(self.named_children()))[index]
+        return parts
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":  # not the model itself: tools would unwrap it for ever
+            raise AttributeError("this model is not wrapped: leave out .module")
+        return super().__getattr__(name)
+
     @property
     def noise(self) -> str | None:
         """The noise mode: `neuronal`, `gaussian`, or None. Assign to switch it."""
-        return self.vone_block.noise.mode
+        return cast("str | None", self.vone_block.noise_mode)
 
     @noise.setter
     def noise(self, mode: str | None) -> None:
-        self.vone_block.set_noise_mode(mode)
+        self.vone_block.noise_mode = mode
+
+    @property
+    def visual_degrees(self) -> float:
+        """Visual angle of the image's shorter side, degrees."""
+        return self.vone_block.config.resolved_visual_degrees
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Height and width that the model is built for, pixels; one number if they are equal."""
+        return self.vone_block.image_size
+
+    @property
+    def gabor_params(self) -> dict[str, Any] | None:
+        """The filters in the original's names and units, None where they are unknown."""
+        return cast("dict[str, Any] | None", self.vone_block.gabor_params)
 
     @property
     def config(self) -> VOneNetConfig:

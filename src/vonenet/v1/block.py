@@ -19,7 +19,8 @@ from vonenet.errors import InputError, VOneNetWarning
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.filterbank import FilterBank, filter_images
 from vonenet.v1.gabor import SamplingReport, quadrature_weights, sampling_report
-from vonenet.v1.noise import Noise
+from vonenet.v1.noise import Noise, is_plain
+from vonenet.v1.original import OriginalNames
 from vonenet.v1.parameters import GaborParameters, draw_parameters
 
 torch.fx.wrap("filter_images")
@@ -71,20 +72,44 @@ class Magnitude(torch.autograd.Function):
 @torch.fx.wrap
 def magnitude(q0: Tensor, q1: Tensor) -> Tensor:
     """Return the length of the pair (q0, q1)."""
-    length: Tensor = Magnitude.apply(q0, q1)
+    length: Tensor = plain_magnitude(q0, q1) if is_plain() else Magnitude.apply(q0, q1)
+    return length
+
+
+def plain_magnitude(q0: Tensor, q1: Tensor) -> Tensor:
+    """Return what `Magnitude` does, by operations that every format has: ONNX has no hypot.
+
+    The longer side times the root of 1 and more: nothing underflows, and the gradient is finite.
+    """
+    a, b = q0.abs(), q1.abs()
+    longer, shorter = torch.maximum(a, b), torch.minimum(a, b)
+    ratio = shorter / longer.masked_fill(longer == 0, 1)
+    length: Tensor = longer * (1 + ratio * ratio).sqrt()
     return length
 
 
 @torch.fx.wrap
-def check_images(images: Tensor, in_chans: int) -> None:
-    """Raise InputError unless images are a batch with this number of channels."""
-    if images.dim() != 4 or images.shape[1] != in_chans:
+def check_images(images: Tensor, weight: Tensor) -> None:
+    """Raise InputError unless images are a batch of numbers that the weights can be applied to."""
+    if images.dim() != 4 or images.shape[1] != weight.shape[1] or 0 in images.shape[2:]:
         raise InputError(
-            f"images must have shape (batch, {in_chans}, height, width), got {tuple(images.shape)}"
+            f"images must have shape (batch, {weight.shape[1]}, height, width) with 1 pixel or "
+            f"more, got {tuple(images.shape)}"
+        )
+    if not images.is_floating_point():
+        raise InputError(
+            f"images must be normalised floating-point numbers, got {images.dtype}; for pixels of "
+            f"0 to 255 type images / 127.5 - 1"
+        )
+    if images.dtype != weight.dtype and not (
+        torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
+    ):
+        raise InputError(
+            f"images are {images.dtype}, the filters {weight.dtype}; type images.to({weight.dtype})"
         )
 
 
-class VOneBlock(nn.Module):
+class VOneBlock(OriginalNames):
     """A fixed model of primary visual cortex: images in, simple and complex cells' responses out.
 
     Args:
@@ -92,9 +117,12 @@ class VOneBlock(nn.Module):
         gabor_parameters: the filters themselves, instead of drawing them.
         **settings: any field of `VOneBlockConfig`, over those of `config`.
 
+    A built block keeps its filters and its geometry. What can be assigned is `noise_mode`,
+    `noise_scale`, `noise_level`, `k_exc`, `fixed_noise`, `way`, the weights, and any child. Any
+    other setting raises an error that says what to type; other names are the user's own.
+
     Attributes:
-        config: the settings with every default filled in.
-        gabor_parameters: what the filters were made from; None where only weights are known.
+        settings: what was built, every default filled in; `config` with the noise as it was.
         way: how filters are applied, `fourier` or a name in `filterbank.WAYS`; None: the fastest.
 
     Raises:
@@ -104,6 +132,8 @@ class VOneBlock(nn.Module):
     Warns:
         VOneNetWarning: filters that alias at this pixel grid, or are cut off by their kernel.
     """
+
+    _made_from: GaborParameters | None
 
     def __init__(
         self,
@@ -116,9 +146,9 @@ class VOneBlock(nn.Module):
         c = dataclasses.replace(config or VOneBlockConfig(), **settings)
         if gabor_parameters is not None:
             c = dataclasses.replace(c, filters="given")
-        self.config = c = c.resolved()
-        self.gabor_parameters = gabor_parameters or _drawn(c)
-        weight_q0, weight_q1 = _weights(self.gabor_parameters, c)
+        c = c.resolved()
+        vars(self).update(settings=c, _made_from=gabor_parameters or _drawn(c))
+        weight_q0, weight_q1 = _weights(self._made_from, c)
         assert c.stride is not None
         self.simple_conv_q0 = FilterBank(weight_q0, c.stride)
         self.simple_conv_q1 = FilterBank(weight_q1, c.stride, first=c.simple_channels)
@@ -149,16 +179,17 @@ class VOneBlock(nn.Module):
         Raises:
             InputError: images that are not a batch with the block's number of channels.
         """
-        check_images(images, self.config.in_chans)
-        phases, n_simple = (self.simple_conv_q0, self.simple_conv_q1), self.config.simple_channels
+        phases, c = (self.simple_conv_q0, self.simple_conv_q1), self.settings
+        n_simple = c.simple_channels
         w0, w1 = (phase.weight for phase in phases)
+        check_images(images, w0)
         q0, q1 = filter_images(images, w0, w1, phases[0].stride, n_simple, self.way)
         q0 = self.simple_conv_q0(images, q0)  # phase 0 of all cells
         q1 = self.simple_conv_q1(images, q1)  # phase 90 of complex cells
-        of_simple, of_complex = q0.split([n_simple, self.config.complex_channels], dim=1)
+        of_simple, of_complex = q0.split([n_simple, c.complex_channels], dim=1)
         simple = self.simple(of_simple)
         complex_ = self.complex(of_complex, q1)
-        cells: Tensor = self.gabors(torch.cat([simple, complex_], dim=1).mul_(self.config.k_exc))
+        cells: Tensor = self.gabors(torch.cat([simple, complex_], dim=1).mul_(c.k_exc))
         return cells
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
@@ -168,35 +199,41 @@ class VOneBlock(nn.Module):
             mean_response: B, C, H, W from `mean_response`, repeated as often as wanted.
             standard_normal: the draw to use, broadcast to the responses, instead of a new one.
         """
-        responses: Tensor = self.output(self.noise(mean_response, standard_normal))
+        # A module in the place of the noise need not know the second argument.
+        draw = () if standard_normal is None else (standard_normal,)
+        responses: Tensor = self.output(self.noise(mean_response, *draw))
         return responses
 
     @property
-    def out_channels(self) -> int:
-        """Number of cells at each position, simple ones first."""
-        return self.config.out_channels
+    def config(self) -> VOneBlockConfig:
+        """The settings as they are now, every default filled in."""
+        if not isinstance(self.noise, Noise):
+            return self.settings
+        mode, scale, level = self.noise.mode, self.noise.scale, self.noise.level
+        return dataclasses.replace(self.settings, noise=mode, noise_scale=scale, noise_level=level)
 
-    def set_noise_mode(
-        self,
-        noise_mode: str | None = None,
-        noise_scale: float | None = None,
-        noise_level: float | None = None,
-    ) -> None:
-        """Switch the noise for good; `no_noise` and `fixed_noise` do so for a while."""
-        self.noise.set(noise_mode, noise_scale, noise_level)
-        self.config = dataclasses.replace(
-            self.config,
-            noise=self.noise.mode,
-            noise_scale=self.noise.scale,
-            noise_level=self.noise.level,
+    @property
+    def gabor_parameters(self) -> GaborParameters | None:
+        """What the filters are made from; None where they are not, as after loading others."""
+        banks = self.simple_conv_q0, self.simple_conv_q1
+        if self._made_from is None or any(bank.weight.is_meta for bank in banks):
+            return self._made_from
+        made = quadrature_weights(
+            self._made_from,
+            self.settings.pixels_per_degree,
+            banks[0].weight.shape[-1],
+            banks[0].weight.shape[1],
         )
+        found = (bank.weight.detach().to(made[0]) for bank in banks)
+        return self._made_from if all(map(_nearly_equal, found, made)) else None
 
     def sampling_report(self) -> SamplingReport | None:
         """Report what pixel grid and kernels do to the filters; None if those are unknown."""
-        if self.gabor_parameters is None:
+        parameters = self.gabor_parameters
+        if parameters is None:
             return None
         kernel_size = self.simple_conv_q0.weight.shape[-1]
-        return sampling_report(self.gabor_parameters, self.config.pixels_per_degree, kernel_size)
+        return sampling_report(parameters, self.settings.pixels_per_degree, kernel_size)
 
     def extra_repr(self) -> str:
         """Return the geometry, for the printed model."""
@@ -206,6 +243,12 @@ class VOneBlock(nn.Module):
             f"{c.pixels_per_degree:.3g} px/degree, {c.kernel_size} px kernels, stride {c.stride}, "
             f"noise {c.noise}"
         )
+
+
+def _nearly_equal(found: Tensor, made: Tensor) -> bool:
+    """Tell whether kernels agree but for rounding, to bfloat16 as the coarsest."""
+    largest = made.abs().amax((1, 2, 3), keepdim=True)
+    return found.shape == made.shape and bool(((found - made).abs() <= 0.005 * largest).all())
 
 
 def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
@@ -225,7 +268,7 @@ def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
 
 
 def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tuple[Tensor, Tensor]:
-    """Return both phases, float32; NaN where weights are still to be loaded."""
+    """Return both phases; NaN where weights are still to be loaded."""
     n, k = config.out_channels, config.kernel_size
     assert k is not None
     if parameters is None:

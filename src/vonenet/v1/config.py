@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vonenet.errors import InputError
+from vonenet.v1.checks import LARGEST_SEED, MOST, plain, real, whole
 from vonenet.v1.gabor import check_kernel_size
 from vonenet.v1.noise import check_noise
 from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
@@ -22,6 +24,26 @@ PUBLISHED_SF_MAX_CPD = 9.0
 # 2 degrees at 64 px are those of Baidya et al. 2021 and Barbulescu et al. 2023.
 DEGREES_BY_SIZE_PX = ((128, 8.0), (80, 4.0), (0, 2.0))
 STRIDE_BY_SIZE_PX = ((128, 4), (0, 2))
+
+# Lowest and highest value of each whole number and of each real one. Gains stay where responses
+# and their variance are normal numbers in single precision; no image shows more than 360 degrees.
+WHOLE_LIMITS = {
+    "simple_channels": (0, MOST),
+    "complex_channels": (0, MOST),
+    "in_chans": (1, MOST),
+    "stride": (1, MOST),
+    "seed": (0, LARGEST_SEED),
+    "color_seed": (0, 2**63 - 1),
+}
+REAL_LIMITS = {
+    "visual_degrees": (1e-6, 360.0),
+    "sf_min": (0.0, 1e6),
+    "sf_max": (1e-6, 1e6),
+    "sf_corr": (-1.0, 1.0),
+    "k_exc": (1e-6, 1e6),
+}
+# Numbers in one phase's weights, 8 GB; more is a mistake in degrees, kernel or cells.
+MOST_WEIGHTS = 2**31
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,36 @@ class VOneBlockConfig:
     seed: int = 0
     color_seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Make every number a plain Python one.
+
+        Raises:
+            InputError: a value that cannot be used, named with what is allowed.
+        """
+        checked: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if value is None and name in ("visual_degrees", "kernel_size", "stride", "sf_max"):
+                continue
+            if name in WHOLE_LIMITS:
+                checked[name] = whole(name, value, *WHOLE_LIMITS[name])
+            elif name in REAL_LIMITS:
+                checked[name] = real(name, value, *REAL_LIMITS[name])
+            elif name == "kernel_size":
+                checked[name] = check_kernel_size(value)
+        pair = image_size_pair(self.image_size)
+        checked["image_size"] = pair[0] if isinstance(plain(self.image_size), int) else pair
+        names = "noise", "noise_scale", "noise_level"
+        noise = check_noise(self.noise, self.noise_scale, self.noise_level)
+        vars(self).update(checked | dict(zip(names, noise, strict=True)))
+        if self.out_channels == 0:
+            raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
+        if self.in_chans not in (1, 3):
+            raise InputError(f"in_chans must be 3 (colour) or 1 (grey), got {self.in_chans}")
+        if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
+            raise InputError(
+                f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"
+            )
+
     @property
     def out_channels(self) -> int:
         """Number of cells at each position, simple ones first."""
@@ -86,16 +138,15 @@ class VOneBlockConfig:
         return _by_size(DEGREES_BY_SIZE_PX, min(image_size_pair(self.image_size)))
 
     def resolved(self) -> VOneBlockConfig:
-        """Return this configuration with every default filled in, checked.
+        """Return this configuration with every default filled in.
 
         Raises:
-            InputError: a value that cannot be used, named with what is allowed.
+            InputError: more weights than can be held.
         """
-        self._check()
         shorter_px = min(image_size_pair(self.image_size))
         kernel_px = PUBLISHED_KERNEL_DEG * self.pixels_per_degree
         nyquist_of_oblique_cpd = self.pixels_per_degree / (2 * math.sqrt(2))
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             self,
             image_size=image_size_pair(self.image_size),
             visual_degrees=self.resolved_visual_degrees,
@@ -103,41 +154,37 @@ class VOneBlockConfig:
             stride=self.stride or _by_size(STRIDE_BY_SIZE_PX, shorter_px),
             sf_max=self.sf_max or min(PUBLISHED_SF_MAX_CPD, nyquist_of_oblique_cpd),
         )
+        resolved._check_size()
+        return resolved
 
-    def _check(self) -> None:
-        for name in ("simple_channels", "complex_channels"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.out_channels == 0:
-            raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
-        if self.in_chans not in (1, 3):
-            raise InputError(f"in_chans must be 3 (colour) or 1 (grey), got {self.in_chans}")
-        for name in ("visual_degrees", "stride", "sf_max", "k_exc"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be positive, got {value}")
-        if self.kernel_size is not None:
-            check_kernel_size(self.kernel_size)
-        if self.filters not in (*FILTER_PRIORS, "given"):
+    def _check_size(self) -> None:
+        """Raise InputError if the weights of these settings cannot be held."""
+        assert self.kernel_size is not None
+        n = self.out_channels * self.in_chans * self.kernel_size**2
+        if n > MOST_WEIGHTS:
             raise InputError(
-                f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"
+                f"{self.out_channels} cells with kernels of {self.kernel_size} px (kernel_size) at "
+                f"{self.pixels_per_degree:.3g} pixels/degree have {n:.2g} weights, at most "
+                f"{MOST_WEIGHTS:.2g} are allowed; see visual_degrees, kernel_size and the channels"
             )
-        check_noise(self.noise, self.noise_scale, self.noise_level)
 
 
-def image_size_pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def image_size_pair(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Return height and width from one number or two.
 
     Raises:
         InputError: not one or two positive whole numbers.
     """
-    sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(sizes) != 2 or not all(isinstance(side, int) and side > 0 for side in sizes):
+    size = plain(image_size)
+    sides = (size, size) if isinstance(size, int) else size
+    try:
+        height, width = (whole("image_size", side, 1) for side in sides)
+    except (InputError, TypeError, ValueError) as error:
         raise InputError(
             f"image_size must be a positive number of pixels or a (height, width) pair, "
             f"got {image_size!r}"
-        )
-    return sizes
+        ) from error
+    return height, width
 
 
 def _by_size(table: tuple[tuple[int, T], ...], size_px: int) -> T:

@@ -8,14 +8,17 @@ what is computed with cannot differ from the state dict.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
 from vonenet.v1 import fourier
-from vonenet.v1.noise import is_recorded
+from vonenet.v1.attributes import Answering
+from vonenet.v1.noise import is_plain
 
 # Smaller weights are computed with as 0. The tails of the Gaussians reach below 1e-38, where
 # numbers are subnormal and some processors (Intel's) a hundred times slower; a product with a pixel
@@ -23,7 +26,7 @@ from vonenet.v1.noise import is_recorded
 SMALLEST_WEIGHT = 1e-20
 
 
-class FilterBank(nn.Module):
+class FilterBank(Answering):
     """One phase of all filters: a convolution with fixed weights.
 
     Args:
@@ -35,11 +38,19 @@ class FilterBank(nn.Module):
     """
 
     weight: Tensor
+    stride: int
+    first: int
+    settable: ClassVar = ("weight",)
+    instead: ClassVar = {
+        "stride": "VOneBlock(block.config, stride={value})",
+        "kernel_size": "VOneBlock(block.config, kernel_size={value})",
+        "first": "VOneBlock(block.config, simple_channels={value})",
+    }
 
     def __init__(self, weight: Tensor, stride: int, first: int = 0) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
-        self.stride, self.first = stride, first
+        vars(self).update(stride=stride, first=first)
 
     def forward(self, images: Tensor, responses: Tensor | None = None) -> Tensor:
         """Return responses (B, cells - first, ceil(H / stride), ceil(W / stride)).
@@ -79,7 +90,10 @@ def filter_images(
     if way not in WAYS:
         raise InputError(f"way must be None, fourier, {' or '.join(WAYS)}, got {way!r}")
     convolve = WAYS[way]
-    return convolve(images, weight_q0, stride), convolve(images, weight_q1[first:], stride)
+    q0 = convolve(images, weight_q0, stride)
+    # PyTorch refuses to convolve with no kernel.
+    none = first == len(weight_q1)
+    return q0, q0[:, :0] if none else convolve(images, weight_q1[first:], stride)
 
 
 def fastest_way(images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int) -> str:
@@ -92,8 +106,10 @@ def fastest_way(images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: in
     """
     if images.device.type == "cuda":
         return "space_to_depth"
-    trained = weight_q0.requires_grad or weight_q1.requires_grad
-    if images.device.type != "cpu" or is_recorded() or trained:
+    if images.device.type != "cpu" or is_plain():
+        return "convolution"
+    # Trained, or an argument of a transform of torch.func
+    if any(w.requires_grad or is_functorch_wrapped_tensor(w) for w in (weight_q0, weight_q1)):
         return "convolution"
     if images.requires_grad and (weight_q0.is_inference() or weight_q1.is_inference()):
         return "convolution"  # for autograd cannot keep tensors made in inference mode

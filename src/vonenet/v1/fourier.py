@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 from vonenet.v1.memory import in_huge_pages
 
@@ -126,6 +127,12 @@ class Correlate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, responses: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient with respect to the images."""
+        if is_batched(responses):
+            weight = _kept_weight(ctx)
+            settings = responses, ctx.stride, weight.shape[-1] // 2
+            shape = len(responses), weight.shape[1], *ctx.size
+            images = conv2d_input(shape, weight, *settings)  # type: ignore[no-untyped-call]
+            return images, None, None, None, None
         bank = (*ctx.saved_tensors, ctx.stride, ctx.first)
         return CorrelateTransposed.apply(responses, *bank, *ctx.size), None, None, None, None
 
@@ -165,6 +172,10 @@ class CorrelateTransposed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, images: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient with respect to the responses."""
+        if is_batched(images):
+            weight = _kept_weight(ctx)
+            responses = F.conv2d(images, weight, stride=ctx.stride, padding=weight.shape[-1] // 2)
+            return responses, None, None, None, None, None, None
         responses = Correlate.apply(images, *ctx.saved_tensors, ctx.stride, ctx.first)
         return responses, None, None, None, None, None, None
 
@@ -179,6 +190,20 @@ def _keep_bank(ctx: Any, weight_q0: Tensor, weight_q1: Tensor, stride: int, firs
         raise NotImplementedError("Correlate has no gradient with respect to its kernels")
     ctx.save_for_backward(weight_q0, weight_q1)
     ctx.stride, ctx.first = stride, first
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Tell whether this is many gradients at once: `torch.autograd.grad(is_grads_batched=True)`.
+
+    Unlike `torch.func.vmap`, it knows PyTorch's own operations only.
+    """
+    batched: bool = torch._C._functorch.is_legacy_batchedtensor(tensor)
+    return batched
+
+
+def _kept_weight(ctx: Any) -> Tensor:
+    weight_q0, weight_q1 = ctx.saved_tensors
+    return torch.cat([weight_q0, weight_q1[ctx.first :]])
 
 
 def _vmapped(apply: Any, info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:

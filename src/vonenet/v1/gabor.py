@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vonenet.errors import InputError
+from vonenet.v1.checks import plain, whole
 from vonenet.v1.parameters import Array, GaborParameters, IntArray
 
 
@@ -51,7 +53,7 @@ def gabor_kernels(
     sigma_x = _column(parameters.sigma_x_deg * pixels_per_degree)
     sigma_y = _column(parameters.sigma_y_deg * pixels_per_degree)
 
-    offsets = torch.arange(kernel_size, dtype=torch.float64) - kernel_size // 2
+    offsets = torch.arange(kernel_size, dtype=torch.float64, device="cpu") - kernel_size // 2
     x, y = offsets[:, None], offsets[None, :]
     along = x * torch.cos(orientation) + y * torch.sin(orientation)
     across = y * torch.cos(orientation) - x * torch.sin(orientation)
@@ -62,32 +64,41 @@ def gabor_kernels(
 
 def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
     """Return dense weights (n, in_chans, k, k): each kernel (n, k, k) in its own colour channel."""
+    if not np.isin(color_channel, range(in_chans)).all():
+        raise InputError(f"color_channel must be 0 to {in_chans - 1}, got {color_channel.tolist()}")
     weights = kernels.new_zeros(len(kernels), in_chans, *kernels.shape[1:])
-    weights[torch.arange(len(kernels)), torch.as_tensor(color_channel)] = kernels
+    for weight, kernel, color in zip(weights, kernels, color_channel.tolist(), strict=True):
+        weight[color] = kernel
     return weights
 
 
 def quadrature_weights(
     parameters: GaborParameters, pixels_per_degree: float, kernel_size: int, in_chans: int
 ) -> tuple[Tensor, Tensor]:
-    """Return dense float32 weights of both phases of the pairs, (n, in_chans, k, k) each."""
+    """Return dense weights of both phases of the pairs, (n, in_chans, k, k) each.
+
+    They have torch's default type and stand on its default device.
+    """
     q0, q1 = (
         gabor_kernels(parameters, pixels_per_degree, kernel_size, phase_shift_deg=shift)
         for shift in (0.0, 90.0)
     )
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
     return (
-        colored(q0, parameters.color_channel, in_chans).float(),
-        colored(q1, parameters.color_channel_q1, in_chans).float(),
+        colored(q0, parameters.color_channel, in_chans).to(device, dtype),
+        colored(q1, parameters.color_channel_q1, in_chans).to(device, dtype),
     )
 
 
-def check_kernel_size(kernel_size: int) -> None:
-    """Raise InputError unless the kernel has a central pixel."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
+def check_kernel_size(kernel_size: Any) -> int:
+    """Return a kernel's side as an int, or raise InputError unless it has a central pixel."""
+    side = plain(kernel_size)
+    if isinstance(side, int) and side % 2 == 0:
         raise InputError(
             f"kernel_size must be an odd number of pixels, so that a filter has a centre; "
-            f"got {kernel_size}, try {max(kernel_size, 0) // 2 * 2 + 1}"
+            f"got {side}, try {max(side, 0) // 2 * 2 + 1}"
         )
+    return whole("kernel_size", side, 1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ def sampling_report(
         needed = 2 * math.ceil(fitting) + 1
         remedies.append(
             f"{truncated:.0%} of the V1 filters are wider than half their {kernel_size} px kernel "
-            f"and are cut off; set kernel_size to {needed}, or show more visual_degrees"
+            f"and are cut off; set kernel_size to {needed}"
         )
     return SamplingReport(nyquist_cpd, aliased, truncated, tuple(remedies))
 

@@ -14,16 +14,24 @@ PyTorch's operations would write and read all of them several times.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
+from vonenet.v1.attributes import Answering
+from vonenet.v1.checks import LARGEST_SEED, real, whole
 from vonenet.v1.memory import in_huge_pages, in_memory_order
 
 NOISE_MODES = ("neuronal", "gaussian", None)
@@ -33,24 +41,37 @@ VARIANCE_FLOOR = 1e-4
 CHUNK = 2**17
 # Numbers that are drawn at a time. Part of what a seed promises: do not change.
 BLOCK = 2**19
-StandardNormal = Callable[[Tensor], Tensor]  # a draw that broadcasts to the given responses
 
 
-class Noise(nn.Module):
+class Noise(Answering):
     """Add noise to mean responses and rectify them.
 
     Attributes:
         mode: `neuronal`, `gaussian`, or None (no noise).
         scale: neuronal: spikes per unit of response; gaussian: standard deviation.
         level: neuronal: spontaneous spikes.
-        draw: where the standard normal numbers come from; None: torch's generator.
+        seed: of the draw that every pass and every image meets; None: a new draw for each.
+        fixed: the draw itself, in place of a seed; broadcast to the responses.
     """
+
+    mode: str | None
+    scale: float
+    level: float
+    fixed: Tensor | None
+    seed: int | None
+    instead: ClassVar = {
+        **dict.fromkeys(("mode", "noise_mode"), "block.noise_mode = {value}"),
+        **dict.fromkeys(("scale", "noise_scale"), "block.noise_scale = {value}"),
+        **dict.fromkeys(("level", "noise_level"), "block.noise_level = {value}"),
+        **dict.fromkeys(("seed", "fixed", "fixed_noise"), "block.fixed_noise = ..."),
+    }
 
     def __init__(self, mode: str | None, scale: float, level: float) -> None:
         super().__init__()
-        check_noise(mode, scale, level)
-        self.mode, self.scale, self.level = mode, scale, level
-        self.draw: StandardNormal | None = None
+        self.set(mode, scale, level)
+        self.register_buffer("fixed", None, persistent=False)
+        self.fix(None)
+        self._key = uuid.uuid4().hex
 
     def set(self, mode: str | None, scale: float | None = None, level: float | None = None) -> None:
         """Switch the mode, and the scale and level where they are given.
@@ -60,14 +81,26 @@ class Noise(nn.Module):
         """
         scale = self.scale if scale is None else scale
         level = self.level if level is None else level
-        check_noise(mode, scale, level)
-        self.mode, self.scale, self.level = mode, scale, level
+        mode, scale, level = check_noise(mode, scale, level)
+        vars(self).update(mode=mode, scale=scale, level=level)
+
+    def fix(self, draw: Tensor | int | None) -> None:
+        """Meet one draw for good: standard normal numbers, or those of a seed; None: new ones."""
+        if isinstance(draw, Tensor) and not (draw.dim() == 4 and draw.is_floating_point()):
+            raise InputError(
+                f"fixed_noise must be standard normal numbers of shape (batch or 1, cells, height, "
+                f"width), got {draw.dtype} of shape {tuple(draw.shape)}"
+            )
+        fixed = draw if draw is None or isinstance(draw, Tensor) else None
+        seed = None if draw is fixed else whole("seed", draw, 0, LARGEST_SEED)
+        vars(self)["seed"], self._buffers["fixed"] = seed, fixed
 
     def standard_deviation(self, mean_response: Tensor) -> Tensor | float:
         """Return the standard deviation before rectification at each mean (any shape)."""
-        if self.mode == "neuronal":
+        mode = None if active(self._key).silent else self.mode
+        if mode == "neuronal":
             return neuronal_deviation(mean_response, self.scale, self.level)
-        return self.scale if self.mode == "gaussian" else 0.0
+        return self.scale if mode == "gaussian" else 0.0
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """Return noisy responses >= 0, of the shape of `mean_response`.
@@ -76,32 +109,92 @@ class Noise(nn.Module):
             mean_response: any shape; B, C, H, W for images.
             standard_normal: the draw to use instead of a new one, broadcast to the responses.
         """
-        if self.mode is None:
-            return F.relu(mean_response)
-        if standard_normal is None and self.draw is not None:
-            standard_normal = self.draw(mean_response)
-        return add_noise(mean_response, standard_normal, self.mode, self.scale, self.level)
+        fixed = self.seed if self.fixed is None else self.fixed
+        settings = self.mode, self.scale, self.level
+        return switched_noise(mean_response, standard_normal, fixed, self._key, *settings)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy: another stage, which the contexts that are open here switch too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        original, self._key = self._key, uuid.uuid4().hex
+        for switch in _SWITCHES.get():
+            if original in switch.stages:
+                switch.stages.add(self._key)
+
+    def _replicate_for_data_parallel(self) -> Noise:
+        """Hand what is switched here to a replica, which runs in a thread of its own."""
+        replica: Noise = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        switch = active(self._key)
+        if switch.generator is not None:
+            raise InputError("noise_generator cannot serve several replicas; use fixed_noise")
+        if switch.silent:
+            vars(replica)["mode"] = None
+        if switch.seed is not None:
+            replica.fix(switch.seed)
+        return replica
 
 
-def check_noise(mode: str | None, scale: float, level: float) -> None:
-    """Raise InputError unless these settings make a noise model."""
-    if mode not in NOISE_MODES:
+def check_noise(mode: Any, scale: Any, level: Any) -> tuple[str | None, float, float]:
+    """Return mode, scale and level as plain values, or raise InputError if they are impossible.
+
+    Gains stay where the variance is a normal number in single precision.
+    """
+    if not (mode is None or isinstance(mode, str)) or mode not in NOISE_MODES:
         raise InputError(f"noise must be 'neuronal', 'gaussian' or None, got {mode!r}")
-    if not scale > 0:
-        raise InputError(f"noise_scale must be positive (noise=None is silence), got {scale}")
-    if not level >= 0:
-        raise InputError(f"noise_level must be 0 or more, got {level}")
+    scale = real("noise_scale (noise=None is silence)", scale, 1e-6, 1e6)
+    return mode and str(mode), scale, real("noise_level", level, 0, 1e6)
 
 
 # --- the noise of a batch ------------------------------------------------------------------------
 
 
 @torch.fx.wrap
+def switched_noise(
+    mean: Tensor,
+    given: Tensor | None,
+    fixed: Tensor | int | None,
+    key: str,
+    mode: str | None,
+    scale: float,
+    level: float,
+) -> Tensor:
+    """Return the responses of the stage of this key, as its settings and the context have them.
+
+    A draw that is given comes first, then the context, then what is fixed for good. Symbolic
+    tracing keeps this call, so that contexts switch a traced model too.
+    """
+    switch = active(key)
+    if mode is None or switch.silent:
+        return F.relu(mean)
+    if given is None and switch.generator is not None:
+        device = switch.generator.device
+        given = torch.randn(mean.shape, generator=switch.generator, device=device)
+    if given is None and switch.seed is not None:
+        fixed = switch.seed
+    if given is None and fixed is not None:
+        shape = tuple(mean.shape[1:])
+        given = fixed if isinstance(fixed, Tensor) else draw_for_one_image(fixed, shape)
+    if given is not None:
+        given = given.to(mean.device, mean.dtype)
+    return add_noise(mean, given, mode, scale, level)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def draw_for_one_image(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Return standard normal numbers for one image, the same for any batch and device."""
+    return torch.from_numpy(_numpy_draw(seed, (1, *shape)))
+
+
+@lru_cache(maxsize=4)
+def _numpy_draw(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
 def add_noise(
     mean: Tensor, standard_normal: Tensor | None, mode: str, scale: float, level: float
 ) -> Tensor:
     """Return max(x + z sd(x), 0) for a mean response x and a draw z, new if there is none."""
-    if mode == "neuronal" and mean.device.type == "cpu" and not is_recorded():
+    if mode == "neuronal" and mean.device.type == "cpu" and not is_plain():
         noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, scale, level)
         return noisy
     z = _drawn_like(mean) if standard_normal is None else standard_normal
@@ -109,10 +202,14 @@ def add_noise(
     return F.relu(mean + z * deviation)
 
 
-def is_recorded() -> bool:
-    """Tell whether operations are recorded, to be compiled or to leave PyTorch."""
+def is_plain() -> bool:
+    """Tell whether PyTorch's own operations are needed.
+
+    They are where operations are recorded, to be compiled or to leave PyTorch, and in forward mode,
+    which would follow a function of ours once, but not twice.
+    """
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return tracing or torch.compiler.is_compiling()
+    return tracing or torch.compiler.is_compiling() or forward_ad._current_level >= 0
 
 
 def neuronal_deviation(mean: Tensor, scale: float, level: float) -> Tensor:
@@ -170,7 +267,8 @@ class NeuronalResponse(torch.autograd.Function):
         elsewhere the gradient is 0.
         """
         mean, noisy = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for the second derivative, the draw being given
+        # For the second derivative, or many gradients at once
+        if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(gradient):
             deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
             draw = ((noisy - mean) / deviation).detach()
             slope = _slope(mean, draw * deviation, ctx.scale, ctx.level)
@@ -249,10 +347,49 @@ def fill_normal(out: Tensor, generator: torch.Generator | None = None) -> Tensor
 # --- switches ------------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
+class Switch:
+    """What stages do within a context, instead of what their settings say.
+
+    Attributes:
+        stages: keys of the stages; a copy that is made of one within the context joins.
+        silent: give the mean response.
+        seed: of the one draw.
+        generator: where draws come from.
+    """
+
+    stages: set[str]
+    silent: bool = False
+    seed: int | None = None
+    generator: torch.Generator | None = None
+
+
+# The switches that are on, the innermost last: of this context, not of a model, so that threads
+# that share a model do not meet each other's.
+_SWITCHES: ContextVar[tuple[Switch, ...]] = ContextVar("vonenet_noise", default=())
+
+
+def active(key: str) -> Switch:
+    """Return what a stage does here: silent if any context says so, else the innermost's draw."""
+    result = Switch(set())
+    for switch in _SWITCHES.get():
+        if key in switch.stages and switch.silent:
+            result.silent = True
+        elif key in switch.stages:
+            result.seed, result.generator = switch.seed, switch.generator
+    return result
+
+
 @contextmanager
 def no_noise(model: nn.Module) -> Iterator[None]:
-    """Have every V1 block in `model` give its mean response within the context."""
-    with _switched(model, "mode", None):
+    """Have every V1 block in `model` give its mean response within the context.
+
+    The three contexts belong to the thread, or the asynchronous task, that opens them: others that
+    share the model do not see them. A new thread begins without them, unless it runs in a copy of
+    the context (`contextvars.copy_context().run`); replicas of `DataParallel` have them. A copy
+    that is made of the model inside has them until they end.
+    """
+    with _switched(model, Switch(set(), silent=True)):
         yield
 
 
@@ -262,42 +399,40 @@ def fixed_noise(model: nn.Module, seed: int) -> Iterator[None]:
 
     The draw depends neither on the batch's size nor on an image's place in it. It is numpy's, on
     the CPU, so that it does not depend on the device and is no random operation to
-    `torch.func.vmap`.
+    `torch.func.vmap`. For threads and copies see `no_noise`.
     """
-    drawn: dict[tuple[int, ...], Tensor] = {}
-
-    def draw(like: Tensor) -> Tensor:
-        shape = (1, *like.shape[1:])
-        if shape not in drawn:
-            normal = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-            drawn[shape] = torch.from_numpy(normal)
-        return drawn[shape].to(like.device, like.dtype)
-
-    with _switched(model, "draw", draw):
+    with _switched(model, Switch(set(), seed=whole("seed", seed, 0, LARGEST_SEED))):
         yield
 
 
 @contextmanager
 def noise_generator(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Draw the noise from `generator`, on its own device, instead of torch's global one."""
+    """Draw the noise from `generator`, on its own device, instead of torch's global one.
 
-    def draw(like: Tensor) -> Tensor:
-        drawn = torch.randn(like.shape, generator=generator, device=generator.device)
-        return drawn.to(like.device, like.dtype)
-
-    with _switched(model, "draw", draw):
+    For threads and copies see `no_noise`.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise InputError(f"generator must be a torch.Generator, got {generator!r}")
+    with _switched(model, Switch(set(), generator=generator)):
         yield
 
 
 @contextmanager
-def _switched(model: nn.Module, attribute: str, value: Any) -> Iterator[None]:
-    """Set an attribute of every noise stage within the context."""
-    stages = [module for module in model.modules() if isinstance(module, Noise)]
-    previous = [getattr(stage, attribute) for stage in stages]
-    for stage in stages:
-        setattr(stage, attribute, value)
+def _switched(model: nn.Module, switch: Switch) -> Iterator[None]:
+    """Turn a switch on for every noise stage of a model, in this context alone."""
+    switch.stages.update(_keys(model))
+    _SWITCHES.set((*_SWITCHES.get(), switch))
     try:
         yield
     finally:
-        for stage, before in zip(stages, previous, strict=True):
-            setattr(stage, attribute, before)
+        # Not by a token: contexts of interleaved generators do not end in the order they began.
+        _SWITCHES.set(tuple(each for each in _SWITCHES.get() if each is not switch))
+
+
+def _keys(model: nn.Module) -> Iterator[str]:
+    """Yield the keys of the noise stages of a model, symbolically traced or not."""
+    for module in model.modules():
+        if isinstance(module, Noise):
+            yield module._key
+        elif isinstance(module, torch.fx.GraphModule):
+            yield from (n.args[3] for n in module.graph.nodes if n.target is switched_noise)

@@ -16,6 +16,7 @@ import torch
 from scipy.special import ndtr
 
 from vonenet.errors import InputError
+from vonenet.v1.checks import LARGEST_SEED, real, whole
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -119,6 +120,9 @@ class GaborParameters:
         shapes = {name: np.shape(value) for name, value in vars(self).items()}
         if len(set(shapes.values())) != 1 or len(shapes["phase_deg"]) != 1:
             raise InputError(f"Gabor parameters must be arrays of one length, got shapes {shapes}")
+        for name, value in vars(self).items():
+            if not np.isfinite(value).all():
+                raise InputError(f"{name} must be finite, got {value[~np.isfinite(value)][0]}")
         for name in ("frequency_cpd", "nx_cycles", "ny_cycles"):
             if not np.all(getattr(self, name) > 0):
                 raise InputError(f"{name} must be positive, got {np.min(getattr(self, name))}")
@@ -186,8 +190,8 @@ def draw_parameters(
     """
     if filters not in FILTER_PRIORS:
         raise InputError(f"filters must be one of {', '.join(FILTER_PRIORS)}, got {filters!r}")
-    if not -1 <= sf_corr <= 1:
-        raise InputError(f"sf_corr must be a correlation in [-1, 1], got {sf_corr}")
+    n, seed = whole("n", n), whole("seed", seed, 0, LARGEST_SEED)
+    sf_corr = real("sf_corr", sf_corr, -1, 1)
     frequencies = _frequency_prior(filters, sf_min, sf_max)
     rng = np.random.RandomState(seed)  # its stream is frozen: new numpy versions draw the same
     phase_deg = 360.0 * rng.random_sample(n)
