@@ -99,7 +99,14 @@ def test_features_are_extracted_and_switched(network):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", ["vone_tf_efficientnetv2_b0", "vone_mobileone_s0", "voneresnet18"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "voneresnet18",
+        pytest.param("vone_tf_efficientnetv2_b0", marks=pytest.mark.slow),
+        pytest.param("vone_mobileone_s0", marks=pytest.mark.slow),
+    ],
+)
 def test_graphs_differ_from_eager_by_rounding_alone(name):
     """Without trained weights deep nets amplify it; in double precision nothing is left."""
     settings = {**SMALL, "num_classes": 3}
