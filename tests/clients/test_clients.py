@@ -1,4 +1,4 @@
-"""Programs as users of the original write them, and as ours: the same numbers."""
+"""Ten programs as users of the original write them, and as ours: the same numbers."""
 
 import importlib
 from pathlib import Path
@@ -12,6 +12,10 @@ from vonenet.params import generate_gabor_param
 
 CLIENTS = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 CLIENTS = [name for name in CLIENTS if not name.startswith("test_")]
+
+
+def test_there_are_ten():
+    assert len(CLIENTS) == 10
 
 
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
