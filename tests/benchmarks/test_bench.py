@@ -1,12 +1,12 @@
 """Timing, results files and the page: nothing is mixed, nothing is lost."""
 
 import json
+import os
 from functools import partial
 
 import pytest
 import torch
 
-import vonenet.files
 from benchmarks import measure
 from benchmarks.__main__ import bench
 from benchmarks.page import goal_table, section, write_page
@@ -27,7 +27,7 @@ def results(name, published=(1.2, 1.2, 1.3), ours=(0.2, 0.2, 0.2), kind="cpu", *
     return {"machine": machine, "runs": {"r": dict(RUN)}, "rows": rows}
 
 
-def interrupt(path):
+def interrupt(descriptor):
     raise KeyboardInterrupt
 
 
@@ -83,7 +83,7 @@ def test_the_page_keeps_the_notes_and_is_written_whole(tmp_path, monkeypatch):
     write_page(page, [results("A CPU")])
     before = page.read_text()
     assert (before.count(notes), before.count("old")) == (1, 0)
-    monkeypatch.setattr(vonenet.files, "sync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_page(page, [results("B CPU")])
     assert page.read_text() == before
@@ -112,7 +112,7 @@ def test_a_quick_run_from_end_to_end(tmp_path, monkeypatch):
     run(page_only=True)
     assert figure.read_bytes() == drawn  # the same numbers give the same bytes
     assert "## B CPU" in page.read_text()
-    monkeypatch.setattr(vonenet.files, "sync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(only="block-mean")
     assert json.loads(path.read_text()) == first
