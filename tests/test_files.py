@@ -341,7 +341,7 @@ def test_locks_of_windows_keep_others_out_too(tmp_path, monkeypatch):
 
 def test_mounts_without_locks_are_written_to_all_the_same(tmp_path, monkeypatch):
     class NoLocks:
-        LOCK_EX = LOCK_NB = 0
+        LOCK_UN = LOCK_EX = LOCK_NB = 0
 
         @staticmethod
         def flock(file, how):
@@ -351,3 +351,29 @@ def test_mounts_without_locks_are_written_to_all_the_same(tmp_path, monkeypatch)
     append_lines(tmp_path / "rows.jsonl", "{}\n")
     with locked_folder(tmp_path):
         pass
+
+
+@POSIX
+def test_a_lock_ends_though_a_forked_process_has_the_file_open(tmp_path):
+    children = []
+
+    def forking():
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        children.append(child)
+        return "{}\n"
+
+    def too_long(*_):
+        raise TimeoutError
+
+    append_lines(tmp_path / "rows", forking)
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(5)
+    try:
+        append_lines(tmp_path / "rows", "{}\n")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)

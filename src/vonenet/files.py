@@ -288,8 +288,10 @@ def _lock(file: FileIO) -> bool:
 
 
 def _unlock(file: FileIO) -> None:
-    if fcntl is None:  # elsewhere closing does it
-        with suppress(OSError):
+    with suppress(OSError):
+        if fcntl is not None:  # closing does not do it while a forked process has the file open
+            fcntl.flock(file, fcntl.LOCK_UN)
+        else:
             file.seek(FAR)
             msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 

@@ -153,11 +153,6 @@ class VOneNet(Answering):
         parts: nn.Module = nn.Sequential(OrderedDict(self.named_children()))[index]
         return parts
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "module":  # not the model itself: tools would unwrap it for ever
-            raise AttributeError("this model is not wrapped: leave out .module")
-        return super().__getattr__(name)
-
     @property
     def noise(self) -> str | None:
         """The noise mode: `neuronal`, `gaussian`, or None. Assign to switch it."""

@@ -278,8 +278,8 @@ def test_impossible_settings_are_named(settings, message):
 
 
 def test_unknown_settings_and_wrong_images_are_refused():
-    with pytest.raises(TypeError, match="ksize"):
-        VOneBlock(ksize=31)
+    with pytest.raises(TypeError, match="kernl_size"):
+        VOneBlock(kernl_size=31)
     for shape in ((3, 32, 32), (1, 1, 32, 32)):
         with pytest.raises(
             InputError, match=r"must have shape \(batch, 3, height, width\) with .*, got"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vonenet.errors import InputError
+from vonenet.errors import InputError, SettingError, VOneNetWarning
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.parameters import draw_parameters
@@ -143,3 +143,15 @@ def test_impossible_parameters_are_named(change):
     values[name][2] = value
     with pytest.raises(InputError, match=f"{name} must be"):
         VOneBlock(**SMALL, gabor_parameters=type(draw_parameters(1)).from_dict(values))
+
+
+def test_names_of_the_original_build_a_block_or_say_what_to_type():
+    sizes = {"simple_channels": 1, "complex_channels": 1, "image_size": 16, "visual_degrees": 1}
+    with pytest.warns(VOneNetWarning) as said:
+        block = VOneBlock(ksize=7, **sizes)
+    assert str(said[0].message) == "ksize is kernel_size=7 here"
+    assert block.simple_conv_q0.weight.shape[-1] == 7
+    with pytest.raises(SettingError, match=r"VOneBlock\(gabor_parameters="):
+        VOneBlock(theta=[0.0], **sizes)
+    with pytest.raises(AttributeError, match=r"leave out \.module"):
+        _ = block.module

@@ -30,6 +30,11 @@ class Answering(nn.Module):
     settable: ClassVar[Iterable[str]] = ()
     instead: ClassVar[Mapping[str, str]] = {}
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":  # not the model itself: tools would unwrap it for ever
+            raise AttributeError("this model is not wrapped: leave out .module")
+        return super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(self).__name__
         if name in self.instead:

@@ -20,6 +20,7 @@ from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.filterbank import FilterBank, filter_images
 from vonenet.v1.gabor import SamplingReport, quadrature_weights, sampling_report
 from vonenet.v1.noise import Noise, is_plain
+from vonenet.v1.old_names import current_names
 from vonenet.v1.original import OriginalNames
 from vonenet.v1.parameters import GaborParameters, draw_parameters
 
@@ -115,7 +116,8 @@ class VOneBlock(OriginalNames):
     Args:
         config: settings; see `VOneBlockConfig` for each, its unit and its default.
         gabor_parameters: the filters themselves, instead of drawing them.
-        **settings: any field of `VOneBlockConfig`, over those of `config`.
+        **settings: any field of `VOneBlockConfig`, over those of `config`; some also by the names
+            that the original package gives them.
 
     A built block keeps its filters and its geometry. What can be assigned is `noise_mode`,
     `noise_scale`, `noise_level`, `k_exc`, `fixed_noise`, `way`, the weights, and any child. Any
@@ -143,6 +145,9 @@ class VOneBlock(OriginalNames):
         **settings: Any,
     ) -> None:
         super().__init__()
+        settings = current_names(
+            settings, [field.name for field in dataclasses.fields(VOneBlockConfig)]
+        )
         c = dataclasses.replace(config or VOneBlockConfig(), **settings)
         if gabor_parameters is not None:
             c = dataclasses.replace(c, filters="given")
