@@ -273,7 +273,7 @@ def decoding(size: Size) -> Work:
     for number, path in enumerate(paths):
         image = Image.fromarray(np.roll(levels, 7 * number, axis=1)).resize(JPEG_PX)
         image.save(path, quality=90)
-    data = open_dataset(folder.name, image_size=size.image_px)
+    data = open_dataset(folder.name, "train", image_size=size.image_px)
     images = TrainingImages(data, AugmentationRecipe(), size.image_px, seed=0)
     recipe = OptimizationRecipe(epochs=1, batch_size=size.batch)
     batches = micro_batch_sampler(size.batch, recipe, ProcessGroup(torch.device("cpu")))

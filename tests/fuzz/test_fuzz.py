@@ -323,20 +323,7 @@ KINDS = {"recipes": 120, "settings": 150, "images": 150, "results": 150, "comman
 KINDS["weights"] = 150
 
 
-# Kinds in which faults were known when this was written (docs/reliability.md)
-OPEN = {
-    "settings": "wrong types end in Python's errors",
-    "command_lines": "train's options in boxes",
-}
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(k, marks=pytest.mark.xfail(reason=OPEN[k], strict=False) if k in OPEN else ())
-        for k in KINDS
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_everything_is_done_or_refused_in_one_line(kind, server, template, tiny, tmp_path, request):
     makers = {"recipes": recipes, "settings": settings, "images": images, "results": results}
     makers |= {"command_lines": command_lines, "weights": weights(tiny)}

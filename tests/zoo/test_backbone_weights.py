@@ -203,6 +203,7 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path, resnet18):
     ("name", "source", "words"),
     [
         ("voneresnet18", "torchvison", "'torchvison' is no file; allowed: 'timm', 'torchvision'"),
+        ("voneresnet18", 7, "'7' is no file"),
         ("voneresnet18", "timm:mine", "'timm:mine': timm's weights of resnet18 are a1_in1k"),
         ("voneresnet18", "torchvision:V3", "torchvision's weights of resnet18 are IMAGENET1K_V1"),
         ("vonealexnet", "timm", "timm publishes no weights of alexnet; allowed: a weights file"),

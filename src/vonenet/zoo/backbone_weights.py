@@ -83,7 +83,7 @@ def find_weights(
             chosen = published[which] if which else published.DEFAULT
             weights: dict[str, Tensor] = chosen.get_state_dict()
             return weights
-    elif Path(source).is_file():
+    elif isinstance(source, str | Path) and Path(source).is_file():
         return read_state_dict(Path(source))
     else:
         raise InputError(
