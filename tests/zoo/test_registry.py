@@ -9,7 +9,7 @@ import torch
 
 import vonenet
 from tests.backbones.test_timm_stems import CHAINS, MEMBERS, PATCHES, size_of
-from vonenet.errors import SettingError
+from vonenet.errors import InputError, SettingError
 from vonenet.v1.old_names import RENAMED, current_names
 from vonenet.zoo.checkpoints import SETTINGS
 from vonenet.zoo.registry import NAMED_MODELS, find_entry
@@ -221,3 +221,8 @@ def test_every_public_name_exists():
     assert set(vonenet.__all__) <= set(dir(vonenet))
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         _ = vonenet.create_modle
+
+
+def test_a_checkpoint_that_is_no_path_is_refused():
+    with pytest.raises(InputError, match="checkpoint=0 is no path"):
+        vonenet.create_model("voneresnet18", checkpoint=0)

@@ -229,6 +229,8 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
             all that its responses depend on.
         InputError: a setting that contradicts the weights.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"checkpoint={path!r} is no path of a weights file")
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
