@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.v1.config import VOneBlockConfig
+from vonenet.v1.config import FIELDS, VOneBlockConfig
 from vonenet.v1.filterbank import FilterBank, filter_images
 from vonenet.v1.gabor import SamplingReport, quadrature_weights, sampling_report
 from vonenet.v1.noise import Noise, is_plain
@@ -145,10 +145,7 @@ class VOneBlock(OriginalNames):
         **settings: Any,
     ) -> None:
         super().__init__()
-        settings = current_names(
-            settings, [field.name for field in dataclasses.fields(VOneBlockConfig)]
-        )
-        c = dataclasses.replace(config or VOneBlockConfig(), **settings)
+        c = dataclasses.replace(config or VOneBlockConfig(), **current_names(settings, FIELDS))
         if gabor_parameters is not None:
             c = dataclasses.replace(c, filters="given")
         c = c.resolved()
@@ -163,9 +160,11 @@ class VOneBlock(OriginalNames):
         self.noise = Noise(c.noise, c.noise_scale, c.noise_level)
         self.output = nn.Identity()
         self.way: str | None = None
-        report = self.sampling_report()
-        for remedy in report.remedies if report else ():
-            warnings.warn(remedy, VOneNetWarning, stacklevel=2)
+        if self._made_from is not None:
+            kernel_size = weight_q0.shape[-1]
+            report = sampling_report(self._made_from, c.pixels_per_degree, kernel_size)
+            for remedy in report.remedies:
+                warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute noisy, rectified responses to normalised images.

@@ -169,6 +169,10 @@ class VOneBlockConfig:
             )
 
 
+# Names of the settings
+FIELDS = tuple(field.name for field in dataclasses.fields(VOneBlockConfig))
+
+
 def image_size_pair(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Return height and width from one number or two.
 

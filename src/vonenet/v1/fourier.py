@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 from vonenet.v1.memory import in_huge_pages
+from vonenet.v1.noise import is_batched
 
 # Lengths of Fourier transforms to choose from: products of 2, 3 and 5, which are fast.
 TILE_SIZES = (8, 10, 12, 16, 18, 20, 24, 30, 32, 36, 40, 48, 60, 64)
@@ -190,15 +191,6 @@ def _keep_bank(ctx: Any, weight_q0: Tensor, weight_q1: Tensor, stride: int, firs
         raise NotImplementedError("Correlate has no gradient with respect to its kernels")
     ctx.save_for_backward(weight_q0, weight_q1)
     ctx.stride, ctx.first = stride, first
-
-
-def is_batched(tensor: Tensor) -> bool:
-    """Tell whether this is many gradients at once: `torch.autograd.grad(is_grads_batched=True)`.
-
-    Unlike `torch.func.vmap`, it knows PyTorch's own operations only.
-    """
-    batched: bool = torch._C._functorch.is_legacy_batchedtensor(tensor)
-    return batched
 
 
 def _kept_weight(ctx: Any) -> Tensor:

@@ -212,6 +212,15 @@ def is_plain() -> bool:
     return tracing or torch.compiler.is_compiling() or forward_ad._current_level >= 0
 
 
+def is_batched(tensor: Tensor) -> bool:
+    """Tell whether this is many gradients at once: `torch.autograd.grad(is_grads_batched=True)`.
+
+    Unlike `torch.func.vmap`, it knows PyTorch's own operations only.
+    """
+    batched: bool = torch._C._functorch.is_legacy_batchedtensor(tensor)
+    return batched
+
+
 def neuronal_deviation(mean: Tensor, scale: float, level: float) -> Tensor:
     """Return sqrt(max(s x + l, 0) + floor) / s, the standard deviation of the response."""
     silent = mean.new_tensor((level + VARIANCE_FLOOR) / scale**2)
@@ -268,7 +277,7 @@ class NeuronalResponse(torch.autograd.Function):
         """
         mean, noisy = ctx.saved_tensors
         # For the second derivative, or many gradients at once
-        if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(gradient):
+        if torch.is_grad_enabled() or is_batched(gradient):
             deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
             draw = ((noisy - mean) / deviation).detach()
             slope = _slope(mean, draw * deviation, ctx.scale, ctx.level)

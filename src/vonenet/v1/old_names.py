@@ -1,6 +1,6 @@
 """What the original package, its forks and EVNet call the settings of a V1 block, and what to type.
 
-The tables are read by `create_model`, `get_model` and `load_checkpoint`.
+The tables are read by `create_model`, `get_model`, `load_checkpoint` and `VOneBlock`.
 """
 
 from __future__ import annotations

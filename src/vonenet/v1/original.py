@@ -16,14 +16,13 @@ from torch import Tensor
 
 from vonenet.errors import InputError
 from vonenet.v1.attributes import Answering
-from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
 from vonenet.v1.noise import Noise, draw_for_one_image
 from vonenet.v1.old_names import RENAMED
 from vonenet.v1.parameters import GaborParameters
 
 SETTABLE = ("noise_mode", "noise_scale", "noise_level", "k_exc", "fixed_noise", "way")
 FILTERS = ("sf", "theta", "phase", "sigx", "sigy", "gabor_params", "gabor_parameters")
-FIELDS = [field.name for field in dataclasses.fields(VOneBlockConfig)]
 
 
 def _setting(name: str) -> property:
