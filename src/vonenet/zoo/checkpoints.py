@@ -26,7 +26,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import write_whole
 from vonenet.model import VOneNet, VOneNetConfig
-from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
 from vonenet.v1.gabor import colored, gabor_kernels
 from vonenet.v1.old_names import current_names
 from vonenet.v1.parameters import GaborParameters, draw_parameters
@@ -46,7 +46,7 @@ STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight", "n_averaged"
 # The largest images that a file may be for: some networks keep tables of the size of an image.
 LARGEST_IMAGE_PX = 4096
 # What a VOneNet may be built with
-SETTINGS = ("num_classes", *(field.name for field in dataclasses.fields(VOneBlockConfig)))
+SETTINGS = ("num_classes", *FIELDS)
 # What trained weights leave open; anything else is a property of the weights.
 OPEN_SETTINGS = ("noise", "noise_scale", "noise_level", "k_exc", "stride")
 # The published networks: their kernels' side in pixels, and what their images show, which their
@@ -271,7 +271,6 @@ def _read_safetensors(path: Path) -> Checkpoint:
     gabors = header_value(path, GABORS) if GABORS in read_metadata(path) else None
     with header_errors(path):
         config = VOneNetConfig.from_dict(described)
-        check_number("num_classes", config.num_classes)
         for side in image_size_pair(config.v1.image_size):
             check_number("image_size", side, LARGEST_IMAGE_PX)
         config.v1.resolved()

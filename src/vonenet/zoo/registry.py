@@ -35,7 +35,6 @@ from vonenet.zoo.checkpoints import (
     header_errors,
     header_value,
     load_checkpoint,
-    load_strictly,
     stored_classes,
 )
 from vonenet.zoo.weights import PUBLISHED, fetch, read_safetensors
@@ -256,7 +255,7 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
     refusal = f"{path} does not fit the base network of {description['name']}"
     check_fit(planned, weights, refusal)  # before there is memory for what the header asks for
     model: Any = build_base(backbone, **build)
-    load_strictly(model, weights, refusal)
+    model.load_state_dict(weights)
     model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}
     model.class_names = classes
     return model  # type: ignore[no-any-return]
