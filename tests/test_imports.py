@@ -24,6 +24,7 @@ ALLOWED = {
     "vonenet": {"v1", "zoo"},
     "modules": {"v1"},
     "params": {"v1"},
+    "back_ends": {"backbones"},
 }
 # Where everything meets
 TOP = {"__main__", "cli"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vonenet.errors import InputError
 from vonenet.v1.parameters import Array, draw_parameters
 
 
@@ -18,9 +17,8 @@ def generate_gabor_param(
 
     `draw_parameters(features, filters="legacy")` is the same, with the colours.
     """
-    if rand_flag:
-        raise InputError("rand_flag=True is here draw_parameters(features, filters='uniform')")
+    filters = "legacy_uniform" if rand_flag else "legacy"
     p = draw_parameters(
-        features, filters="legacy", seed=seed, sf_corr=sf_corr, sf_max=sf_max, sf_min=sf_min
+        features, filters=filters, seed=seed, sf_corr=sf_corr, sf_max=sf_max, sf_min=sf_min
     )
     return p.frequency_cpd, p.orientation_deg, p.phase_deg, p.nx_cycles, p.ny_cycles

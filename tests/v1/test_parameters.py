@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from vonenet.errors import InputError
+from vonenet.params import generate_gabor_param
 from vonenet.v1.parameters import (
     FREQUENCY_CPD,
     NX_CYCLES,
@@ -18,7 +19,7 @@ from vonenet.v1.parameters import (
     draw_parameters,
 )
 
-ALL_PRIORS = ["biological", "uniform", "legacy"]
+ALL_PRIORS = ["biological", "uniform", "legacy", "legacy_uniform"]
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -31,6 +32,21 @@ def test_legacy_draws_are_the_originals(golden_parameters, case):
     for ours, theirs in zip(names, ("theta", "sf", "phase", "nx", "ny"), strict=True):
         golden = golden_parameters[f"case{case}_{theirs}"]
         np.testing.assert_allclose(getattr(drawn, ours), golden, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sf_min", "sf_max", "bins"), [(0, 9, (0.5, 8)), (0, 8, (0.5, 5.6)), (0.8, 5, (1, 4))]
+)
+def test_uniform_legacy_draws_are_those_of_the_originals_rand_param(sf_min, sf_max, bins):
+    """Its table's bins count alike, and one that ends at sf_max is left out."""
+    edges = [e for e in (0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8) if bins[0] <= e <= bins[1]]
+    rng = np.random.RandomState(3)
+    phase, orientation, frequency, nx, ny = (rng.rand(50) for _ in range(5))
+    octaves = np.interp(frequency, np.linspace(0, 1, len(edges)), np.log2(edges))
+    widths = (10 ** (1.2 * each - 1) for each in (nx, ny))
+    expected = 2**octaves, 180 * orientation, 360 * phase, *widths
+    drawn = generate_gabor_param(50, 3, True, 0.75, sf_max, sf_min)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sf_corr", [0.75, 0.0, -0.6])
@@ -130,7 +146,7 @@ def test_a_cut_bin_keeps_its_share():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"filters": "bio"}, "filters must be one of biological, uniform, legacy, got 'bio'"),
+        ({"filters": "bio"}, "filters must be one of biological, .*legacy_uniform, got 'bio'"),
         ({"sf_max": 0.3}, "between sf_min=0.0 and sf_max=0.3"),
         ({"sf_min": 9.0, "sf_max": 3.0}, "between sf_min=9.0 and sf_max=3.0"),
         ({"sf_max": 0.4, "filters": "legacy"}, "spans 0.5 to 8.0"),

@@ -161,7 +161,7 @@ def test_an_impossible_seed_is_named(block, seed):
 
 
 def test_the_originals_attributes_act(block):
-    block.noise_mode = None
+    block.noise = None  # as model.noise = None
     assert is_silent(block, block)
     unit = block(IMAGES)
     block.k_exc = 2 * block.k_exc

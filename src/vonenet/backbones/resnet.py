@@ -39,14 +39,14 @@ class Bottleneck(torchvision_resnet.Bottleneck):  # type: ignore[misc]  # torchv
 
 
 # He et al. 2016, table 1: blocks in layer1 to layer4.
-_BLOCKS: dict[int, tuple[type[nn.Module], list[int]]] = {
+BLOCKS: dict[int, tuple[type[nn.Module], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),
     50: (Bottleneck, [3, 4, 6, 3]),
     101: (Bottleneck, [3, 4, 23, 3]),
     152: (Bottleneck, [3, 8, 36, 3]),
 }
-DEPTHS = tuple(_BLOCKS)
+DEPTHS = tuple(BLOCKS)
 
 
 class ResNetBackEnd(nn.Module):
@@ -66,7 +66,7 @@ class ResNetBackEnd(nn.Module):
 
 def resnet(depth: int, *, num_classes: int = 1000, in_chans: int = 3) -> ResNet:
     """Build torchvision's ResNet of one of `DEPTHS`, randomly initialised, no layer in place."""
-    block, blocks_per_layer = _BLOCKS[depth]
+    block, blocks_per_layer = BLOCKS[depth]
     model = ResNet(block, blocks_per_layer, num_classes=num_classes)
     if in_chans != 3:
         model.conv1 = nn.Conv2d(in_chans, 64, kernel_size=7, stride=2, padding=3, bias=False)

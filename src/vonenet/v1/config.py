@@ -66,10 +66,10 @@ class VOneBlockConfig:
         noise: `neuronal`, `gaussian`, or None.
         noise_scale: neuronal: spikes per unit of response; gaussian: standard deviation.
         noise_level: neuronal: spontaneous spikes; gaussian: not used.
-        filters: `biological`, `uniform`, `legacy` (the original's draws), or `given` (parameters or
-            weights that come from elsewhere, such as a published file).
+        filters: `biological`, `uniform`, `legacy` and `legacy_uniform` (the original's draws), or
+            `given` (parameters or weights from elsewhere, such as a published file).
         seed: seed of the filters.
-        color_seed: `legacy` only: the torch seed that the original's colours came from.
+        color_seed: for the original's draws: the torch seed that its colours came from.
     """
 
     simple_channels: int = 256

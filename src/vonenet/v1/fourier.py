@@ -35,21 +35,13 @@ PIXELS_AT_ONCE = 6400
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut into overlapping square tiles, in pixels of one phase.
+    """How an image is cut into overlapping square tiles, in pixels of one phase."""
 
-    Attributes:
-        size: side of a tile.
-        rows: number of tiles down.
-        columns: number of tiles across.
-        height: responses that a tile gives, down; tiles begin as far apart.
-        width: responses that a tile gives, across.
-    """
-
-    size: int
+    size: int  # side of a tile
     rows: int
     columns: int
-    height: int
-    width: int
+    height: int  # responses that a tile gives, down; tiles begin as far apart
+    width: int  # the same, across
 
     def multiplications(self, phases: int) -> int:
         """Count complex multiplications for an image and two kernels: products and way back."""
@@ -95,18 +87,11 @@ class Correlate(torch.autograd.Function):
     def forward(
         images: Tensor, weight_q0: Tensor, weight_q1: Tensor, stride: int, first: int
     ) -> Tensor:
-        """Return responses to images.
+        """Return responses to images (B, C, H, W) on the CPU.
 
-        Args:
-            images: B, C, H, W, on the CPU.
-            weight_q0: kernels of the first phase, (cells, C, k, k), k odd. Get no gradient.
-            weight_q1: kernels of the second phase.
-            stride: distance between responses, pixels.
-            first: first cell whose second phase is wanted.
-
-        Returns:
-            All cells' first phase, then the second, (B, cells + cells - first, ceil(H / stride),
-            ceil(W / stride)), channels last, of the images' dtype.
+        Kernels are (cells, C, k, k), k odd, and get no gradient. All cells' first phase comes
+        first, then the second one from cell `first` on: (B, cells + cells - first,
+        ceil(H / stride), ceil(W / stride)), channels last, of the images' dtype.
         """
         height, width = images.shape[-2:]
         tiling = best_tiling((height, width), weight_q0.shape[-1], stride)
@@ -225,17 +210,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Group:
-    """Kernels that read the same colours.
-
-    Attributes:
-        channels: the colours.
-        kernels: the kernels, in pairs; the last one twice if their number is odd.
-        spectra: of the pairs, (frequencies, channels x phases, pairs).
-    """
+    """Kernels that read the same colours."""
 
     channels: list[int]
-    kernels: Tensor
-    spectra: Tensor
+    kernels: Tensor  # in pairs, the last one twice if their number is odd
+    spectra: Tensor  # of the pairs: (frequencies, channels x phases, pairs)
 
 
 class Bank:

@@ -103,15 +103,15 @@ class Noise(Answering):
         return self.scale if mode == "gaussian" else 0.0
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
-        """Return noisy responses >= 0, of the shape of `mean_response`.
-
-        Args:
-            mean_response: any shape; B, C, H, W for images.
-            standard_normal: the draw to use instead of a new one, broadcast to the responses.
-        """
+        """Return noisy responses >= 0; a draw that is given is broadcast to the mean response."""
         fixed = self.seed if self.fixed is None else self.fixed
         settings = self.mode, self.scale, self.level
         return switched_noise(mean_response, standard_normal, fixed, self._key, *settings)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for the printed model."""
+        fixed = "" if self.seed is None and self.fixed is None else ", fixed"
+        return f"{self.mode}, scale {self.scale:g}, level {self.level:g}{fixed}"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy: another stage, which the contexts that are open here switch too."""
@@ -243,14 +243,7 @@ class NeuronalResponse(torch.autograd.Function):
 
     @staticmethod
     def forward(mean: Tensor, standard_normal: Tensor | None, scale: float, level: float) -> Tensor:
-        """Return noisy responses.
-
-        Args:
-            mean: x, any shape.
-            standard_normal: the draw z, broadcast to the mean; None: a new one by torch's seed.
-            scale: spikes per unit of response.
-            level: spontaneous spikes.
-        """
+        """Return noisy responses; the draw is broadcast to the mean, and new if it is None."""
         wide = torch.promote_types(mean.dtype, torch.float32)
         out = in_huge_pages(torch.empty_like(mean, dtype=wide))
         if standard_normal is None:
@@ -332,11 +325,8 @@ def fill_normal(out: Tensor, generator: torch.Generator | None = None) -> Tensor
     uses all cores. One seed gives the same numbers whatever the number of cores.
 
     Args:
-        out: contiguous, float32 or float64, on the CPU; any shape.
+        out: contiguous, float32 or float64, on the CPU; any shape. It is returned, too.
         generator: what sets the numbers; None: PyTorch's global generator of the CPU.
-
-    Returns:
-        `out`.
     """
     seed = int(torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator))
     bits = np.random.SFC64(seed)
@@ -358,19 +348,12 @@ def fill_normal(out: Tensor, generator: torch.Generator | None = None) -> Tensor
 
 @dataclass(eq=False)
 class Switch:
-    """What stages do within a context, instead of what their settings say.
+    """What stages do within a context, instead of what their settings say."""
 
-    Attributes:
-        stages: keys of the stages; a copy that is made of one within the context joins.
-        silent: give the mean response.
-        seed: of the one draw.
-        generator: where draws come from.
-    """
-
-    stages: set[str]
+    stages: set[str]  # by their keys; a copy that is made of one within the context joins
     silent: bool = False
-    seed: int | None = None
-    generator: torch.Generator | None = None
+    seed: int | None = None  # of the one draw
+    generator: torch.Generator | None = None  # where draws come from
 
 
 # The switches that are on, the innermost last: of this context, not of a model, so that threads

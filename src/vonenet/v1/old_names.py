@@ -29,20 +29,21 @@ RENAMED = {
 }
 # A setting of one value for another of ours
 REPLACED: dict[str, dict[Any, dict[str, Any]]] = {
-    "rand_param": {False: {}, True: {"filters": "uniform"}},
+    "rand_param": {False: {}, True: {"filters": "legacy_uniform"}},
     "with_voneblock": {True: {}},
     "with_retinablock": {False: {}},
     "with_subcorticalblock": {False: {}},
 }
 # Notes on what is not quite the same
-NOTES = {
-    "gabor_seed": "the original's own filters are filters='legacy'",
-    "rand_param": "filters='uniform' draws from the same ranges, but not the original's numbers",
-}
+NOTES = {"gabor_seed": "the original's own filters are filters='legacy'"}
 _FILTERS = "filters of your own are VOneBlock(gabor_parameters=GaborParameters(...))"
 _DEVICE = "a model is built on the CPU: move it with .to(DEVICE); get_model takes map_location"
 _PATH = "weights of a file are checkpoint=PATH, or load_checkpoint(PATH)"
 _FRONT = "no stage before V1 is built here: put yours in front, as nn.Sequential(stage, model)"
+_MAPS = (
+    "maps of layers are torchvision.models.feature_extraction.create_feature_extractor(model, "
+    "['vone_block', LAYER, ...]), with names of model.named_modules()"
+)
 _FANO = "the variance of the noise is its mean, a Fano factor of 1; noise_scale=... changes both"
 # What is said or done otherwise
 ADVICE = {
@@ -50,10 +51,11 @@ ADVICE = {
     **dict.fromkeys(("map_location", "device"), _DEVICE),
     **dict.fromkeys(("model_path", "weightsdir_path", "weights", "ckpt_path"), _PATH),
     **dict.fromkeys(("with_retinablock", "with_subcorticalblock", "retinal_noise_mode"), _FRONT),
+    **dict.fromkeys(("features_only", "out_indices"), _MAPS),
     **dict.fromkeys(("vone_fano_factor", "noise_fano"), _FANO),
     "model_arch": "the name comes first: create_model('voneresnet50') or get_model('resnet50')",
     "with_voneblock": "the network without V1 is create_base_model(NAME)",
-    "rand_param": "it is True or False; here filters='uniform' or filters='biological'",
+    "rand_param": "it is True or False; here filters='legacy_uniform' or 'legacy'",
     "num_stochastic_copies": (
         "k draws for one pass of the filters are "
         "model.forward_from_mean_response(model.mean_response(images).repeat(k, 1, 1, 1))"

@@ -57,7 +57,7 @@ class OriginalNames(Answering):
     } | {
         **dict.fromkeys(FILTERS, "VOneBlock(block.config, gabor_parameters=GaborParameters(...))"),
         **dict.fromkeys(("config", "settings"), "VOneBlock(config)"),
-        "rand_param": "VOneBlock(block.config, filters='uniform')",
+        "rand_param": "VOneBlock(block.config, filters='legacy_uniform')",
         "out_channels": "VOneBlock(block.config, simple_channels=..., complex_channels=...)",
     }
 
@@ -83,7 +83,7 @@ class OriginalNames(Answering):
         lambda p, c: {
             "simple_channels": c.simple_channels,
             "complex_channels": c.complex_channels,
-            "rand_param": c.filters == "uniform",
+            "rand_param": c.filters in ("uniform", "legacy_uniform"),
             "gabor_seed": c.seed,
             "sf_max": c.sf_max,
             "sf_corr": c.sf_corr,
@@ -111,6 +111,11 @@ class OriginalNames(Answering):
     @k_exc.setter
     def k_exc(self, gain: float) -> None:
         vars(self)["settings"] = dataclasses.replace(self.settings, k_exc=gain)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "noise" and (value is None or isinstance(value, str)):
+            name = "noise_mode"  # the child is a module: this is its mode, as in `model.noise`
+        super().__setattr__(name, value)
 
     def set_noise_mode(
         self,

@@ -91,7 +91,9 @@ NX_CYCLES = Histogram(WIDTH_EDGES_CYCLES, tuple(sum(row) for row in WIDTH_COUNTS
 # Schiller, Finlay & Volman 1976 (J Neurophysiol 39:1334): frequency and bandwidth go together.
 SCHILLER_CORRELATION = 0.75
 
-FILTER_PRIORS = ("biological", "uniform", "legacy")
+# The original's draws, and those of its `rand_param=True`
+LEGACY = ("legacy", "legacy_uniform")
+FILTER_PRIORS = ("biological", "uniform", *LEGACY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +179,12 @@ def draw_parameters(
     Args:
         n: number of filters.
         filters: `biological` (measured distributions, frequency tied to bandwidth), `uniform` (the
-            same ranges, independent and uniform), or `legacy` (the original code's draws).
-        seed: seed of every draw; for `legacy` the original's `gabor_seed`.
-        color_seed: for `legacy`, the torch seed that the original's colours came from.
+            same ranges, independent and uniform), or the original code's draws: `legacy`, and
+            `legacy_uniform` for its `rand_param=True`.
+        seed: seed of every draw; for the original's, its `gabor_seed`.
+        color_seed: for the original's, the torch seed that its colours came from.
         sf_min: lowest frequency, cycles per degree; the data begin at 0.5.
-        sf_max: highest frequency, cycles per degree; the data end at 22.4 (`legacy`: at 8).
+        sf_max: highest frequency, cycles per degree; the data end at 22.4 (the original's: at 8).
         sf_corr: correlation of frequency and nx in the Gaussian copula, in [-1, 1].
         in_chans: number of input channels that colours are drawn from.
 
@@ -196,16 +199,20 @@ def draw_parameters(
     rng = np.random.RandomState(seed)  # its stream is frozen: new numpy versions draw the same
     phase_deg = 360.0 * rng.random_sample(n)
     orientation_u = rng.random_sample(n)
-    nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
-    ny_u = rng.random_sample(n)
+    if filters == "legacy_uniform":
+        frequency_u, nx_u, ny_u = rng.random_sample((3, n))
+    else:
+        nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
+        ny_u = rng.random_sample(n)
     if filters == "uniform":
+        frequency_u = ndtr(rng.standard_normal(n))  # independent of nx
+    if filters in ("uniform", "legacy_uniform"):
         width = Histogram((WIDTH_EDGES_CYCLES[0], WIDTH_EDGES_CYCLES[-1]), (1,), log=True)
         orientation_deg = 180.0 * orientation_u
         nx_cycles, ny_cycles = width.quantile(nx_u), width.quantile(ny_u)
-        frequency_u = ndtr(rng.standard_normal(n))  # independent of nx
     else:
         orientation_deg, nx_cycles, ny_cycles = _measured_shapes(orientation_u, nx_u, ny_u)
-    if filters == "legacy":  # most pairs get two colours, as in the original
+    if filters in LEGACY:  # most pairs get two colours, as in the original
         torch_rng = torch.Generator().manual_seed(color_seed)
         color_q0, color_q1 = torch.randint(0, in_chans, (2, n), generator=torch_rng).numpy()
     else:
@@ -224,13 +231,17 @@ def draw_parameters(
 def _frequency_prior(filters: str, sf_min: float, sf_max: float) -> Histogram:
     if filters == "legacy":
         prior = LEGACY_FREQUENCY_CPD.whole_bins_between(sf_min, sf_max)
+    elif filters == "legacy_uniform":  # over its bins; one that ends at sf_max is left out
+        edges = LEGACY_FREQUENCY_CPD.edges
+        bins = Histogram(edges, (1,) * (len(edges) - 1), log=True)
+        prior = bins.whole_bins_between(sf_min, np.nextafter(sf_max, 0))
     elif filters == "uniform":
         low, high = FREQUENCY_CPD.edges[0], FREQUENCY_CPD.edges[-1]
         prior = Histogram((low, high), (1,), log=True).between(sf_min, sf_max)
     else:
         prior = FREQUENCY_CPD.between(sf_min, sf_max)
     if not prior.counts or sum(prior.counts) == 0:
-        table = LEGACY_FREQUENCY_CPD if filters == "legacy" else FREQUENCY_CPD
+        table = LEGACY_FREQUENCY_CPD if filters in LEGACY else FREQUENCY_CPD
         raise InputError(
             f"no spatial frequency between sf_min={sf_min} and sf_max={sf_max} cycles/degree: "
             f"the measured distribution spans {table.edges[0]} to {table.edges[-1]}"

@@ -25,6 +25,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import write_whole
+from vonenet.identity import PACKAGES
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
 from vonenet.v1.gabor import colored, gabor_kernels
@@ -49,6 +50,8 @@ LARGEST_IMAGE_PX = 4096
 SETTINGS = ("num_classes", *FIELDS)
 # What trained weights leave open; anything else is a property of the weights.
 OPEN_SETTINGS = ("noise", "noise_scale", "noise_level", "k_exc", "stride")
+# Settings of layers that change no number in evaluation
+OF_TRAINING = re.compile(r"(?:inplace|momentum|p)=[^,]*(?:, )?")
 # The published networks: their kernels' side in pixels, and what their images show, which their
 # files do not say.
 PUBLISHED_KERNEL_PX = 25
@@ -92,7 +95,7 @@ def save_checkpoint(
     num_classes = bare.config.num_classes if head is None else len(head)
     config = dataclasses.replace(bare.config, num_classes=num_classes)
     planned = _planned(config)
-    _check_parts(bare, planned)
+    _check_parts(bare, planned, f"a {config.name} of a file")
     check_fit(planned, tensors, "this model cannot be saved, for it could not be loaded again")
     names = bare.class_names if classes is None else tuple(classes)
     if names is not None:
@@ -150,18 +153,32 @@ def _planned(config: VOneNetConfig) -> VOneNet:
         return VOneNet.from_config(given)
 
 
-def _check_parts(model: VOneNet, planned: VOneNet) -> None:
-    """Refuse a model of other parts than a file of its configuration gives."""
-    parts = {name: unwrapped(part) for name, part in model.named_modules()}
-    for name, part in planned.named_modules():
-        found = parts.get(name, part)
-        # In a model that is loaded, batches are not shared out
-        if type(found) is not type(part) and not isinstance(found, nn.SyncBatchNorm):
-            raise InputError(
-                f"this model cannot be saved: {name or 'it'} is a {type(found).__name__}, and a "
-                f"{model.config.name} of a file has a {type(part).__name__} there; save "
-                "model.state_dict() with torch.save"
-            )
+def _check_parts(
+    found: nn.Module | None, planned: nn.Module | None, whose: str, name: str = ""
+) -> None:
+    """Refuse a part of another kind, or with other settings, than a file gives."""
+    found = found and unwrapped(found)
+    if _kind(found) != _kind(planned):
+        raise InputError(
+            f"this model cannot be saved: {name or 'it'} is {_kind(found)}, and {whose} has "
+            f"{_kind(planned)} there; save model.state_dict() with torch.save"
+        )
+    if found is not None and planned is not None:
+        ours, theirs = dict(found.named_children()), dict(planned.named_children())
+        for child in ours | theirs:
+            below = f"{name}.{child}" if name else child
+            _check_parts(ours.get(child), theirs.get(child), whose, below)
+
+
+def _kind(part: nn.Module | None) -> str:
+    """Return the class of a part and the settings that it prints, but for those of training."""
+    if part is None:
+        return "nothing"
+    # In a model that is loaded, batches are not shared out
+    name = type(part).__name__.replace("SyncBatchNorm", "BatchNorm2d")
+    home = type(part).__module__
+    name = name if home.partition(".")[0] in PACKAGES else f"{home}.{name}"
+    return f"{name}({OF_TRAINING.sub('', part.extra_repr())})"
 
 
 def stored_classes(path: Path, outputs: int) -> tuple[str, ...] | None:
