@@ -189,7 +189,8 @@ def test_the_table_has_the_planted_means_and_differences(tmp_path):
     assert "55.0 +30.0" in found["vone"]
     marked = re.findall(r'<span class="sure">([^<]*)</span>', page[: page.index("</table>")])
     assert marked == ["+10.0", "+50.0", "+30.0", "+19.7"]
-    assert "Mean over corruptions 1 of 15 types, severities 3" in words(page)
+    assert "Mean over corruptions 1 of 15 types, severity 3" in words(page)
+    assert " 1 condition (" in words(render(tmp_path, vone[:1], name="one")[0])
     assert re.search(rf"vone +79\.0 \({MINUS}1\.0\) +50\.0 \(\+10\.0\) +60\.0", table)
 
 

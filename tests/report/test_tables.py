@@ -260,6 +260,9 @@ def test_scores_on_other_images_are_not_compared():
     assert model.gain(other, "white_box").value == 0
     (unknown,) = models_of([measured("m", 500)])
     assert model.gain(unknown, "clean") is None
+    for changes in ({"data": "other/val 224px"}, {"n": 500}):  # of rows without a digest
+        (unlike,) = models_of([replace(measured("m", 500), **changes)])
+        assert unknown.obstacle(unlike, "clean") == "images"
 
 
 def test_rows_that_say_different_things_of_one_condition_are_named():

@@ -364,7 +364,8 @@ def look_at(
         except BrokenImageError as error:
             return BrokenImageError(error.image, error.reason)  # without the traceback's images
 
-    bar = tqdm(total=len(indices), desc=what, unit="img", delay=1, disable=not progress)
+    hidden = None if progress else True  # None: hidden where there is no terminal
+    bar = tqdm(total=len(indices), desc=what, unit="img", delay=1, disable=hidden)
     with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(indices), AT_ONCE):
             for found in pool.map(safely, indices[start : start + AT_ONCE]):

@@ -99,7 +99,7 @@ class ParquetSource(Source):
         rows: list[list[int]] = []
         labels: list[Tensor] = []
         names: list[str] = []
-        for path in tqdm(self._paths, desc="read labels", delay=2, leave=False):
+        for path in tqdm(self._paths, desc="read labels", delay=2, leave=False, disable=None):
             with _opened(path) as file:
                 columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}
                 self._column = _find_column(columns, IMAGE_COLUMNS, path)
@@ -203,7 +203,9 @@ class TarSource(Source):
         self._paths = [str(path) for path in paths]
         keys: list[bytes] = []
         places = array("q")  # shard, offset, size and label, image after image
-        for number, path in enumerate(tqdm(self._paths, desc="list shards", delay=2, leave=False)):
+        for number, path in enumerate(
+            tqdm(self._paths, desc="list shards", delay=2, leave=False, disable=None)
+        ):
             for key, image, label in _images_of_tar(path):
                 keys.append(os.fsencode(key))
                 places.extend((number, image.offset_data, image.size, label))

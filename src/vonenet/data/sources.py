@@ -283,7 +283,7 @@ class TorchvisionSource(Source):
         elif hasattr(dataset, "_samples"):
             labels = [label for _, label in dataset._samples]
         else:
-            shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2)
+            shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2, disable=None)
             labels = [dataset[index][1] for index in shown]
         numbers = checked_labels(labels, name)
         if len(numbers) != len(dataset):

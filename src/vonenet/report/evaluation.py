@@ -427,7 +427,8 @@ def facts_of(model: Model) -> dict[str, object]:
     stochastic = any(row.flags.get("stochastic") for row in rows)
     sizes = joined(sorted({row.n for row in rows}))
     names = {setting.name for setting in types}
-    over = f"{len(names)} of {IMAGENET_C_TYPES} types, severities "
+    over = f"{len(names)} of {IMAGENET_C_TYPES} types, "
+    over += "severity " if len(severities) == 1 else "severities "
     over += joined(f"{severity:g}" for severity in severities)
     if lacking := len(names) * len(severities) - len(types):
         over += f"; {lacking} of these {len(names) * len(severities)} conditions are missing"
@@ -444,7 +445,7 @@ def facts_of(model: Model) -> dict[str, object]:
         DISPUTED: joined(setting.label for setting in model.disputed),
         "Mean over corruptions": types and over,
         "Mean over white box": attacks
-        and f"PGD at {len(attacks)} radii, {which}: {'; '.join(radii)}",
+        and f"PGD at {count(len(attacks), 'radius', 'radii')}, {which}: {'; '.join(radii)}",
         "Radii": pgd and ("scaled from 224 px to the image size" if scaled else "not scaled"),
         "Steps of PGD": column("steps", pgd),
         "Step rule of PGD": column("step_rule", pgd),

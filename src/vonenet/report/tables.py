@@ -155,7 +155,7 @@ class Score(NamedTuple):
     Attributes:
         estimate: The mean.
         over: Settings that went in, attacks at the radii published for 224 px, each with the
-            digest of its images.
+            digest of its images; of rows without one, with their name and number.
     """
 
     estimate: Estimate
@@ -219,7 +219,8 @@ class Model:
         return paper if len(paper) == PAPER_ATTACKS else plain
 
     def _score(self, setting: Setting, published: Setting | None = None) -> Score:
-        images = " ".join(dict.fromkeys(row.data_hash for row in self.rows[setting]))
+        digests = [row.data_hash or f"{row.data}: {row.n}" for row in self.rows[setting]]
+        images = " ".join(dict.fromkeys(digests))
         return Score(self.accuracies[setting], frozenset([(published or setting, images)]))
 
     @cached_property
