@@ -1,5 +1,6 @@
 """vonenet evaluate: suites, rows, real kills, several processes."""
 
+import importlib
 import os
 import random
 import signal
@@ -35,6 +36,9 @@ from vonenet.training import TrainingRecipe
 from vonenet.training.checkpoint import sealed
 from vonenet.zoo.loading import LoadedModel, load_model
 
+# The package has functions of these names
+robustness_evaluate = importlib.import_module("vonenet.robustness.evaluate")
+audit_module = importlib.import_module("vonenet.robustness.audit")
 TOY = """
 import torch
 from torch import nn
@@ -251,6 +255,31 @@ def test_it_is_said_once_how_classes_meet_and_what_images_go_through(flat, tmp_p
     assert capsys.readouterr() == ("", said)
     run_evaluation(config, conditions=[Clean()], progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_each_model_is_looked_at_once_and_what_is_measured_is_said_to_be(
+    flat, tmp_path, capsys, monkeypatch
+):
+    looks = []
+    for function in (robustness_evaluate.check_model, robustness_evaluate.model_hash):
+
+        def counted(*args, function=function):
+            looks.append(function.__name__)
+            return function(*args)
+
+        for module in (robustness_evaluate, audit_module):
+            if hasattr(module, function.__name__):
+                monkeypatch.setattr(module, function.__name__, counted)
+    other = f"{Path(flat.split(':')[0]).with_name('other.py')}"
+    Path(other).write_text(FLAT)
+    models, conditions = (flat, f"{other}:load"), [Clean(), Attack("linf", 1 / 255, 1, 1)]
+    config = Evaluate(models, "embedded", limit=5, attack_limit=4, out=tmp_path, device="cpu")
+    run_evaluation(config, conditions=conditions)
+    assert looks == 2 * ["check_model", "model_hash"]
+    nothing = f"nothing was left to measure: all rows are in {tmp_path / RESULTS}\n"
+    assert nothing not in capsys.readouterr().err
+    run_evaluation(config, conditions=conditions)
+    assert capsys.readouterr().err.endswith(nothing)
 
 
 def interrupted(*args, **options):

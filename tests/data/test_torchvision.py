@@ -1,5 +1,6 @@
 """torchvision's sets by name, from files written here in the formats that torchvision reads."""
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def test_sets_with_a_train_argument(root):
     assert test.name == "torchvision/FashionMNIST/test 28px"
     for each in (test, pickle.loads(pickle.dumps(test))):
         assert levels(each.whole(2)) == IMAGES[2, ::-1].ravel().tolist()
+
+
+def test_images_in_no_file_are_read_once_for_the_hashes_of_a_set_and_its_parts(root, monkeypatch):
+    data = open_dataset("torchvision/FashionMNIST", "train", image_size=28, in_chans=1)
+    parts = [data.subset(2), data, data.select(torch.tensor([2, 0]))]
+    alone = [copy.deepcopy(part).content_hash() for part in parts]
+    read, reads = type(data.source).read, []
+    monkeypatch.setattr(
+        type(data.source), "read", lambda self, index: reads.append(index) or read(self, index)
+    )
+    assert [part.content_hash() for part in parts] == alone
+    assert sorted(reads) == [0, 1, 2]
 
 
 def test_sets_with_a_split_argument(root):

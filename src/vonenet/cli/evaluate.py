@@ -19,6 +19,7 @@ from vonenet.errors import InputError
 if TYPE_CHECKING:
     from vonenet.data import ImageDataset, PixelModel
     from vonenet.robustness import Condition
+    from vonenet.robustness.evaluate import Checked
     from vonenet.training import TrainingRecipe
     from vonenet.zoo.loading import LoadedModel
 
@@ -120,10 +121,12 @@ def run_evaluation(
     import torch
 
     from vonenet.cli.v1_figures import write_v1_figures
+    from vonenet.data import preprocessing_text
     from vonenet.data.pixels import chosen_device
     from vonenet.model import VOneNet
     from vonenet.results import EXAMPLES, RESULTS
     from vonenet.robustness import Attack, evaluate, rank_and_size
+    from vonenet.robustness.evaluate import check_model
     from vonenet.zoo.loading import load_model
 
     if not config.models:
@@ -131,15 +134,18 @@ def run_evaluation(
     device = chosen_device(config.device)
     if device.type == "cuda":  # of several GPUs the one that `torchrun` means this process to use
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    first: LoadedModel | None = None
+    first: tuple[LoadedModel, Checked] | None = None
+    before = _measured_bytes(config.out)
     with _process_group():
         is_first_process = rank_and_size()[0] == 0
         for address in config.models:
             loaded = load_model(address)
             loaded.model.to(device)
             dataset = open_images(config, address, loaded)
-            matched, how = matched_images(loaded.model, dataset, config.seed)
+            checked = check_model(loaded.model, dataset, config.seed)
+            matched, how = dataset.matched(loaded.model.classes, checked.outputs)
             if is_first_process and progress:
+                how += f"; {preprocessing_text(loaded.model, dataset.size)}"
                 print(f"{loaded.name} on {dataset.name}: {how}", file=sys.stderr)
             scaled_to = dataset.size if config.scale_radii else None
             suite = conditions or conditions_of(config.suite, scaled_to)
@@ -157,19 +163,31 @@ def run_evaluation(
                         seed=config.seed,
                         decision_samples=config.decision_samples,
                         out_path=config.out / RESULTS,
+                        checked=checked,
                         progress=progress,
                     )
             if is_first_process:
                 if config.audit and config.suite != "corruptions":
-                    _audit(loaded, first, dataset, config, progress)
+                    _audit(loaded, checked, first, dataset, config, progress)
                 examples = config.out / EXAMPLES
                 if first is None and not examples.is_file():
                     shown = shown_conditions(suite)
                     write_contact_sheet(loaded.model, matched, shown, examples, config.seed)
                 if isinstance(loaded.model.model, VOneNet):
                     write_v1_figures(loaded.model.model.vone_block, config.out)
-            first = first or loaded
+            first = first or (loaded, checked)
+        if is_first_process and progress and _measured_bytes(config.out) == before:
+            said = f"nothing was left to measure: all rows are in {config.out / RESULTS}"
+            print(said, file=sys.stderr)
         return is_first_process
+
+
+def _measured_bytes(out: Path) -> list[int]:
+    """Return the sizes of the files of rows, which grow with every row."""
+    from vonenet.results import AUDIT, RESULTS
+
+    paths = [out / RESULTS, out / AUDIT]
+    return [path.stat().st_size if path.is_file() else 0 for path in paths]
 
 
 def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDataset:
@@ -215,16 +233,6 @@ def recipe_of(run: Path) -> TrainingRecipe:
     from vonenet.training import TrainingRecipe
 
     return TrainingRecipe.read(run / RECIPE)
-
-
-def matched_images(model: PixelModel, dataset: ImageDataset, seed: int) -> tuple[ImageDataset, str]:
-    """Return the images with the model's outputs as labels, and in words how they meet."""
-    from vonenet.data import preprocessing_text
-    from vonenet.robustness.evaluate import check_model
-
-    outputs, _ = check_model(model, dataset, seed)
-    matched, how = dataset.matched(model.classes, outputs)
-    return matched, f"{how}; {preprocessing_text(model, dataset.size)}"
 
 
 def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
@@ -317,7 +325,8 @@ def write_contact_sheet(
 
 def _audit(
     loaded: LoadedModel,
-    first: LoadedModel | None,
+    checked: Checked,
+    first: tuple[LoadedModel, Checked] | None,
     dataset: ImageDataset,
     config: Evaluate,
     progress: bool,
@@ -333,20 +342,23 @@ def _audit(
     cost: dict[str, Any] = {}  # else as `audit` has it
     if light:
         cost = {"steps": LIGHT_STEPS, "gradient_samples": LIGHT_SAMPLES, "thorough": False}
-    base = None
-    if first is not None and first.image_size == loaded.image_size:
-        base = first.model if first.in_chans == loaded.in_chans else None
+    base: dict[str, Any] = {}
+    if first is not None:
+        other, known = first
+        if (other.image_size, other.in_chans) == (loaded.image_size, loaded.in_chans):
+            base = {"base": other.model, "base_hash": known.model_hash}
     audit(
         loaded.model,
         dataset,
         model_name=loaded.name,
         images=min(AUDIT_IMAGES, config.limit or AUDIT_IMAGES),
-        base=base,
         noise_off=no_noise,
+        **base,
         **cost,
         batch_size=config.batch_size,
         seed=config.seed,
         out_path=config.out / AUDIT,
+        checked=checked,
         progress=progress,
     )
 

@@ -121,6 +121,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.size = size
         self.crop = crop
         self.indices = torch.arange(len(labels))  # of the images in the source
+        self._digests: dict[int, bytes] = {}  # of images in no file; parts share it
         self._kept: dict[int, Tensor] = {}
         self._room = 0  # bytes for images that are kept
 
@@ -202,7 +203,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         """Return a short sha256 hash of class names, labels and content of the images, in order.
 
         The images are read once. Those of files that are the same since (by path, size and time)
-        are not read again.
+        are not read again; nor are, by this set and its parts, those that are in no file.
 
         Raises:
             BrokenImageError: If an image cannot be read.
@@ -216,15 +217,15 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         """Return a digest of the images as they are stored, in order."""
         source, indices = self.source, self.indices.tolist()
 
+        def digest_at(index: int) -> bytes:
+            found = self._digests.get(index) or digest_of(source.stored(index))
+            if source.file(index) is None:
+                self._digests[index] = found
+            return found
+
         def read() -> str:
             digest = hashlib.sha256()
-            looks = look_at(
-                lambda index: digest_of(source.stored(index)),
-                indices,
-                progress=progress,
-                what="read",
-            )
-            for found in looks:
+            for found in look_at(digest_at, indices, progress=progress, what="read"):
                 if isinstance(found, BrokenImageError):
                     raise found
                 digest.update(found)

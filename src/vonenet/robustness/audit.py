@@ -26,7 +26,12 @@ from vonenet.data.dataset import ImageDataset
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seed_at, seeded
 from vonenet.results import AuditRow, append_jsonl, model_hash, read_jsonl, wilson_interval
-from vonenet.robustness.evaluate import as_measured, digest_of_columns, frozen_weights
+from vonenet.robustness.evaluate import (
+    Checked,
+    as_measured,
+    digest_of_columns,
+    frozen_weights,
+)
 from vonenet.robustness.journal import Journal
 from vonenet.robustness.norms import Region
 from vonenet.robustness.sampling import averaged_gradient, averaged_probabilities
@@ -62,11 +67,13 @@ def audit(
     gradient_samples: int = 10,
     images: int = 50,
     base: nn.Module | None = None,
+    base_hash: str = "",
     noise_off: NoiseOff | None = None,
     thorough: bool = True,
     batch_size: int | None = None,
     seed: int = 0,
     out_path: Path | str | None = None,
+    checked: Checked | None = None,
     progress: bool = True,
 ) -> list[AuditRow]:
     """Look for signs that attacks on a model fail for other reasons than its robustness.
@@ -85,6 +92,7 @@ def audit(
         gradient_samples: Noise draws per gradient, if the model is stochastic.
         images: How many images.
         base: A model whose adversarial images are tried on this one, e.g. the network without V1.
+        base_hash: `model_hash` of the base, if it is known.
         noise_off: Switches a stochastic model's noise off in a `with`, e.g. `vonenet.no_noise`.
         thorough: Attack in other ways, too: more steps, restarts, other losses, no gradients, more
             and fewer draws, without noise. That takes about ten times as long.
@@ -93,6 +101,7 @@ def audit(
         out_path: JSON-lines file. If it holds the rows of this model with these settings, they
             are returned; otherwise the new ones are appended. What has been measured is kept in a
             file beside it until then, so an audit that was killed goes on from there.
+        checked: As for `evaluate`.
         progress: Show a progress bar over all passes, if stderr is a terminal.
 
     Returns:
@@ -106,14 +115,16 @@ def audit(
     path = None if out_path is None else Path(out_path)
     journal = Journal(path)
     with frozen_weights(model):
-        part, stochastic, settings = as_measured(model, dataset, images, seed, progress=progress)
+        part, stochastic, settings = as_measured(
+            model, dataset, images, seed, checked=checked, progress=progress
+        )
         weights = settings.pop("model_hash")
         device = device_of(model)
         settings |= {
             "norm": norm,
             "steps": steps,
             "gradient_samples": gradient_samples,
-            "base": "none" if base is None else model_hash(base),
+            "base": "none" if base is None else base_hash or model_hash(base),
             "noise_off": noise_off is not None,
             "thorough": thorough,
             "batch_size": batch_size or len(part),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -42,6 +42,14 @@ MEASURED = frozenset({"value", "ci_low", "ci_high", "versions", "seconds"})
 Shared = TypeVar("Shared")
 
 
+class Checked(NamedTuple):
+    """What `check_model` found of a model: it serves all measurements of one pair of both."""
+
+    outputs: int
+    stochastic: bool  # whether two passes differ
+    model_hash: str
+
+
 def evaluate(
     model: nn.Module,
     dataset: ImageDataset,
@@ -54,6 +62,7 @@ def evaluate(
     seed: int = 0,
     decision_samples: int = 1,
     out_path: Path | str | None = None,
+    checked: Checked | None = None,
     progress: bool = True,
 ) -> list[Result]:
     """Measure a model's accuracy under each condition.
@@ -88,6 +97,7 @@ def evaluate(
             are appended as they come. Finished batches are kept in files beside it until their rows
             are there, so a run that was killed goes on with the next batch. Several runs may write
             to one file.
+        checked: What `check_model` returned, if it has been called; it is not called again.
         progress: Show a progress bar, if stderr is a terminal.
 
     Returns:
@@ -99,7 +109,9 @@ def evaluate(
     """
     check_counts(batch_size=batch_size, decision_samples=decision_samples)
     with frozen_weights(model):
-        images, stochastic, columns = as_measured(model, dataset, limit, seed, progress=progress)
+        images, stochastic, columns = as_measured(
+            model, dataset, limit, seed, checked=checked, progress=progress
+        )
         if not stochastic:
             decision_samples = 1
             conditions = [condition.for_deterministic_model() for condition in conditions]
@@ -119,7 +131,13 @@ def evaluate(
 
 
 def as_measured(
-    model: nn.Module, dataset: ImageDataset, n: int | None, seed: int, *, progress: bool = False
+    model: nn.Module,
+    dataset: ImageDataset,
+    n: int | None,
+    seed: int,
+    *,
+    checked: Checked | None = None,
+    progress: bool = False,
 ) -> tuple[ImageDataset, bool, dict[str, Any]]:
     """Return so many images with the model's outputs as labels, and whether it is stochastic.
 
@@ -129,10 +147,10 @@ def as_measured(
         InputError: As `check_model`, or a class of the data is none of the model's.
     """
     part = dataset if n is None else dataset.subset(min(n, len(dataset)))
-    outputs, stochastic = check_model(model, part, seed)
+    outputs, stochastic, weights = checked or check_model(model, part, seed)
     matched, how = part.matched(classes_of(model), outputs)
     columns = {
-        "model_hash": model_hash(model),
+        "model_hash": weights,
         "data": dataset.name,
         "data_size": len(dataset),
         "data_hash": part.content_hash(progress=progress),
@@ -204,11 +222,8 @@ def frozen_weights(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> tuple[int, bool]:
-    """Show the model, in eval mode, a few images, twice.
-
-    Returns:
-        The number of its outputs, and whether the passes differ: then it is stochastic.
+def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> Checked:
+    """Show the model, in eval mode, a few images, twice; and hash it.
 
     Raises:
         InputError: The model does not return one row of finite logits for each image, or returns
@@ -235,7 +250,7 @@ def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> tuple
             "the model returns probabilities (rows sum to 1); needed: logits, before the softmax, "
             "which hides gradients from attacks"
         )
-    return logits.shape[1], not torch.equal(logits, again)
+    return Checked(logits.shape[1], not torch.equal(logits, again), model_hash(model))
 
 
 def rank_and_size() -> tuple[int, int]:
