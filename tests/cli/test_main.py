@@ -12,12 +12,13 @@ from typing import get_args, get_type_hints
 import pytest
 
 import vonenet
+from tests.report.evaluations import measured
 from vonenet import cli
 from vonenet.cli import console
 from vonenet.cli.console import parsed
 from vonenet.cli.models import Models
 from vonenet.errors import VOneNetWarning
-from vonenet.results import Result, append_jsonl
+from vonenet.results import append_jsonl
 
 TINY = {"image_size": 32, "simple_channels": 8, "complex_channels": 8}
 CHELSEA = files("vonenet.data") / "files" / "chelsea.jpg"
@@ -91,20 +92,7 @@ def test_mistakes_get_one_line_and_a_status(capsys, weights, arguments, message)
     assert message in err
 
 
-ROW = Result(
-    experiment="e",
-    model="m",
-    model_hash="0" * 16,
-    data="d",
-    data_size=9,
-    condition={},
-    metric="accuracy",
-    value=0.5,
-    ci_low=0.2,
-    ci_high=0.8,
-    n=9,
-    seed=0,
-)
+ROW = measured("m", 5, 9)
 
 
 def test_a_page_replaces_a_page_and_nothing_else(capsys, tmp_path):

@@ -25,7 +25,7 @@ from tests.fuzz.mutations import (
     changed_bytes,
     changed_value,
 )
-from vonenet.results import AuditRow, Result, append_jsonl
+from tests.report.evaluations import check, measured, write_folder
 
 pytestmark = [
     pytest.mark.slow,
@@ -95,36 +95,12 @@ def template(tiny, tmp_path_factory):
     (folder / "thesis.txt").write_text("years of work")
     (folder / "link.html").symlink_to("page.html")
     (folder / "page.html").write_text("<!doctype html>an old page")
-    rows = [result(model, condition) for model in ("base", "vone") for condition in CONDITIONS]
-    append_jsonl(folder / "eval" / "results.jsonl", rows)
-    append_jsonl(folder / "eval" / "audit.jsonl", [check(name) for name in ("steps", "restarts")])
+    rows = [measured(model, 3, 6, **each) for model in ("base", "vone") for each in CONDITIONS]
+    checks = [check("vone", name, True) for name in ("steps", "restarts")]
+    write_folder(folder / "eval", rows, checks)
     write_run(folder / "run")
     (folder / "recipe.toml").write_bytes((folder / "run" / "recipe.toml").read_bytes())
     return folder
-
-
-def result(model, condition):
-    noisy = model == "vone"
-    return Result(
-        experiment="evaluate",
-        model=model,
-        model_hash=model[0] * 16,
-        data="photos/test",
-        data_size=6,
-        condition=condition | {"decision_samples": 1},
-        metric="accuracy",
-        value=0.5,
-        ci_low=0.2,
-        ci_high=0.8,
-        n=6,
-        seed=0,
-        flags={"stochastic": noisy},
-    )
-
-
-def check(name):
-    words = {"check": name, "expected": "at most 0.2", "explanation": "Does it help?"}
-    return AuditRow(model="vone", model_hash="v" * 16, passed=True, value=0.1, **words)
 
 
 def write_run(folder):
