@@ -14,7 +14,7 @@ from vonenet.data import BrokenImageError
 from vonenet.errors import InputError, VOneNetError
 from vonenet.physiology import Canvas
 from vonenet.physiology.neural_data import image_files, on_canvas, read_images
-from vonenet.physiology.predictivity import layer_features
+from vonenet.physiology.predictivity import before_noise, show
 from vonenet.results import read_jsonl
 from vonenet.zoo.loading import load_model
 
@@ -52,7 +52,8 @@ def folder(tmp_path_factory):
 def planted(toy, folder):
     """(repetitions, stimuli, units): mixtures of the V1 block's features, with noise."""
     model = load_model(toy).model
-    features = features_of(model, "vone_block", read_images(image_files(folder), CANVAS, 2.0))
+    silent = before_noise(model, ["vone_block"])
+    features = features_of(silent, "vone_block", read_images(image_files(folder), CANVAS, 2.0))
     rng = np.random.default_rng(1)
     few = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)[0][:, :6]
     signal = few @ rng.standard_normal((6, UNITS))
@@ -62,7 +63,8 @@ def planted(toy, folder):
 
 def features_of(model, layer, images, **options):
     """Features of one layer, (images, features)."""
-    [batches] = layer_features(model, [layer], images, **options).values()
+    batches = []
+    show(model, [layer], images, lambda _, features: batches.append(features), **options)
     return torch.cat(batches).numpy()
 
 
@@ -141,7 +143,7 @@ def test_features_over_trials_scatter_about_those_of_many(toy, folder):
     model = load_model(toy).model
     images = list(read_images(image_files(folder)[:6], CANVAS, 2.0))
     one, again, many = (
-        features_of(model, "bottleneck", images, trials=n, seed=s, batch_size=4)
+        features_of(model, "bottleneck", images, trials=n, seed=s)
         for n, s in ((1, 0), (1, 0), (64, 1))
     )
     np.testing.assert_array_equal(one, again)
@@ -161,14 +163,14 @@ def test_features_over_trials_scatter_about_those_of_many(toy, folder):
         ({"options": {"folds": 30}}, "60 stimuli in 30 folds"),
         ({"options": {"components": 0}}, "components must be 1 or more"),
         ({"shape": (6, STIMULI, UNITS)}, "median consistency of units between repetitions is"),
-        ({"folder": "empty"}, "holds no image; allowed: .png"),
+        ({"folder": "empty"}, "holds no image; allowed: bmp"),
         ({"folder": "missing"}, "are no folder"),
     ],
 )
 def test_mistakes_get_one_line_before_the_first_image_is_seen(
     toy, folder, tmp_path, change, message, monkeypatch
 ):
-    monkeypatch.setattr("vonenet.physiology.predictivity.layer_features", None)
+    monkeypatch.setattr("vonenet.physiology.predictivity.show", None)
     values = np.random.default_rng(0).standard_normal(change.get("shape", (STIMULI, UNITS)))
     named = {"stimuli": np.array(change["stimuli"])} if "stimuli" in change else {}
     np.savez(tmp_path / "neurons.npz", responses=values, **named)
@@ -180,7 +182,7 @@ def test_mistakes_get_one_line_before_the_first_image_is_seen(
 
 
 def test_an_image_that_is_none_is_told_before_the_first_is_seen(toy, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("vonenet.physiology.predictivity.layer_features", None)
+    monkeypatch.setattr("vonenet.physiology.predictivity.show", None)
     images = shutil.copytree(folder, tmp_path / "images")
     (images / "s031.png").write_bytes(b"no image")
     np.save(tmp_path / "neurons.npy", np.random.default_rng(0).standard_normal((STIMULI, UNITS)))

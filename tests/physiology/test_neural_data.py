@@ -1,17 +1,23 @@
 """Recorded responses from files: every kind, and what is wrong with them in one line."""
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from vonenet.cli.predictivity import _content_digest
+from vonenet.data import BrokenImageError
 from vonenet.errors import InputError
 from vonenet.physiology.neural_data import (
     arrange,
     checked_responses,
     image_files,
+    read_images,
     read_responses,
 )
+from vonenet.physiology.stimuli import Canvas
 
 FLAT = np.random.default_rng(0).random((6, 4))
 REPEATED = np.random.default_rng(1).random((3, 6, 4))
@@ -170,3 +176,19 @@ def test_names_are_one_for_each_stimulus_in_any_type_of_text(tmp_path):
     np.savez(tmp_path / "a.npz", responses=FLAT, stimuli=np.array(list("abcde")))
     with pytest.raises(InputError, match="names 5 stimuli and holds responses to 6"):
         read_responses(tmp_path / "a.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_among_the_images_is_refused_and_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (
+        lambda path: next(read_images([path], Canvas(2.0, 32, 1), 2.0)),
+        lambda path: _content_digest(FLAT, [path]),
+    ):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(BrokenImageError, match="a pipe"):
+            pool.submit(read, tmp_path / "a.png").result(timeout=20)
+
+
+def test_images_are_of_every_kind_that_is_decoded(tmp_path):
+    (tmp_path / "a.GIF").touch()
+    assert [path.name for path in image_files(tmp_path)] == ["a.GIF"]

@@ -1,21 +1,29 @@
 """Predictivity on planted data, where noise says which r and which ceiling to expect."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from vonenet import VOneBlock
+from vonenet.data import PixelModel
 from vonenet.errors import InputError
 from vonenet.physiology.predictivity import (
+    before_noise,
     correlation,
+    expected_cost,
     folds_of,
     internal_consistency,
-    layer_features,
+    layer_axes,
     pls_predictions,
     predictivity,
+    predictivity_of,
     principal_axes,
+    show,
     usable_neurons,
 )
 
@@ -168,7 +176,7 @@ def test_with_every_component_it_is_least_squares():
 @pytest.mark.parametrize(("offset", "dtype"), [(100, np.float32), (1e8, np.float64)])
 def test_rotation_keeps_distances_across_blocks_of_features(offset, dtype):
     wide = (np.random.default_rng(0).standard_normal((5, 40_000)) + offset).astype(dtype)
-    inner = principal_axes([wide[:2], wide[2:]])
+    inner = principal_axes(wide, np.ones(5, bool))
     assert inner.shape == (5, 5)
     for i in range(5):
         distance = np.linalg.norm(wide[0].astype(float) - wide[i])
@@ -251,7 +259,7 @@ def test_units_that_cannot_be_predicted_are_named_and_the_others_are_as_without_
         "the same response to every image": [6],
     }
     assert np.flatnonzero(~neurons.stimuli).tolist() == [5]
-    with_empty = predictivity(np.insert(x, 5, 99.0, axis=0), neurons)
+    with_empty = predictivity(np.insert(x, 5, 99.0, axis=0), holes)
     plain = predictivity(x, y)
     assert np.flatnonzero(np.isnan(with_empty.per_unit)).tolist() == [2, 6]
     np.testing.assert_allclose(np.delete(with_empty.per_unit, [2, 6]), plain.per_unit)
@@ -276,15 +284,111 @@ def test_a_value_lies_inside_its_interval(seed):
     assert found.neurons.ceiling_interval[0] <= found.ceiling <= found.neurons.ceiling_interval[1]
 
 
-def test_layers_in_one_pass_are_those_of_passes_of_their_own():
+@pytest.fixture
+def shown(monkeypatch):
+    """Features of layers, (images, features) each, in batches of 2."""
+    monkeypatch.setattr("vonenet.physiology.predictivity.BATCH", 2)
+
+    def features(model, layers, images, **options):
+        batches = {name: [] for name in layers}
+        show(model, layers, images, lambda name, each: batches[name].append(each), **options)
+        return {name: torch.cat(each) for name, each in batches.items()}
+
+    return features
+
+
+def test_layers_in_one_pass_are_those_of_passes_of_their_own(shown):
     """Also of a layer whose output an activation overwrites in place."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3))
     images, calls = list(torch.rand(5, 1, 8, 8)), []
     model[0].register_forward_hook(lambda *_: calls.append(1))
-    together = layer_features(model, ["0", "1", "2"], images, batch_size=2)
+    together = shown(model, ["0", "1", "2"], images)
     assert len(calls) == 3
-    for name, batches in together.items():
-        [alone] = layer_features(model, [name], images).values()
-        torch.testing.assert_close(torch.cat(batches), torch.cat(alone))
-    assert torch.cat(together["0"]).min() < 0
+    for name, features in together.items():
+        torch.testing.assert_close(features, shown(model, [name], images)[name])
+    assert together["0"].min() < 0
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    block = VOneBlock(simple_channels=8, complex_channels=8, image_size=128, visual_degrees=4)
+    return PixelModel(nn.Sequential(block, nn.Conv2d(16, 4, 3)), 0.5, 0.5)
+
+
+def on_grey(n, side, pixels=128):
+    before = (pixels - side) // 2
+    sides = (before, pixels - side - before) * 2
+    images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return list(functional.pad(images, sides, value=128 / 255))
+
+
+@pytest.mark.parametrize("side", [8, 15, 48, 100, 128])
+@pytest.mark.parametrize("layers", [["0", "1"], ["0.simple", "1"]])
+def test_a_flat_margin_changes_no_response(network, shown, side, layers):
+    """Which is a promise of numbers: also of an image that fills the canvas after all."""
+    images = [*on_grey(4, side), torch.rand(3, 128, 128)]
+    plain = shown(before_noise(network, layers), layers, images)
+    margin = (128 - side) // 2
+    found = shown(before_noise(network, layers, margin), layers, images)
+    for name in layers:
+        torch.testing.assert_close(found[name], plain[name], rtol=1e-5, atol=1e-6)
+
+
+def test_in_a_flat_margin_only_the_middle_is_computed(network, shown):
+    sizes, forward = [], type(network.model[0]).mean_response
+
+    def counted(block, images):
+        sizes.append(images.shape[-1])
+        return forward(block, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(network.model[0]), "mean_response", counted)
+        shown(before_noise(network, ["0"], 56), ["0"], on_grey(4, 16))
+    assert sizes[-2:] == [80, 80]  # the image, and twice a kernel's half, 16 px, on each side
+
+
+def test_noise_is_left_out_and_the_model_is_left_as_it_was_also_for_other_threads(network, shown):
+    before, noisy = dict(vars(network.model[0])), []
+    images = on_grey(2, 128)
+
+    def in_between(*_):
+        with ThreadPoolExecutor(1) as pool:
+            pixels = torch.stack(images)
+            noisy.extend(pool.submit(network.model[0], pixels).result() for _ in range(2))
+
+    hook = network.model[1].register_forward_pre_hook(in_between)
+    silent = shown(before_noise(network, ["0", "1"]), ["0", "1"], images)
+    hook.remove()
+    assert vars(network.model[0]) == before
+    assert not torch.equal(*noisy)
+    mean = network.model[0].mean_response(network.normalise(torch.stack(images)))
+    torch.testing.assert_close(silent["0"], mean.permute(0, 2, 3, 1).flatten(1))
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_axes_give_the_predictions_of_all_features(network, shown, passes):
+    """In however many passes, without features that do not differ, of images that are used."""
+    layers, images = ["0", "1"], on_grey(30, 24)
+    model = before_noise(network, layers, 52)
+    responses = np.random.default_rng(0).standard_normal((30, 4))
+    responses[7] = np.nan
+    neurons = usable_neurons(responses)
+    axes = layer_axes(model, layers, lambda: images, neurons.stimuli, passes=passes)
+    cost = expected_cost(model, layers, lambda: images, len(images), most_gigabytes=1e-6)
+    features = shown(model, layers, images)
+    assert cost.passes > 1
+    assert cost.features < 0.7 * sum(each.shape[1] for each in features.values())
+    for name in layers:
+        options = {"components": 3, "folds": 5}
+        expected = predictivity(features[name].double().numpy(), responses, **options)
+        found = predictivity_of(axes[name], neurons, **options)
+        np.testing.assert_allclose(found.per_unit, expected.per_unit, atol=1e-4)
+
+
+def test_features_that_are_not_finite_are_refused(shown):
+    model = nn.Sequential(nn.Conv2d(1, 40, 3))
+    nn.init.constant_(model[0].weight, torch.nan)
+    with pytest.raises(InputError, match="not finite"):
+        layer_axes(model, ["0"], lambda: torch.rand(9, 1, 8, 8), np.ones(9, bool))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,13 +17,14 @@ from tyro.conf import Positional, arg
 from vonenet.cli.physiology import load_on_canvas
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vonenet.physiology.predictivity import Neurons
     from vonenet.physiology.predictivity import Predictivity as Prediction
     from vonenet.physiology.recording import Array
     from vonenet.results import Result, Value
 
 SHOWN_UNITS = 10
-FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Predictivity:
             noise of V1 blocks is left out.
         components: of the regression.
         folds: parts that the images are held out in.
+        memory: gigabytes for features; images are shown again for those that do not fit.
         out: folder for results.jsonl and report.html.
         seed: seed of the folds and the noise.
         device: where to compute; auto takes a GPU if there is one.
@@ -61,6 +65,7 @@ class Predictivity:
     trials: int | None = None
     components: int = 25
     folds: int = 10
+    memory: float = 4.0
     out: Path = Path("predictivity")
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -71,7 +76,13 @@ class Predictivity:
         from vonenet.report.predictivity import write_predictivity_report
         from vonenet.results import RESULTS
 
-        found = predict_neurons(self)
+        try:
+            found = predict_neurons(self)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"rows of layers that were finished are in {self.out}; features are not kept, and "
+                "the same command begins anew"
+            ) from None
         print(f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}{'units':>8}")
         for layer, each in found.items():
             interval = "{:.3f} to {:.3f}".format(*each.interval)
@@ -91,18 +102,24 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         InputError: A model, file, layer or setting cannot be used, or there are not as many images
             as stimuli.
     """
-    import torch
     from tqdm import tqdm
 
     from vonenet.data.pixels import preprocessing_text
     from vonenet.errors import InputError
     from vonenet.physiology.experiments import protocol_digest
-    from vonenet.physiology.neural_data import image_files, read_images, read_responses, shown_side
+    from vonenet.physiology.neural_data import (
+        image_files,
+        margins_px,
+        read_images,
+        read_responses,
+        shown_side,
+    )
     from vonenet.physiology.predictivity import (
+        before_noise,
         check_settings,
-        feature_counts,
-        layer_features,
-        predictivity,
+        expected_cost,
+        layer_axes,
+        predictivity_of,
         usable_neurons,
     )
     from vonenet.results import RESULTS, append_missing, model_hash
@@ -112,6 +129,8 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         if not options.quiet:
             print(text, file=sys.stderr)
 
+    if not 0 < options.memory < math.inf:
+        raise InputError(f"memory must be above 0 gigabytes, got {options.memory}")
     recorded, names = read_responses(options.responses)
     paths = image_files(options.images, names)
     if len(paths) != recorded.shape[-2]:
@@ -124,31 +143,38 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
     data_hash = _content_digest(recorded, paths)
     loaded, canvas = load_on_canvas(options.model, options.degrees, options.device)
     image_degrees = canvas.degrees if options.image_degrees is None else options.image_degrees
-    shown_side(canvas, image_degrees)
+    side = shown_side(canvas, image_degrees)
     layers = tuple(dict.fromkeys(options.layers)) or (v1_block_of(loaded),)
-    grey = torch.full((canvas.in_chans, canvas.pixels, canvas.pixels), 0.5)
-    times = []
-    for _ in range(3):  # the first pass prepares what the others use
-        start = time.perf_counter()
-        counts = feature_counts(loaded.model, layers, grey, with_noise=options.trials is not None)
-        times.append(time.perf_counter() - start)
-    seconds = min(times) * len(paths) * (options.trials or 1)
+    margin = margins_px(canvas, side)[0]
+    with_noise = options.trials is not None
+    network = loaded.model if with_noise else before_noise(loaded.model, layers, margin)
+    how = {"seed": options.seed, "trials": options.trials or 1}
     if names is None:
         say(
             f"{options.responses} names no stimuli: taken in the order of the images' names, from "
             f"{paths[0].name} to {paths[-1].name}"
         )
     say(about(neurons))
+    images = partial(read_images, paths, canvas, image_degrees)
+    cost = expected_cost(network, layers, images, len(paths), options.memory, **how)
+    passes = "one pass" if cost.passes == 1 else f"{cost.passes} passes"
     say(
-        f"{len(paths)} images, {len(layers)} layers in one pass: {sum(counts.values()):,} features "
-        f"an image, {len(paths) * sum(counts.values()) * FLOAT_BYTES / 1e9:.1f} GB of memory; the "
-        f"network alone takes about {seconds:.0f} s"
+        f"{len(paths)} images, {len(layers)} layers in {passes}: "
+        f"{cost.features:,} features, {cost.gigabytes:.1f} GB of memory beside the network's; "
+        f"about {cost.seconds:.0f} s"
     )
-    images = read_images(paths, canvas, image_degrees)
     hidden = True if options.quiet else None  # None: where stderr is no terminal
-    shown = tqdm(images, total=len(paths), unit="image", leave=False, disable=hidden)
-    features = layer_features(loaded.model, layers, shown, trials=options.trials, seed=options.seed)
-    seconds = (time.perf_counter() - start) / len(layers)
+    bar = tqdm(total=len(paths) * cost.passes, unit="image", leave=False, disable=hidden)
+
+    def with_bar() -> Iterator[Tensor]:
+        for image in images():
+            yield image
+            bar.update()
+
+    begin = time.perf_counter()
+    with bar:
+        axes = layer_axes(network, layers, with_bar, neurons.stimuli, passes=cost.passes, **how)
+    share = (time.perf_counter() - begin) / len(layers)
     condition = {
         "image_degrees": image_degrees,
         "degrees": canvas.degrees,
@@ -168,13 +194,13 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         "data_hash": data_hash,
         "preprocessing": preprocessing_text(loaded.model, (canvas.pixels, canvas.pixels)),
     }
-    how = {"components": options.components, "folds": options.folds, "seed": options.seed}
+    regression = {"components": options.components, "folds": options.folds, "seed": options.seed}
     found = {}
     for layer in tqdm(layers, unit="layer", leave=False, disable=hidden):
-        start = time.perf_counter()
-        found[layer] = predictivity(features.pop(layer), neurons, **how)
-        took = seconds + time.perf_counter() - start
-        where = {"condition": {"layer": layer, **condition}, "seconds": took}
+        begin = time.perf_counter()
+        found[layer] = predictivity_of(axes[layer], neurons, **regression)
+        seconds = share + time.perf_counter() - begin
+        where = {"condition": {"layer": layer, **condition}, "seconds": seconds}
         append_missing(options.out / RESULTS, _rows(found[layer], columns | where))
     return found
 
@@ -240,13 +266,11 @@ def _content_digest(recorded: Array, paths: Sequence[Path]) -> str:
     Raises:
         InputError: A file is no image.
     """
-    from vonenet.data.decoding import decode
+    from vonenet.data.decoding import read_image
     from vonenet.results import HASH_LENGTH
 
     digest = hashlib.sha256(f"{recorded.shape}\n".encode())
     digest.update(recorded.tobytes())
     for path in paths:
-        content = path.read_bytes()
-        decode(content, str(path))
-        digest.update(hashlib.sha256(content).digest())
+        digest.update(hashlib.sha256(read_image(path)[0]).digest())
     return digest.hexdigest()[:HASH_LENGTH]

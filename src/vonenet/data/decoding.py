@@ -98,8 +98,8 @@ def decode(encoded: bytes, name: str) -> Image.Image:
         raise BrokenImageError(name, one_line(error)) from error
 
 
-def load_pixels(path: Path | str, size: int, in_chans: int) -> Tensor:
-    """Return an image file as evaluation shows it to a model, (C, size, size) in [0, 1].
+def read_image(path: Path | str) -> tuple[bytes, Image.Image]:
+    """Return the bytes of an image file, and the image that `decode` makes of them.
 
     Raises:
         BrokenImageError: If it cannot be read.
@@ -108,7 +108,16 @@ def load_pixels(path: Path | str, size: int, in_chans: int) -> Tensor:
         encoded = read_image_file(path)
     except OSError as error:
         raise BrokenImageError(str(path), one_line(error)) from error
-    return as_pixels(centre_crop(as_channels(decode(encoded, str(path)), in_chans), size))
+    return encoded, decode(encoded, str(path))
+
+
+def load_pixels(path: Path | str, size: int, in_chans: int) -> Tensor:
+    """Return an image file as evaluation shows it to a model, (C, size, size) in [0, 1].
+
+    Raises:
+        BrokenImageError: If it cannot be read.
+    """
+    return as_pixels(centre_crop(as_channels(read_image(path)[1], in_chans), size))
 
 
 def one_line(error: Exception) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from threading import get_ident
+from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from vonenet.data import inner_model
@@ -17,6 +19,10 @@ from vonenet.errors import InputError
 # registers (timm's vision transformers)
 EXTRA_TOKENS = (0, 1, 2, 5)
 NEAR_NAMES = 5
+# Two ways to sum the same numbers differ by less, as a share of the largest response
+SAME = 1e-5
+# Steps of a layer's map beyond an image that are tried as where the image's last effect is
+REACHES = (1, 2, 3, 4, 6, 8, 12)
 
 
 @runtime_checkable
@@ -33,20 +39,105 @@ class NoisyLayer(Protocol):
         """Add fresh noise to every element of a mean response of any size."""
 
 
-@contextmanager
-def no_noise(model: nn.Module) -> Iterator[None]:
-    """Let every `NoisyLayer` of a model give its mean response inside the block."""
-    layers = [module for module in model.modules() if isinstance(module, NoisyLayer)]
-    previous = [vars(layer).get("forward") for layer in layers]
-    for layer in layers:
-        vars(layer)["forward"] = layer.mean_response
-    try:
-        yield
-    finally:
-        for layer, forward in zip(layers, previous, strict=True):
-            del vars(layer)["forward"]
-            if forward is not None:
-                vars(layer)["forward"] = forward
+def without_noise(
+    model: nn.Module,
+    mean_of: Callable[[NoisyLayer], Callable[[Tensor], Tensor]] = lambda layer: layer.mean_response,
+) -> nn.Module:
+    """Return a model of which every `NoisyLayer` gives its mean response; it may be the model.
+
+    The model is not changed, so other threads keep its noise: only the noisy layers and what
+    contains them are copied, and all copies share their tensors and other layers with the model.
+    Noise of any other kind stays, and so does that of a compiled or traced model, whose code does
+    not ask its layers.
+
+    Args:
+        model: Any model.
+        mean_of: What a noisy layer, a copy, does instead of its forward.
+    """
+    changed = {
+        name: silent
+        for name, child in model._modules.items()
+        if child is not None and (silent := without_noise(child, mean_of)) is not child
+    }
+    is_noisy = isinstance(model, NoisyLayer)
+    if not changed and not is_noisy:
+        return model
+    silent = copy(model)
+    vars(silent)["_modules"] = dict(model._modules) | changed
+    if is_noisy:
+        vars(silent)["forward"] = mean_of(cast("NoisyLayer", silent))
+    return silent
+
+
+class OnFlatMargin:
+    """A layer's responses to images in a flat margin: only those that vary are computed.
+
+    Those to the margin alone are computed once. How far the images reach is found by trying: to
+    noise images the responses must be those to whole images, as in `subject`. What is not in such a
+    margin is computed whole.
+
+    Args:
+        whole: The layer: images (B, C, H, W) to maps.
+        margin_px: Pixels around the images that show one colour, always the same.
+    """
+
+    def __init__(self, whole: Callable[[Tensor], Tensor], margin_px: int) -> None:
+        self._whole, self._margin = whole, margin_px
+        self._flat: Tensor | None = None  # an image of the margin alone
+        self._found: tuple[int, ...] | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the layer's responses to a batch of images."""
+        if self._flat is None:
+            self._flat = images[:1, :, :1, :1].expand(1, *images.shape[1:]).clone()
+            self._find(images)
+        if self._found is None or not self._is_flat(images):
+            return self._whole(images)
+        return self._of_middle(images, *self._found)
+
+    def _find(self, images: Tensor) -> None:
+        """Find the smallest crop of which the responses that vary are those of whole images."""
+        assert self._flat is not None
+        self._blank = self._whole(self._flat)
+        side, map_side = images.shape[-1], self._blank.shape[-1]
+        stride = side // map_side
+        is_square = images.shape[-2] == side and self._blank.shape[-2] == map_side
+        if not is_square or stride * map_side != side or not 0 < 2 * self._margin < side:
+            return
+        noise = torch.rand((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+        probes = self._flat + noise.to(images) * (images.max() - images.min())
+        for edge in self._edges(probes):
+            edge.copy_(self._flat[:, :, :1, :1].expand_as(edge))
+        expected = self._whole(probes)
+        for reach in REACHES:
+            first = self._margin // stride - reach
+            last = -((self._margin - side) // stride) + reach
+            if first <= reach or last + reach >= map_side:
+                return
+            found = self._of_middle(probes, stride, first, last, reach)
+            if (found - expected).abs().max() <= SAME * expected.abs().max():
+                self._found = stride, first, last, reach
+                return
+
+    def _of_middle(self, images: Tensor, stride: int, first: int, last: int, reach: int) -> Tensor:
+        """Return the responses, those from row and column `first` to `last` of a crop's."""
+        begin, end = stride * (first - reach), stride * (last + reach)
+        cropped = self._whole(images[:, :, begin:end, begin:end])
+        responses = self._blank.expand(len(images), -1, -1, -1).clone()
+        inner = slice(reach, reach + last - first)
+        responses[:, :, first:last, first:last] = cropped[:, :, inner, inner]
+        return responses
+
+    def _is_flat(self, images: Tensor) -> bool:
+        assert self._flat is not None
+        return images.shape[1:] == self._flat.shape[1:] and all(
+            bool((edge == self._flat[:, :, :1, :1]).all()) for edge in self._edges(images)
+        )
+
+    def _edges(self, images: Tensor) -> Iterator[Tensor]:
+        margin = self._margin
+        yield from (images[:, :, :margin], images[:, :, -margin:])
+        yield from (images[..., :margin], images[..., -margin:])
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -73,20 +164,21 @@ class _Stop(Exception):  # noqa: N818  # not an error
     """Ends a forward pass at the layer of interest; the rest need not be computed."""
 
 
-def outputs_of(
-    model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor
-) -> dict[str, Tensor]:
+def outputs_of(model: nn.Module, layers: Sequence[str], images: Tensor) -> dict[str, Tensor]:
     """Return each layer's output the first time that the model's forward pass calls it.
 
     The pass ends when the last one is known.
 
     Raises:
-        InputError: A layer returns no tensor or is never called, or the model does not take the
-            images.
+        InputError: No such layer, one that returns no tensor or is never called, or a model that
+            does not take the images.
     """
     outputs: dict[str, Any] = {}
+    thread = get_ident()
 
     def keep(name: str, output: Any) -> None:
+        if get_ident() != thread:  # of another pass through the same model
+            return
         # A copy: what comes after may overwrite it, as an activation in place does
         is_last = len(outputs.keys() | {name}) == len(layers)
         outputs.setdefault(
@@ -97,7 +189,7 @@ def outputs_of(
 
     hooks = [
         layer.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
-        for name, layer in layers.items()
+        for name, layer in [(name, find_layer(model, name)) for name in layers]
     ]
     try:
         model(images)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional
 
-from vonenet.data.decoding import as_channels, as_pixels, decode
+from vonenet.data.decoding import GREY, SUFFIXES, as_channels, as_pixels, read_image
 from vonenet.errors import InputError
 from vonenet.files import natural_key
 from vonenet.physiology.recording import UNREADABLE, Array, as_numbers, refuse_unpacking
@@ -27,9 +27,7 @@ NAMES = "stimuli"  # of the array of the stimuli's names
 REPETITION, STIMULUS, UNIT = "repetition", "presentation", "neuroid"  # Brain-Score's dimensions
 STIMULUS_IDS = ("stimulus_id", "image_id")  # names of coordinates
 ALLOWED = "allowed: .npy, .npz with an array 'responses' (or one array), .nc written by xarray"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LARGEST_SHARE = 16  # of a canvas, that an image's side may be
-GREY = 128  # level of what a stimulus does not fill
 
 
 def read_responses(path: Path | str) -> tuple[Array, list[str] | None]:
@@ -140,12 +138,12 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"images {folder} are no folder; needed: one image file for each stimulus")
-    kinds = [each for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES]
+    kinds = [each for each in folder.iterdir() if each.suffix[1:].lower() in SUFFIXES]
     found = sorted(
         (each for each in kinds if not each.name.startswith(".")), key=lambda e: natural_key(e.name)
     )
     if not found:
-        raise InputError(f"folder {folder} holds no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"folder {folder} holds no image; allowed: {', '.join(sorted(SUFFIXES))}")
     if names is None:
         for one, other in zip(found, sorted(found), strict=True):
             if one != other:
@@ -182,7 +180,7 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
 def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterator[Tensor]:
     """Read image files and put each `on_canvas`, one after the other."""
     for path in paths:
-        yield on_canvas(decode(path.read_bytes(), str(path)), canvas, degrees)
+        yield on_canvas(read_image(path)[1], canvas, degrees)
 
 
 def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
@@ -193,10 +191,15 @@ def on_canvas(image: Image.Image, canvas: Canvas, degrees: float) -> Tensor:
     side = shown_side(canvas, degrees)
     square = functional.center_crop(as_channels(image, canvas.in_chans), [min(image.size)] * 2)
     scaled = functional.resize(square, [side, side], antialias=True)
-    around = max(0, canvas.pixels - side)
-    before, after = around // 2, around - around // 2
+    before, after = margins_px(canvas, side)
     padded = functional.pad(scaled, [before, before, after, after], fill=GREY)
     return as_pixels(functional.center_crop(padded, [canvas.pixels] * 2))
+
+
+def margins_px(canvas: Canvas, side: int) -> tuple[int, int]:
+    """Return the grey before and after an image of so many pixels, 0 where there is none."""
+    around = max(0, canvas.pixels - side)
+    return around // 2, around - around // 2
 
 
 def shown_side(canvas: Canvas, degrees: float) -> int:

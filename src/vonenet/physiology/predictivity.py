@@ -8,20 +8,30 @@ were held out, the median over units, and the responses' own consistency as the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.linalg import eigh
+from scipy.linalg.blas import dsyrk, ssyrk
 from torch import Tensor, nn
 
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import find_layer, no_noise, outputs_of
+from vonenet.physiology.layers import (
+    NoisyLayer,
+    OnFlatMargin,
+    find_layer,
+    outputs_of,
+    without_noise,
+)
 from vonenet.physiology.neural_data import checked_responses
 from vonenet.physiology.recording import Array, Mask, as_numbers
 
@@ -34,6 +44,8 @@ PERCENTILES = (2.5, 97.5)
 LEAST_HELD_OUT = 3
 EXHAUSTED = 1e-12  # share of the features' variance below which there is nothing left to use
 BLOCK = 16_384  # features whose products are summed at a time
+BATCH = 8  # images at once: V1's responses to more would leave the processor's cache
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,74 +166,238 @@ class Predictivity:
     neurons: Neurons = field(repr=False)
 
 
-def feature_counts(
-    model: nn.Module, layers: Sequence[str], image: Tensor, *, with_noise: bool = False
-) -> dict[str, int]:
-    """Return how many features each layer has for an image, (C, H, W).
+def before_noise(model: nn.Module, layers: Sequence[str], margin_px: int = 0) -> nn.Module:
+    """Return a model without the noise of V1 blocks, as `layers.without_noise` does.
+
+    Args:
+        model: Takes pixels in [0, 1].
+        layers: Names of the layers to be recorded.
+        margin_px: Width of the grey around each image that will be shown: responses of V1 blocks to
+            it alone are computed once.
 
     Raises:
-        InputError: No such layer, one that is not called or returns no tensor, or a model that does
-            not take the image.
+        InputError: No such layer.
     """
-    found = {name: find_layer(model, name) for name in layers}
-    without_noise = nullcontext() if with_noise else no_noise(model)
-    with eval_mode(model), torch.no_grad(), seeded(0, device_of(model)), without_noise:
-        outputs = outputs_of(model, found, image[None].to(device_of(model)))
-    return {name: output[0].numel() for name, output in outputs.items()}
+    wanted = [find_layer(model, name) for name in layers]
+
+    def mean_of(layer: NoisyLayer) -> Callable[[Tensor], Tensor]:
+        assert isinstance(layer, nn.Module)
+        is_whole = margin_px == 0 or any(part in wanted for part in list(layer.modules())[1:])
+        return layer.mean_response if is_whole else OnFlatMargin(layer.mean_response, margin_px)
+
+    return without_noise(model, mean_of)
 
 
-def layer_features(
+def show(
     model: nn.Module,
     layers: Sequence[str],
     images: Iterable[Tensor],
+    receive: Callable[[str, Tensor], None],
     *,
-    trials: int | None = None,
+    trials: int = 1,
     seed: int = 0,
-    batch_size: int = 32,
-) -> dict[str, list[Tensor]]:
-    """Record several layers' responses to images in one pass.
+) -> None:
+    """Show images to a model, once for all layers, and hand on what each layer responds.
 
     Args:
         model: Takes pixels in [0, 1].
         layers: Their names; any layers that return a tensor, spatial or not.
         images: Each (C, H, W) in [0, 1].
-        trials: Passes to average over, 1 or more; None: one without the noise of V1 blocks.
+        receive: Called with a layer and its float32 features of a batch, (images, features), on
+            the CPU. Of maps the channels come last.
+        trials: Passes to average over, for a model with noise.
         seed: Of the noise.
-        batch_size: Images at once.
-
-    Returns:
-        By layer, batches of features in the images' order, float32 (images, features) on the CPU.
 
     Raises:
-        InputError: No such layer, or one that returns no tensor.
+        InputError: No such layer, one that is not called or returns no tensor, or a model that does
+            not take the images.
     """
-    found, device = {name: find_layer(model, name) for name in layers}, device_of(model)
-    features: dict[str, list[Tensor]] = {name: [] for name in found}
-    remaining = iter(images)
-    without_noise = no_noise(model) if trials is None else nullcontext()
-    with eval_mode(model), torch.no_grad(), seeded(seed, device), without_noise:
-        while batch := list(itertools.islice(remaining, batch_size)):
+    device, remaining = device_of(model), iter(images)
+    with eval_mode(model), torch.no_grad(), seeded(seed, device):
+        while batch := list(itertools.islice(remaining, BATCH)):
             pixels = torch.stack(batch).to(device)
-            sums = _flat_outputs(model, found, pixels)
-            for _ in range((trials or 1) - 1):
-                for name, output in _flat_outputs(model, found, pixels).items():
+            sums = outputs_of(model, layers, pixels)
+            for _ in range(trials - 1):
+                for name, output in outputs_of(model, layers, pixels).items():
                     sums[name] = sums[name] + output
             for name, total in sums.items():
-                # Divided even by 1: a copy, for a layer may return a tensor that it keeps
-                features[name].append((total / (trials or 1)).cpu())
-    return features
+                features = total.float() / trials if trials > 1 else total.float()
+                if features.ndim == 4:  # as those of V1 are in memory
+                    features = features.permute(0, 2, 3, 1)
+                receive(name, features.flatten(start_dim=1).cpu())
 
 
-def _flat_outputs(
-    model: nn.Module, layers: Mapping[str, nn.Module], pixels: Tensor
-) -> dict[str, Tensor]:
-    outputs = outputs_of(model, layers, pixels)
-    return {name: output.float().flatten(start_dim=1) for name, output in outputs.items()}
+class Features:
+    """What tells images apart of the features of one layer, taken batch by batch.
+
+    Differences from the first image are kept, of those features alone that differ between images:
+    the products of images, and so every prediction, depend on nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._first: Tensor | None = None
+        self._parts: list[Tensor] = []
+
+    def add(self, features: Tensor) -> None:
+        """Take the features of further images, (images, n)."""
+        if self._first is None:
+            self._first = features[0].clone()
+            self._differs = torch.zeros(len(self._first), dtype=torch.bool)
+            self._columns = torch.zeros(0, dtype=torch.int64)
+        differences = features - self._first
+        new = ((differences != 0).any(dim=0) & ~self._differs).nonzero()[:, 0]
+        self._differs[new] = True
+        # In the images before, the new ones are 0: their parts end earlier
+        self._columns = torch.cat([self._columns, new])
+        self._parts.append(differences[:, self._columns])
+
+    def __len__(self) -> int:
+        """Return how many features differ between images."""
+        return len(self._columns)
+
+    def axes(self, rows: Tensor) -> Array:
+        """Return the chosen images in their principal axes, or as they are if that is smaller."""
+        if len(self) > int(rows.sum()):
+            return rotated(self.products(rows))
+        values: Array = _finite(self._block(0, max(len(self), 1))[rows]).double().numpy()
+        return values
+
+    def products(self, rows: Tensor) -> Array:
+        """Return the scalar products of the centred features of the chosen images.
+
+        Raises:
+            InputError: A feature is not finite.
+        """
+        n = int(rows.sum())
+        products = np.zeros((n, n))
+        for start in range(0, len(self), BLOCK):
+            block = self._block(start, min(start + BLOCK, len(self)))[rows]
+            block -= block.mean(dim=0)
+            # Of single precision they are summed in single precision within a block only
+            syrk = ssyrk if block.dtype == torch.float32 else dsyrk
+            products += syrk(1, _finite(block).numpy().T, trans=1, lower=1)
+        whole: Array = np.tril(products) + np.tril(products, -1).T
+        return whole
+
+    def _block(self, start: int, stop: int) -> Tensor:
+        block = self._parts[0].new_zeros(sum(map(len, self._parts)), stop - start)
+        row = 0
+        for part in self._parts:
+            known = part[:, start:stop]
+            block[row : row + len(part), : known.shape[1]] = known
+            row += len(part)
+        return block
+
+
+def _finite(values: Tensor) -> Tensor:
+    if not values.isfinite().all():
+        raise InputError("features of the layer are not finite; allowed: numbers")
+    return values
+
+
+def rotated(products: Array) -> Array:
+    """Return the principal axes of features whose products these are, (stimuli, stimuli).
+
+    This leaves every prediction of `pls_predictions` as it is, with far fewer features.
+    """
+    variances, axes = eigh(products)
+    found: Array = axes * np.sqrt(np.maximum(variances, 0))
+    return found
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What recording layers will take.
+
+    Attributes:
+        features: Of all layers, those that differ between images.
+        gigabytes: Of memory, for the features of one pass.
+        passes: Through the images, each for its share of the features.
+        seconds: Of all passes and of the regression.
+    """
+
+    features: int
+    gigabytes: float
+    passes: int
+    seconds: float
+
+
+def expected_cost(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Callable[[], Iterable[Tensor]],
+    stimuli: int,
+    most_gigabytes: float,
+    **options: Any,
+) -> Cost:
+    """Measure on the first batch of images, shown twice, what all of them will take.
+
+    Raises:
+        InputError: As in `show`.
+    """
+    start = time.perf_counter()
+    batch = list(itertools.islice(images(), BATCH))
+    read = time.perf_counter() - start
+    for _ in range(2):  # the first time prepares what the others use
+        kept = {name: Features() for name in layers}
+        start = time.perf_counter()
+        show(model, layers, batch, partial(_take, kept, slice(None)), **options)
+        shown = time.perf_counter() - start
+    features = sum(map(len, kept.values()))
+    block = torch.rand(stimuli, BLOCK).numpy()
+    start = time.perf_counter()
+    ssyrk(1, block.T, trans=1, lower=1)
+    regression = (time.perf_counter() - start) * features / BLOCK
+    gigabytes = features * stimuli * FLOAT_BYTES / 1e9
+    passes = math.ceil(gigabytes / most_gigabytes)
+    seconds = passes * (read + shown) / len(batch) * stimuli + regression
+    return Cost(features, gigabytes / passes, passes, seconds)
+
+
+def layer_axes(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Callable[[], Iterable[Tensor]],
+    stimuli: Mask,
+    *,
+    passes: int = 1,
+    **options: Any,
+) -> dict[str, Array]:
+    """Record layers' responses to images and rotate them into their principal axes.
+
+    Args:
+        model: As in `show`.
+        layers: As in `show`.
+        images: Gives all images, in their order, for each pass anew.
+        stimuli: (images,) which of them are used.
+        passes: Each takes its share of the features, which it keeps in memory.
+        **options: Of `show`.
+
+    Returns:
+        By layer, (images used, axes), for `predictivity_of`.
+    """
+    rows, axes = torch.from_numpy(stimuli), {}
+    products: dict[str, Array] = {}
+    for part in range(passes):
+        kept = {name: Features() for name in layers}
+        take = partial(_take, kept, slice(part, None, passes))
+        show(model, layers, images(), take, **options)
+        for name in layers:
+            features = kept.pop(name)
+            if passes == 1:
+                axes[name] = features.axes(rows)
+            else:
+                products[name] = products.get(name, 0) + features.products(rows)
+    return axes | {name: rotated(sums) for name, sums in products.items()}
+
+
+def _take(kept: Mapping[str, Features], share: slice, name: str, features: Tensor) -> None:
+    kept[name].add(features[:, share])
 
 
 def predictivity(
-    features: npt.ArrayLike | Sequence[Tensor],
-    responses: npt.ArrayLike | Neurons,
+    features: npt.ArrayLike,
+    responses: npt.ArrayLike,
     *,
     components: int = COMPONENTS,
     folds: int = FOLDS,
@@ -230,10 +406,9 @@ def predictivity(
     """Predict recorded responses from a model's features.
 
     Args:
-        features: (stimuli, ...), a layer's responses in the stimuli's order, flattened to vectors;
-            or batches of them, as `layer_features` returns.
+        features: (stimuli, ...), a layer's responses in the stimuli's order, flattened to vectors.
         responses: (stimuli, units), or (repetitions, stimuli, units), of which the mean is
-            predicted, NaN or masked where there is none; or what `usable_neurons` found of them.
+            predicted, NaN or masked where there is none.
         components: Of the regression; fewer where the features of a fold do not carry as many.
         folds: Parts of the stimuli, each held out once.
         seed: Of the folds, the halves of the repetitions and the resampled units.
@@ -242,16 +417,36 @@ def predictivity(
         InputError: The numbers of stimuli differ, there are too few for the folds, a feature is
             not finite, or as in `usable_neurons`.
     """
-    neurons = responses if isinstance(responses, Neurons) else usable_neurons(responses, seed=seed)
-    check_settings(len(neurons.means), components, folds)
-    batches = [_checked_features(each) for each in _batches(features)]
-    if sum(map(len, batches)) != len(neurons.stimuli):
-        shapes = ", ".join(str(each.shape) for each in batches[:3])
+    neurons = usable_neurons(responses, seed=seed)
+    checked, stimuli = _checked_features(features), len(neurons.stimuli)
+    if len(checked) != stimuli:
         raise InputError(
-            f"features have shape {shapes}; allowed: ({len(neurons.stimuli)}, ...), a row for each "
-            "of the stimuli of the responses"
+            f"features have shape {checked.shape}; allowed: ({stimuli}, ...), a row for each of "
+            "the stimuli of the responses"
         )
-    x, y = principal_axes(batches, neurons.stimuli), neurons.means
+    axes = principal_axes(checked, neurons.stimuli)
+    return predictivity_of(axes, neurons, components=components, folds=folds, seed=seed)
+
+
+def principal_axes(features: npt.NDArray[np.generic], stimuli: Mask) -> Array:
+    """Rotate features (stimuli, n) of the chosen stimuli into their principal axes."""
+    kept = Features()
+    for batch in torch.split(torch.from_numpy(features), BATCH):
+        kept.add(batch if batch.dtype == torch.float32 else batch.double())
+    return kept.axes(torch.from_numpy(stimuli))
+
+
+def predictivity_of(
+    x: Array,
+    neurons: Neurons,
+    *,
+    components: int = COMPONENTS,
+    folds: int = FOLDS,
+    seed: int = 0,
+) -> Predictivity:
+    """Predict neurons from features of the stimuli used, (stimuli used, n), as `predictivity`."""
+    y = neurons.means
+    check_settings(len(y), components, folds)
     fold_of = folds_of(len(y), folds, seed)
     by_fold = []
     for fold in range(folds):
@@ -349,34 +544,6 @@ def _largest_covariance(covariance: Array) -> Array:
     return direction / length if length > 0 else direction
 
 
-def principal_axes(batches: Sequence[npt.NDArray[np.generic]], rows: Mask | None = None) -> Array:
-    """Rotate features into their principal axes, (stimuli, at most stimuli).
-
-    This leaves every prediction of `pls_predictions` as it is, with far fewer features.
-
-    Args:
-        batches: (stimuli, n) in parts.
-        rows: Which stimuli are used; None: all.
-    """
-    stimuli, number = sum(map(len, batches)), batches[0].shape[1]
-    kept = np.ones(stimuli, bool) if rows is None else rows
-    if number <= kept.sum():
-        whole: Array = np.concatenate(batches).astype(np.float64)
-        return whole[kept]
-    products = torch.zeros(int(kept.sum()), int(kept.sum()), dtype=torch.float64)
-    chosen = torch.from_numpy(kept)
-    for start in range(0, number, BLOCK):
-        parts = [torch.as_tensor(each[:, start : start + BLOCK]) for each in batches]
-        block = torch.cat(parts)[chosen]
-        # Products of single-precision features are summed in single precision within a block only
-        block = block if block.dtype == torch.float32 else block.double()
-        block -= block.mean(dim=0)
-        products += block @ block.T
-    variances, axes = eigh(products.numpy())
-    rotated: Array = axes * np.sqrt(np.maximum(variances, 0))
-    return rotated
-
-
 def correlation(a: Array, b: Array) -> Array:
     """Return Pearson's r of every column of a with that of b; NaN where one does not vary.
 
@@ -445,12 +612,6 @@ def folds_of(stimuli: int, folds: int, seed: int) -> npt.NDArray[np.int64]:
     fold_of = np.empty(stimuli, dtype=np.int64)
     fold_of[np.random.default_rng(seed).permutation(stimuli)] = np.arange(stimuli) % folds
     return fold_of
-
-
-def _batches(features: npt.ArrayLike | Sequence[Tensor]) -> Sequence[npt.ArrayLike]:
-    if isinstance(features, list) and features and isinstance(features[0], Tensor):
-        return [each.numpy() for each in features]
-    return [features]
 
 
 def _checked_features(features: npt.ArrayLike) -> npt.NDArray[np.generic]:

@@ -20,7 +20,14 @@ from tqdm import tqdm
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
-from vonenet.physiology.layers import NoisyLayer, as_map, find_layer, no_noise, outputs_of
+from vonenet.physiology.layers import (
+    SAME,
+    NoisyLayer,
+    as_map,
+    find_layer,
+    outputs_of,
+    without_noise,
+)
 from vonenet.physiology.stimuli import Canvas, Stimulus, Window, render
 
 Units = npt.NDArray[np.int64]  # (n, 3): channel, row, column
@@ -31,8 +38,6 @@ LARGEST_BATCH = 1024
 # Margins around the units that are tried as crops, in steps of the layer's map
 MARGINS = (4, 6, 8, 12, 16, 24, 32, 48)
 PROBES = 4
-# Two ways to sum the same numbers differ by less, as a share of the largest response
-SAME = 1e-5
 
 
 class Subject:
@@ -160,12 +165,14 @@ class Subject:
 
     def _map(self, images: Tensor) -> Tensor:
         """Return the layer's map (B, C, H, W), with the model's noise."""
-        output = outputs_of(self.model, {self.layer_name: self.layer}, images)
-        return as_map(output[self.layer_name], self.layer_name).float()
+        return self._map_of(self.model, images)
 
     def _map_before_noise(self, images: Tensor) -> Tensor:
-        with no_noise(self.model):
-            return self._map(images)
+        return self._map_of(without_noise(self.model), images)
+
+    def _map_of(self, model: nn.Module, images: Tensor) -> Tensor:
+        output = outputs_of(model, [self.layer_name], images)[self.layer_name]
+        return as_map(output, self.layer_name).float()
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
         hidden = True if progress is None else None  # None: where stderr is no terminal
