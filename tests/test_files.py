@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import stat
 import subprocess
@@ -14,6 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vonenet import files
 from vonenet.errors import InputError
@@ -34,6 +37,15 @@ def test_names_are_sorted_as_people_count() -> None:
     names = ["", "01", "1", "2", "10", "a", "stim1", "stim2", "stim10", "stim10b", "x" + "9" * 5000]
     shuffled = random.Random(0).sample(names, len(names))
     assert sorted(shuffled, key=natural_key) == names
+
+
+@given(st.lists(st.text("019a-_/. \0\1\u0661\udcff", max_size=9), max_size=30))
+def test_the_order_is_that_of_numbers_and_text_between_them(names) -> None:
+    def parts(name):
+        found = re.split("([0-9]+)", name)
+        return [int(each or 0) if place % 2 else each for place, each in enumerate(found)], name
+
+    assert sorted(names, key=natural_key) == sorted(names, key=parts)
 
 
 @contextmanager

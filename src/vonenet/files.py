@@ -35,6 +35,7 @@ LOCK = ".lock"
 PATIENCE_S, POLL_S = 8.0, 0.005
 LONGEST_SUFFIX = 20  # of a temporary file: a long name has to stay one that the system allows
 BLOCK_BYTES = 1 << 16
+NUMBER = re.compile("[0-9]+")
 FAR = (1 << 31) - 2  # Windows locks bytes against reading, too: one that no file has
 
 
@@ -301,9 +302,13 @@ def _remove(lock: Path) -> None:
         lock.unlink()
 
 
-def natural_key(text: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
+def natural_key(text: str) -> tuple[str, str]:
     """Return what sorts names as people count: "2" before "10", "stim9" before "stim10"."""
-    parts = re.split("([0-9]+)", text)  # at odd places numbers, compared by length, then as text
-    digits = [part.lstrip("0") if place % 2 else part for place, part in enumerate(parts)]
-    key = tuple((len(each), each) if i % 2 else each for i, each in enumerate(digits))
-    return key, text  # names of equal numbers, "1" and "01", have an order too
+    # Names of equal numbers, "1" and "01", have an order too
+    return NUMBER.sub(_by_length, text.replace("\0", "\0\U0010ffff")), text
+
+
+def _by_length(number: re.Match[str]) -> str:
+    """Return text in which numbers come before all else, the shorter ones first."""
+    digits = number[0].lstrip("0")
+    return f"\0{chr(len(digits))}{digits}"

@@ -171,8 +171,9 @@ def test_an_unreadable_image_does_not_stop_the_others(capsys, weights, tmp_path)
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Identity(), r"any returns \(1, 3, 8, 8\) for one image; needed: logits \(1, classes\)"),
-        (nn.Sequential(Levels(), nn.Threshold(1e9, torch.nan)), "the logits of any are not finite"),
+        (nn.Identity(), r"the model returns shape \(2, 3, 8, 8\) for 2 images; needed: \(2, cl"),
+        (nn.Sequential(Levels(), nn.Threshold(1e9, torch.nan)), "logits are not finite"),
+        (nn.Sequential(Levels(), nn.Softmax(1)), "returns probabilities"),
     ],
 )
 def test_what_gives_no_logits_is_refused(plain, network, message):

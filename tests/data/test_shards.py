@@ -35,7 +35,9 @@ def shards(tmp_path):
         ("{}/train-{{000..001}}.tar", "all", [0, 1, 2], "{}/train-{{000..001}}.tar 8px"),
         ("{}/train-*.tar", "all", [0, 1, 2], "{}/train-*.tar 8px"),
         ("{}/{{val,train}}-000.tar", "all", [3, 0, 1], "{}/{{val,train}}-000.tar 8px"),
-        ("{}/val-000.tar", "all", [3], "{}/val-000.tar 8px"),
+        ("{}/val-000.tar", "test", [3], "{}/val-000.tar/val 8px"),
+        ("{}/*.tar", ("train", "all"), [0, 1, 2], "{}/*.tar/train 8px"),
+        ("{}/train-*.tar", ("test", "all"), [0, 1, 2], "{}/train-*.tar 8px"),
     ],
 )
 def test_addresses(shards, address, split, seeds, name):
@@ -111,6 +113,10 @@ def test_a_shard_that_changes_after_it_was_opened(shards):
 
 
 def test_missing_shards_are_named(shards):
+    for address, there in (("train-*", "all, train"), ("{train,trainval}-000", "train, trainval")):
+        (shards / "trainval-000.tar").write_bytes((shards / "val-000.tar").read_bytes())
+        with pytest.raises(InputError, match=f"no split 'test' in .*; there: {there}"):
+            open_dataset(f"{shards}/{address}.tar", "test", image_size=8)
     with pytest.raises(InputError, match=r"2 of 4 shards are not there; first: .*train-002\.tar"):
         open_dataset(f"{shards}/train-{{000..003}}.tar", image_size=8)
 

@@ -16,6 +16,7 @@ from torch import nn
 
 import vonenet
 from tests.published import golden_weights, write_published
+from vonenet import cli
 from vonenet.zoo.checkpoints import STRAY_KEYS, save_base_checkpoint
 from vonenet.zoo.registry import load_base_checkpoint
 from vonenet.zoo.weights import plain_names
@@ -67,7 +68,7 @@ def test_create_model_takes_a_checkpoint(tmp_path):
 
 @pytest.fixture(scope="module")
 def published_model():
-    model = vonenet.create_model("voneresnet18", **SMALL)
+    model = vonenet.create_model("voneresnet18", **SMALL, num_classes=20)
     model.load_state_dict(golden_weights(model))
     return model
 
@@ -125,6 +126,9 @@ def test_what_a_published_file_does_not_say_is_asked_for(tmp_path, published_mod
     images = torch.rand(1, 3, 64, 64)
     with vonenet.no_noise(published_model):
         assert torch.equal(model.eval()(images), published_model.eval()(images))
+    options = ["--stride=4", "--k-exc=25", "--image-size=224", "--visual-degrees=8", "--noise=off"]
+    cli.main(["convert", str(path), str(tmp_path / "new.safetensors"), *options])
+    assert vonenet.load_checkpoint(tmp_path / "new.safetensors").config == model.config
     # A fork's 2 degrees are those of its 64 px, not of the original's 224: they are no geometry.
     write_published(path, published_model, flags={"visual_degrees": 2})
     with pytest.raises(vonenet.CheckpointError, match="does not say image_size, which"):
@@ -161,7 +165,7 @@ def test_grey_images_give_what_their_colour_copies_give(tmp_path, published_mode
 
 @pytest.mark.parametrize("backbone", ["voneresnet34", "vonealexnet", "vonecornet_s"])
 def test_backbones_are_known_by_their_keys(tmp_path, backbone):
-    model = vonenet.create_model(backbone, **SMALL)
+    model = vonenet.create_model(backbone, **SMALL, num_classes=3)
     path = write_published(tmp_path / "p.pth.tar", model)
     assert vonenet.load_checkpoint(path).config.name == backbone
 
@@ -442,7 +446,7 @@ HOSTILE = [
     ("b", "base.settings.backbone_weights", "timm", "settings must be num_classes"),
     ("b", "base.settings.num_classes", 10**9, "2 names for 1000000000 outputs"),
     ("b", "base.settings.num_classes", True, "num_classes must be a whole number"),
-    ("b", "base.settings.image_size", 10**6, "image_size must be a whole number, 1 to 4096"),
+    ("b", "base.settings.image_size", 10**6, "image_size must be a whole number from 1 to 4096"),
     ("b", "base.settings.in_chans", -1, "in_chans must be a whole number"),
     ("b", "base.name", "vone_hf-hub:timm/resnet18", "unknown back-end"),
     ("b", "base.name", 7, "cannot be used"),

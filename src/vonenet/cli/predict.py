@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vonenet.data import PixelModel
-    from vonenet.zoo.loading import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,11 @@ def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | Inpu
     Raises:
         InputError: The model or a number cannot be used, or there is no image.
     """
+    import torch
+
     from vonenet.data.decoding import load_pixels
     from vonenet.data.pixels import chosen_device
+    from vonenet.robustness.evaluate import check_outputs
     from vonenet.zoo.loading import load_model
 
     if not options.images:
@@ -119,21 +121,23 @@ def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | Inpu
     device = chosen_device(options.device)
     loaded = load_model(options.model)
     loaded.model.to(device)
-    outputs, stochastic = try_model(loaded, options.seed)
+    shape = loaded.in_chans, loaded.image_size, loaded.image_size
+    pixels = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    outputs, stochastic = check_outputs(loaded.model, pixels, options.seed)
     ids = loaded.model.classes or [str(output) for output in range(outputs)]
     names = readable_names(ids) if loaded.model.classes else [f"class {each}" for each in ids]
     samples = options.samples if stochastic else 0
     for start in range(0, len(paths), options.batch_size):
-        pixels: dict[Path, Tensor] = {}
+        found: dict[Path, Tensor] = {}
         errors: dict[Path, InputError] = {}
         batch = paths[start : start + options.batch_size]
         for path in batch:
             try:
-                pixels[path] = load_pixels(path, loaded.image_size, loaded.in_chans)
+                found[path] = load_pixels(path, loaded.image_size, loaded.in_chans)
             except InputError as error:
                 errors[path] = error
-        drawn = probabilities_of(loaded.model, list(pixels.values()), samples, options.seed)
-        found = dict(zip(pixels, drawn, strict=True))
+        drawn = probabilities_of(loaded.model, list(found.values()), samples, options.seed)
+        found = dict(zip(found, drawn, strict=True))
         for path in batch:
             if path in errors:
                 yield path, errors[path]
@@ -155,28 +159,6 @@ def image_files(path: Path) -> list[Path]:
     if not found:
         raise InputError(f"folder {path} holds no image of a kind that is read")
     return [Path(each) for each in found]
-
-
-def try_model(loaded: LoadedModel, seed: int) -> tuple[int, bool]:
-    """Return how many outputs a model has, and whether two passes over an image differ.
-
-    Raises:
-        InputError: It does not return logits.
-    """
-    import torch
-
-    from vonenet.data.seeding import device_of, seeded
-
-    device = device_of(loaded.model)
-    with torch.inference_mode(), seeded(seed, device):
-        pixels = torch.rand(1, loaded.in_chans, loaded.image_size, loaded.image_size).to(device)
-        logits, again = loaded.model(pixels), loaded.model(pixels)
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 1:
-        kind = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"{loaded.name} returns {kind} for one image; needed: logits (1, classes)")
-    if not logits.isfinite().all():
-        raise InputError(f"the logits of {loaded.name} are not finite")
-    return logits.shape[1], not torch.equal(logits, again)
 
 
 def probabilities_of(

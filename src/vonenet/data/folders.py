@@ -102,9 +102,21 @@ def list_images(folders: Sequence[Path], above: Path) -> tuple[list[list[str]], 
             else:
                 left_out[NO_FILE] += 1
     for top, paths in zip(folders, found, strict=True):
-        start = len(f"{top}{os.sep}")
-        paths.sort(key=lambda path: _natural_path(path[start:]))
+        _sort_naturally(paths, start=len(f"{top}{os.sep}"))
     return found, left_out
+
+
+def _sort_naturally(paths: list[str], start: int) -> None:
+    """Sort paths from a place on, folder by folder: "a/b.png" before "a-b/c.png"."""
+    folders: dict[str, list[tuple[str, str]]] = {"": []}
+
+    def key(path: str) -> list[tuple[str, str]]:
+        folder, _, name = path[start:].rpartition(os.sep)
+        if folder not in folders:
+            folders[folder] = [natural_key(each) for each in folder.split(os.sep)]  # noqa: PTH206
+        return [*folders[folder], natural_key(name)]
+
+    paths.sort(key=key)
 
 
 def holds_class_folders(root: Path) -> bool:
@@ -144,8 +156,3 @@ def _suffix(name: str) -> str:
     """Return what follows a name's last point, in small letters."""
     _, point, suffix = name.rpartition(".")
     return suffix.lower() if point else "no suffix"
-
-
-def _natural_path(path: str) -> list[object]:
-    """Return what sorts folder by folder: "a/b.png" before "a-b/c.png", unlike as text."""
-    return [natural_key(part) for part in path.split(os.sep)]  # noqa: PTH206

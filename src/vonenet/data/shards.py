@@ -68,7 +68,16 @@ def choose_split(split: str | Sequence[str], there: Collection[str], address: st
 def files_of_split(
     paths: Sequence[Path], root: Path, split: str | Sequence[str], address: str
 ) -> tuple[list[Path], str, tuple[str, ...]]:
-    """Find the files of one split; return them, what their split is called, and all splits.
+    """Find the files of one split; return them, what their split is called, and all splits."""
+    groups = files_by_part(paths, root, split)
+    found = choose_split(split, groups, address)
+    return groups[found], found, tuple(groups)
+
+
+def files_by_part(
+    paths: Sequence[Path], root: Path, split: str | Sequence[str]
+) -> dict[str, list[Path]]:
+    """Group files by their part.
 
     A file belongs to the split that a part of its name (`cifar-test-000.tar`), or else a folder
     below `root`, is called. Files that name no split are one part, `ALL`.
@@ -84,8 +93,7 @@ def files_of_split(
         groups.setdefault(part, []).append(path)
     if len(groups) > 1:
         groups.pop(ALL, None)  # what names no split, beside what does
-    found = choose_split(split, groups, address)
-    return groups[found], found, tuple(groups)
+    return groups
 
 
 class ParquetSource(Source):

@@ -33,6 +33,7 @@ from vonenet.data.shards import (
     ParquetSource,
     TarSource,
     choose_split,
+    files_by_part,
     files_of_split,
     find_tars,
     names_of,
@@ -77,7 +78,8 @@ def open_dataset(
               followed once;
             - a folder of Hugging Face parquet files, `<split>-*.parquet`;
             - WebDataset shards: a folder that holds `<split>-*.tar`, or the paths of some, with
-              braces or a glob, `/data/train-{000..099}.tar`, which are one part;
+              braces or a glob, `/data/train-{000..099}.tar`: of those whose names or folders say
+              so the split that is asked for, else "all";
             - "torchvision/NAME", e.g. torchvision/CIFAR10, which is downloaded to VONENET_DATA
               (~/.cache/vonenet/data) if it is not there;
             - "hub/OWNER/NAME" or "hub/OWNER/NAME:CONFIG", a set of images of the Hugging Face hub,
@@ -100,9 +102,14 @@ def open_dataset(
     check_channels(in_chans)
     source: Source
     if address.endswith(".tar"):
-        choose_split(split, (ALL,), address)
-        source, part = TarSource(find_tars(address)), ""
-        source.splits = (ALL,)
+        paths = find_tars(address)
+        parts = files_by_part(paths, Path(os.path.commonpath(paths)).parent, split)
+        splits = tuple(parts) if len(parts) > 1 else (ALL,)
+        if splits == (ALL,) or names_of(split) == [ALL]:
+            parts[ALL] = paths
+        part = choose_split(split, parts, address)
+        source, part = TarSource(parts[part]), "" if part == ALL else part
+        source.splits = splits
     elif address.startswith("torchvision/"):
         source, part = _open_torchvision(address, split)
     elif address.startswith("hub/"):

@@ -221,16 +221,28 @@ def frozen_weights(model: nn.Module) -> Iterator[None]:
                 parameter.data = values
 
 
-@torch.no_grad()
 def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> Checked:
-    """Show the model, in eval mode, a few images, twice; and hash it.
+    """Do as `check_outputs` with a few images, and hash the model.
 
     Raises:
-        InputError: The model does not return one row of finite logits for each image, or returns
-            probabilities; or the images are no pixels.
+        InputError: As `check_outputs`; or the images are no pixels.
     """
     pixels = torch.stack([dataset[i][0] for i in range(min(CHECKED_IMAGES, len(dataset)))])
     check_pixels(pixels)
+    return Checked(*check_outputs(model, pixels, seed), model_hash(model))
+
+
+@torch.no_grad()
+def check_outputs(model: nn.Module, pixels: Tensor, seed: int = 0) -> tuple[int, bool]:
+    """Show the model, in eval mode, a few images, twice.
+
+    Returns:
+        The number of its outputs, and whether the passes differ: then it is stochastic.
+
+    Raises:
+        InputError: The model does not return one row of finite logits for each image, or returns
+            probabilities.
+    """
     pixels = pixels.to(device_of(model))
     with seeded(seed, pixels.device):
         logits, again = model(pixels), model(pixels)
@@ -250,7 +262,7 @@ def check_model(model: nn.Module, dataset: ImageDataset, seed: int = 0) -> Check
             "the model returns probabilities (rows sum to 1); needed: logits, before the softmax, "
             "which hides gradients from attacks"
         )
-    return Checked(logits.shape[1], not torch.equal(logits, again), model_hash(model))
+    return logits.shape[1], not torch.equal(logits, again)
 
 
 def rank_and_size() -> tuple[int, int]:

@@ -27,6 +27,7 @@ from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import write_whole
 from vonenet.identity import PACKAGES
 from vonenet.model import VOneNet, VOneNetConfig
+from vonenet.v1.checks import whole
 from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
 from vonenet.v1.gabor import colored, gabor_kernels
 from vonenet.v1.old_names import current_names
@@ -289,7 +290,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     with header_errors(path):
         config = VOneNetConfig.from_dict(described)
         for side in image_size_pair(config.v1.image_size):
-            check_number("image_size", side, LARGEST_IMAGE_PX)
+            whole("image_size", side, 1, LARGEST_IMAGE_PX)
         config.v1.resolved()
         parameters = GaborParameters.from_dict(gabors) if gabors else None
     classes = stored_classes(path, config.num_classes)
@@ -312,13 +313,6 @@ def header_errors(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path} has a configuration that cannot be used: {reason}"
         ) from error
-
-
-def check_number(name: str, value: object, largest: int | None = None) -> None:
-    """Raise InputError unless a header's value is a whole number that can be meant."""
-    if type(value) is not int or value < 1 or (largest is not None and value > largest):
-        allowed = "1 or more" if largest is None else f"1 to {largest}"
-        raise InputError(f"{name} must be a whole number, {allowed}, got {value!r}")
 
 
 def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
@@ -394,7 +388,8 @@ def _said(
     if missing:
         raise CheckpointError(
             f"{path} does not say {', '.join(missing)}, which its responses depend on: give "
-            f"load_checkpoint {'=..., '.join(missing)}=..."
+            f"load_checkpoint {'=..., '.join(missing)}=..., or vonenet convert --"
+            + " ... --".join(missing).replace("_", "-")
         )
     return said
 

@@ -24,6 +24,7 @@ from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.block import VOneBlock
+from vonenet.v1.checks import MOST, whole
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.v1.old_names import current_names
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
@@ -31,7 +32,6 @@ from vonenet.zoo.checkpoints import (
     LARGEST_IMAGE_PX,
     SETTINGS,
     check_fit,
-    check_number,
     header_errors,
     header_value,
     load_checkpoint,
@@ -51,7 +51,7 @@ ORIGINAL_SETTINGS = {
     "sf_max": 9.0,
 }
 # What a base network's file says of how to build it, and the largest value
-BASE_SETTINGS = {"num_classes": None, "in_chans": 3, "image_size": LARGEST_IMAGE_PX}
+BASE_SETTINGS = {"num_classes": MOST, "in_chans": 3, "image_size": LARGEST_IMAGE_PX}
 _SEPARATORS = re.compile("[-_ ]")
 # What timm.create_model passes to every model, beside the user's own keywords.
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -244,7 +244,7 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
         if set(settings) != set(BASE_SETTINGS):
             raise InputError(f"its settings must be {', '.join(BASE_SETTINGS)}")
         for name, largest in BASE_SETTINGS.items():
-            check_number(name, settings[name], largest)
+            whole(name, settings[name], 1, largest)
         if not all(math.isfinite(value) for value in (*mean, *std)):
             raise InputError(f"mean and std must be finite, got {mean} and {std}")
         side, channels = settings["image_size"], settings["in_chans"]

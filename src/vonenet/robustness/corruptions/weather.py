@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
+from vonenet.data.decoding import as_channels, as_pixels, decode, read_image_file
 from vonenet.errors import InputError
 from vonenet.robustness.corruptions.blur import centre_zoom, line_blur, smooth
 from vonenet.robustness.corruptions.noise import Generators, integers, normal, uniform
@@ -170,9 +170,8 @@ def frost_textures(folder: Path) -> tuple[Tensor, ...]:
     """Read the published textures, (3, H, W) each in [0, 1], from a folder that holds all five."""
     pictures = []
     for name in FROST_FILES:
-        with Image.open(folder / name) as image:
-            levels = torch.from_numpy(np.array(image.convert("RGB")))
-        pictures.append(levels.permute(2, 0, 1).float() / 255)
+        image = decode(read_image_file(folder / name), str(folder / name))
+        pictures.append(as_pixels(as_channels(image, 3)))
     return tuple(pictures)
 
 
