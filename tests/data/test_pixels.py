@@ -33,6 +33,8 @@ def test_state_dict_is_the_models_own_and_moves():
         (math.inf, 0.5, "finite numbers"),
         ((127.5,), (51.0,), r"0 to 255; .* mean=\(0.5\), std=\(0.2\)"),
         ((103.53, 116.28, 123.68), 1.0, r"mean=\(0.406, 0.456, 0.485\), std=\(0.003922\)"),
+        ("imagenet", 0.5, "mean='imagenet' is no number"),
+        (0.5, None, "std=None is no number"),
         (0.0, 255.0, r"mean=\(0\), std=\(1\)"),
     ],
 )

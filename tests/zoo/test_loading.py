@@ -42,6 +42,14 @@ def described():
 
 def nothing():
     return 3
+
+def named_by_text():
+    model = plain()
+    model.pretrained_cfg = "resnet18.a1_in1k"
+    return model
+
+def broken():
+    raise ValueError("two\\nlines")
 """
 
 
@@ -49,6 +57,7 @@ def nothing():
 def toy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy_models_of_a_test.py").write_text(TOY)
+    (tmp_path / "half_written.py").write_text("def load(:")
     return "toy_models_of_a_test"
 
 
@@ -148,6 +157,10 @@ def test_untrained_models_have_the_same_weights_each_time(address):
             "toy_models_of_a_test:plain",
             "does not say how .* return vonenet.data.PixelModel\\(model,",
         ),
+        ("toy_models_of_a_test:named_by_text", "does not say how"),
+        ("toy_models_of_a_test:broken", "test.py:[0-9]+: ValueError: two lines$"),
+        ("toy_models_of_a_test.py:broken", "test.py:[0-9]+: ValueError: two lines$"),
+        ("half_written.py:load", "half_written.py:load fails at .*: SyntaxError: "),
         ("toy_models_of_a_test:of_bytes", "are of pixels from 0 to 255; here .*mean=.0.4851"),
         ("toy_models_of_a_test:of_torchvision", "torchvision's are nearly all \\(0.485, 0.456"),
         ("untrained/voneresnet5o", "unknown model 'voneresnet5o'; nearest: voneresnet50"),

@@ -41,7 +41,11 @@ class PixelModel(nn.Module):
         self.model = model
         self.classes = None if classes is None else tuple(classes)
         for name, values in (("mean", mean), ("std", std)):
-            per_channel = torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+            try:
+                per_channel = torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+            except (TypeError, ValueError, RuntimeError):
+                needed = "one for all channels or one for each"
+                raise InputError(f"{name}={values!r} is no number; needed: {needed}") from None
             # Not persistent: the state dict stays the model's own, under one prefix
             self.register_buffer(name, per_channel, persistent=False)
         if not bool((self.std > 0).all() and self.mean.isfinite().all()):

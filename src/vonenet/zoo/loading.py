@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from vonenet.data import PixelModel
 from vonenet.data.pixels import inner_model
 from vonenet.data.seeding import seeded
-from vonenet.errors import InputError
+from vonenet.errors import InputError, VOneNetError
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
 from vonenet.zoo.checkpoints import BASE_FORMAT, load_checkpoint, read_metadata
@@ -69,7 +70,8 @@ def load_model(address: str) -> LoadedModel:
     with seeded(0, torch.device("cpu")):
         name, module = _find(address)
     inner = inner_model(module)
-    described = getattr(inner, "pretrained_cfg", None) or {}
+    described = getattr(inner, "pretrained_cfg", None)
+    described = described if isinstance(described, Mapping) else {}
     channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
     if not isinstance(module, PixelModel):
         if "mean" not in described or "std" not in described:
@@ -180,11 +182,18 @@ def _timm_classes(model: Any) -> tuple[str, ...] | None:
 
 def _called(address: str) -> nn.Module:
     source, name = address.rsplit(":", 1)
-    module = _imported_file(Path(source)) if source.endswith(".py") else _imported(source)
-    function: Callable[[], Any] | None = getattr(module, name, None)
-    if not callable(function):
-        raise InputError(f"{source} has no function {name!r}")
-    result = function()
+    try:
+        module = _imported_file(Path(source)) if source.endswith(".py") else _imported(source)
+        function: Callable[[], Any] | None = getattr(module, name, None)
+        if not callable(function):
+            raise InputError(f"{source} has no function {name!r}")
+        result = function()
+    except VOneNetError:
+        raise
+    except Exception as error:  # the user's code can raise anything
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{address} fails at {where.filename}:{where.lineno}: {said}") from error
     if not isinstance(result, nn.Module):
         raise InputError(f"{address} returns a {type(result).__name__}; needed: a torch module")
     return result
