@@ -147,6 +147,7 @@ def test_missing_and_masked_responses_are_nan(tmp_path):
     ("files", "names", "message"),
     [
         (["s1.png", "s2.png", "s10.png"], None, "s2.png or s10.png may come first"),
+        (["A2.png", "a1.png", "a3.png"], None, "A2.png or a1.png may come first"),
         (["a.png", "a.jpg", "b.png"], ["b", "a"], "'a' may be a.jpg and a.png"),
         (["a.png", "b.png"], ["b", "a", "b"], "1 images are named .* first is b.png"),
         (["a.png", "b.png"], ["b.png", "b"], "1 images are named"),

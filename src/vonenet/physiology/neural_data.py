@@ -133,7 +133,7 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
     Raises:
         InputError: The folder holds no image, or none or several of a name; a name stands there
             twice; or there are no names, and people and programs sort those of the files
-            differently ("2" before "10", or after it).
+            differently ("2" before "10", or after it; "b" before "C", or after it).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -145,8 +145,9 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
     if not found:
         raise InputError(f"folder {folder} holds no image; allowed: {', '.join(sorted(SUFFIXES))}")
     if names is None:
-        for one, other in zip(found, sorted(found), strict=True):
-            if one != other:
+        as_text, without_case = sorted(found), sorted(found, key=_name_without_case)
+        for one, *others in zip(found, as_text, without_case, strict=True):
+            for other in (each for each in others if each != one):
                 raise InputError(
                     f"the responses do not name their stimuli, and the images of {folder} have no "
                     f"certain order: {one.name} or {other.name} may come first; needed: the names "
@@ -175,6 +176,10 @@ def image_files(folder: Path | str, names: Sequence[str] | None = None) -> list[
             "allowed: each image once, its repetitions in a dimension of their own"
         )
     return paths
+
+
+def _name_without_case(path: Path) -> tuple[object, ...]:
+    return natural_key(path.name.casefold())
 
 
 def read_images(paths: Sequence[Path], canvas: Canvas, degrees: float) -> Iterator[Tensor]:
