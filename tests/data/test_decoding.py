@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import struct
 import sys
 import warnings
 
@@ -119,6 +120,21 @@ def test_levels_of_an_unknown_scale_are_refused(dtype, values, reason):
     content = encoded(Image.fromarray(np.array([values], dtype=dtype)), "TIFF")
     with pytest.raises(BrokenImageError, match=f"image it cannot be read: {reason}"):
         decode(content, "it")
+
+
+def tiff_of_two_levels(bits, photometric, levels):
+    """Return a little-endian TIFF of 2 x 1 grey levels, which are packed in `levels`."""
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 110)]
+    tags += [(278, 1), (279, len(levels))]
+    listed = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + listed + bytes(4) + levels
+
+
+def test_levels_of_12_bits_have_a_white_of_their_own_and_none_are_inverted():
+    half = decode(tiff_of_two_levels(12, 1, b"\xff\xf8\x00"), "packed")
+    assert levels(half) == [255, 128]
+    with pytest.raises(BrokenImageError, match="its level 0 is white"):
+        decode(tiff_of_two_levels(16, 0, b"\xff\xff\0\x80"), "inverted")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])

@@ -37,7 +37,7 @@ THREADS = 16  # that decode at once, at most
 AT_ONCE = 4096  # images that wait for a thread
 CACHE_BYTES = 2**30  # 7,000 images of 224 px
 # What decoding makes of a file: to be raised when a change gives the same file other pixels
-PIXEL_RULES = 2
+PIXEL_RULES = 3
 HOLDOUT_SEED = 0  # of the choice of held-out images, which is the same in every run
 
 Found = TypeVar("Found")

@@ -37,7 +37,8 @@ RESIZE_OVER_CROP = 256 / 224
 LONGEST = 64  # times the shorter side; of longer pictures only the middle is resized
 GREY = 128  # level of what is transparent
 # TIFF 6.0, sections 8 and 19
-TIFF_BITS, TIFF_SAMPLE_FORMAT, TIFF_SIGNED = 258, 339, 2
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO, TIFF_SIGNED = 0, 2
 
 
 class BrokenImageError(InputError):
@@ -141,10 +142,14 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     if image.mode not in ("F", "I") and not image.mode.startswith("I;"):
         return image
     stored, bits = np.asarray(image), 16
-    if image.mode == "I" and image.format == "TIFF":
-        signed = TIFF_SIGNED in image.tag_v2.get(TIFF_SAMPLE_FORMAT, ())  # type: ignore[attr-defined]
-        bits = image.tag_v2.get(TIFF_BITS, (32,))[0] - signed  # type: ignore[attr-defined]
-        stored = stored if signed else stored.view(np.uint32)  # Pillow reads both as signed
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow inverts up to 8 bits only
+            raise ValueError("its level 0 is white; needed: a file whose level 0 is black")
+        signed = TIFF_SIGNED in tags.get(TIFF_SAMPLE_FORMAT, ())
+        bits = tags[TIFF_BITS][0] - signed
+        if image.mode == "I" and not signed:
+            stored = stored.view(np.uint32)  # Pillow reads both as signed
     white = 1 if image.mode == "F" else 2**bits - 1
     low, high = stored.min(), stored.max()
     if not (low >= 0 and high <= white):  # written so that a NaN is refused too
