@@ -7,6 +7,7 @@ import pytest
 
 from vonenet.cli import demo, main, train
 from vonenet.cli.demo import FULL, Demo, Scale
+from vonenet.errors import Preempted
 from vonenet.results import Result, append_jsonl, read_jsonl
 from vonenet.training import TrainingRecipe
 from vonenet.zoo.loading import load_model
@@ -44,6 +45,16 @@ def out(make, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     make(folder)
     return folder
+
+
+@pytest.mark.parametrize("stop", [Preempted, KeyboardInterrupt])
+def test_a_demonstration_that_is_stopped_does_not_promise_to_go_on(tmp_path, monkeypatch, stop):
+    def stopped(*args, **options):
+        raise stop("the same command goes on from there")
+
+    monkeypatch.setattr(train, "run_training", stopped)
+    with pytest.raises(stop, match="^stopped; the same command begins anew$"):
+        Demo(out=tmp_path / "new").run()
 
 
 def test_everything_is_written(out):

@@ -238,14 +238,6 @@ def test_nothing_to_measure_is_named(tmp_path):
         run(["voneresnet50"], tmp_path, device="tpu")
 
 
-def test_a_run_that_is_finished_does_no_work(left_alone_in):
-    before = (left_alone_in / RESULTS).read_bytes()
-    start = time.perf_counter()
-    run([f"{left_alone_in / 'toy.py'}:load"], left_alone_in)
-    assert time.perf_counter() - start < 5
-    assert (left_alone_in / RESULTS).read_bytes() == before
-
-
 def test_it_is_said_once_how_classes_meet_and_what_images_go_through(flat, tmp_path, capsys):
     settings = {"limit": 5, "audit": False, "device": "cpu", "out": tmp_path / "out"}
     config = Evaluate((flat,), data="embedded", **settings)

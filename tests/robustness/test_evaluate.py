@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.robustness.toys import CoinModel, LinearModel, NoisyMeanModel, dark_and_bright
+from tests.robustness.toys import CoinModel, LinearModel, dark_and_bright
 from vonenet.data import ImageArrays, PixelModel, load_embedded
 from vonenet.errors import InputError
 from vonenet.results import append_jsonl, model_hash, read_jsonl, wilson_interval
@@ -166,17 +166,6 @@ def test_dropout_and_batch_statistics_are_off():
     (row,) = run(model, dark_and_bright(10, size=28), [Clean()])
     assert not row.flags["stochastic"]
     assert model[0].num_batches_tracked == 0
-
-
-def test_mean_response_models_are_seen_as_stochastic():
-    class Seeded(NoisyMeanModel):
-        def decide(self, mean):
-            noisy = mean + torch.randn_like(mean)
-            return self.readout(noisy.mean(dim=(2, 3)))
-
-    model = PixelModel(Seeded(), 0.5, 0.5, classes=["grey", "bright", "dark", "none"])
-    rows = run(model, dark_and_bright(6, size=28), CONDITIONS)
-    assert [row.flags["stochastic"] for row in rows] == [True] * 3
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vonenet.cli.evaluate import Evaluate, run_evaluation
-from vonenet.errors import InputError
+from vonenet.errors import InputError, Preempted
 
 if TYPE_CHECKING:
     from vonenet.robustness import Condition
@@ -96,7 +96,10 @@ class Demo:
             folders = [self.out / name for name in (BASE, VONE)]
             for folder in folders:
                 recipe = self.recipe(scale, base=folder.name == BASE)
-                run_training(recipe, "embedded", folder, device="cpu")
+                try:
+                    run_training(recipe, "embedded", folder, device="cpu")
+                except (Preempted, KeyboardInterrupt) as stop:
+                    raise type(stop)("stopped; the same command begins anew") from None
             measurement = Evaluate(
                 models=tuple(map(str, folders)),
                 data="embedded",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vonenet.data import ImageDataset, PixelModel
     from vonenet.robustness import Condition
     from vonenet.robustness.evaluate import Checked
-    from vonenet.training import TrainingRecipe
     from vonenet.zoo.loading import LoadedModel
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -108,12 +107,7 @@ def run_evaluation(
     experiment: str = "evaluate",
     progress: bool = True,
 ) -> bool:
-    """Measure models under a suite, or under other conditions.
-
-    Rows, which belong to `experiment`, are written as they come, and none is measured twice.
-
-    Returns:
-        Whether this is the first of the processes that measured together.
+    """Measure models under a suite, or other conditions; return whether this process is the first.
 
     Raises:
         InputError: A model, the data or a setting cannot be used.
@@ -202,6 +196,8 @@ def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDat
     from vonenet.data.dataset import share_of
     from vonenet.data.shards import ALL
     from vonenet.data.sources import TEST_SPLIT
+    from vonenet.results import RECIPE
+    from vonenet.training import TrainingRecipe
 
     shape: dict[str, Any] = {"image_size": config.image_size or loaded.image_size}
     shape["in_chans"] = loaded.in_chans
@@ -211,7 +207,8 @@ def open_images(config: Evaluate, address: str, loaded: LoadedModel) -> ImageDat
         return open_validation(trainings[0], config.data, **shape)
     dataset = open_dataset(config.data, config.split or TEST_SPLIT, **shape)
     run = training_of(address) if dataset.source.splits == (ALL,) else None
-    if config.split is None and run is not None and share_of(recipe_of(run).data.validation_split):
+    recipe = run and TrainingRecipe.read(run / RECIPE)
+    if config.split is None and recipe and share_of(recipe.data.validation_split):
         raise InputError(
             f"{config.data} has one part, and {address} may have been trained on most of it; give "
             f"--split {VALIDATION} for the images that were held out, or --split {ALL}"
@@ -227,19 +224,8 @@ def training_of(address: str) -> Path | None:
     return next((each for each in (path, path.parent) if (each / RECIPE).is_file()), None)
 
 
-def recipe_of(run: Path) -> TrainingRecipe:
-    """Return the recipe of the training in a folder."""
-    from vonenet.results import RECIPE
-    from vonenet.training import TrainingRecipe
-
-    return TrainingRecipe.read(run / RECIPE)
-
-
 def conditions_of(suite: str, image_size: tuple[int, int] | None = None) -> list[Condition]:
-    """Return the conditions of a suite, clean images first.
-
-    Attack radii are scaled to the image size, height and width, if it is given.
-    """
+    """Return a suite's conditions, clean images first, radii scaled to an image size if given."""
     from vonenet.robustness import CORRUPTIONS, Clean, Corruption, attack_suite
 
     conditions: list[Condition] = [Clean()]

@@ -97,11 +97,9 @@ def write_evaluation_report(folders: Sequence[Path], out: Path, base: str | None
     """Write the page of evaluations and training runs, whole or not at all.
 
     Args:
-        folders: Each holds an evaluation (results.jsonl, and perhaps an audit and pictures), a
-            training run (recipe.toml, run.json, log.jsonl), or both.
+        folders: Each holds an evaluation, a training run, or both.
         out: The page.
-        base: Label or name of the evaluated model that the others are compared with; None: the
-            first one.
+        base: Label or name of the model that the others are compared with; None: the first one.
 
     Returns:
         For the terminal: the table of means, the table of runs, whichever there are.

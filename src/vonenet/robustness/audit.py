@@ -84,8 +84,8 @@ def audit(
     tolerated. Otherwise, as with few images or a model near chance, it is inconclusive.
 
     Args:
-        model: Takes pixels in [0, 1] and returns logits; is put in eval mode meanwhile.
-        dataset: Labelled images, of which a class-balanced part is used.
+        model: As for `evaluate`.
+        dataset: Of which a class-balanced part is used.
         model_name: The model's name in the rows.
         norm: Of the attacks.
         steps: Gradient steps of the reference attack.
@@ -98,9 +98,8 @@ def audit(
             and fewer draws, without noise. That takes about ten times as long.
         batch_size: Images at a time; all if None.
         seed: Of noise and of random starts.
-        out_path: JSON-lines file. If it holds the rows of this model with these settings, they
-            are returned; otherwise the new ones are appended. What has been measured is kept in a
-            file beside it until then, so an audit that was killed goes on from there.
+        out_path: JSON-lines file. Rows of this model with these settings are taken from it, new
+            ones appended; an audit that was killed goes on where it was.
         checked: As for `evaluate`.
         progress: Show a progress bar over all passes, if stderr is a terminal.
 
@@ -132,8 +131,10 @@ def audit(
             "square_queries": SQUARE_QUERIES,
             "device": device.type,
         }
-        if rows := _rows_of(path, model_name, weights, settings):
-            return rows
+        known = read_jsonl(path, AuditRow) if path is not None and path.is_file() else []
+        identity = (model_name, weights, settings)
+        if rows := [r for r in known if (r.model, r.model_hash, r.settings) == identity]:
+            return rows  # of an audit that was made before
         digest = digest_of_columns({"model": model_name, "model_hash": weights, **settings})
         attack = Attack(norm, 0.0, steps, gradient_samples)
         if not stochastic:
@@ -168,13 +169,6 @@ def audit(
         append_jsonl(path, rows)
         journal.clear({digest})
     return rows
-
-
-def _rows_of(path: Path | None, name: str, weights: str, settings: object) -> list[AuditRow]:
-    """Return the rows of an audit that was made before."""
-    known = read_jsonl(path, AuditRow) if path is not None and path.is_file() else []
-    identity = (name, weights, settings)
-    return [row for row in known if (row.model, row.model_hash, row.settings) == identity]
 
 
 def sign_test(correct: Tensor, correct_after_other: Tensor) -> float:

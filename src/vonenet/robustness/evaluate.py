@@ -72,12 +72,8 @@ def evaluate(
     Wilson's interval over images counts the variance of images and of noise together.
 
     Noise comes from torch's global generators, seeded for every batch and restored after: a row
-    repeats on the same machine at the same batch size, whatever was measured before it.
-
-    A row that is in `out_path` is taken instead of a measurement if all that it depends on is the
-    same: weights, settings and classes of the model, preprocessing; content, labels, classes and
-    name of the data; condition, draws, seed, batch size and kind of device. Versions of packages
-    are in the row, but another one does not make it another measurement.
+    repeats on the same machine at the same batch size, whatever was measured before it. It is taken
+    from `out_path` if all that it depends on is the same, versions of packages apart.
 
     Under `torchrun` the processes share the batches, and each returns all rows.
 
@@ -93,10 +89,8 @@ def evaluate(
         limit: Measure on this many images, class-balanced; all if None or more than there are.
         seed: Seed of noise and corruptions.
         decision_samples: Noise draws per decision; a deterministic model needs and gets 1.
-        out_path: JSON-lines file. Rows that are there already are not measured again; new ones
-            are appended as they come. Finished batches are kept in files beside it until their rows
-            are there, so a run that was killed goes on with the next batch. Several runs may write
-            to one file.
+        out_path: JSON-lines file, to which several runs may append. Finished batches are kept in
+            files beside it until their rows are there: a run that was killed goes on from there.
         checked: What `check_model` returned, if it has been called; it is not called again.
         progress: Show a progress bar, if stderr is a terminal.
 
@@ -139,9 +133,7 @@ def as_measured(
     checked: Checked | None = None,
     progress: bool = False,
 ) -> tuple[ImageDataset, bool, dict[str, Any]]:
-    """Return so many images with the model's outputs as labels, and whether it is stochastic.
-
-    Last comes what a row says of both, by name of its column.
+    """Return images with outputs as labels, whether the model is stochastic, and columns of rows.
 
     Raises:
         InputError: As `check_model`, or a class of the data is none of the model's.
@@ -173,16 +165,9 @@ def evaluate_stored(
 ) -> list[Result]:
     """Measure a model's accuracy on a stored benchmark (ImageNet-C, CIFAR-10-C).
 
-    Args:
-        model: As for `evaluate`.
-        root: The benchmark's folder (see `open_stored_corruption`).
-        names: Corruptions, by default the 15 of ImageNet-C's mean.
-        severities: Severities of each.
-        in_chans: 1 (grey) or 3 (RGB).
-        **settings: Further arguments of `evaluate`, such as `experiment` and `model_name`.
-
-    Returns:
-        One row per corruption and severity.
+    There is one row per corruption, by default the 15 of ImageNet-C's mean, and severity. `root` is
+    the benchmark's folder (see `open_stored_corruption`); `settings` are further arguments of
+    `evaluate`, such as `experiment` and `model_name`.
 
     Raises:
         InputError: If a corruption is unknown or not in the folder.

@@ -44,19 +44,9 @@ def autoattack(
 
     These are APGD, FAB and Square in its standard order. Stochastic models get its `rand` version:
     APGD with cross-entropy and DLR, 20 draws per gradient. Its own success test looks at one draw;
-    what counts here is the decision that is averaged afterwards over the images it returns.
-
-    Args:
-        model: Takes pixels in [0, 1]; in eval mode.
-        images: (B, C, H, W) in [0, 1].
-        labels: (B,) true classes.
-        norm: "linf", "l2" or "l1".
-        epsilon: Radius in pixel units.
-        stochastic: Whether the model is; chooses the version.
-        seed: Of its random starts and of the model's noise meanwhile.
-
-    Returns:
-        (B, C, H, W); an image that withstood is returned as it was.
+    what counts here is the decision that is averaged afterwards over the images it returns, where
+    one that withstood is as it was. Arguments are as of `pgd`; the seed is of its random starts and
+    of the model's noise meanwhile.
 
     Raises:
         InputError: If `pyautoattack` is not installed, or there are fewer than 4 classes (3 for
