@@ -161,5 +161,5 @@ def _vonenet_name(identifier: str) -> str:
 
 def _visual_degrees(model: VOneNet) -> float:
     """Of the image's side; a whole number is an int, as Brain-Score writes it."""
-    degrees = model.config.v1.resolved_visual_degrees
+    degrees = model.visual_degrees
     return int(degrees) if degrees == int(degrees) else degrees

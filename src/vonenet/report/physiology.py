@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vonenet.errors import InputError
 from vonenet.physiology.recording import Array, Curve, Mask, PublishedHistogram, Recording
+from vonenet.physiology.scores import EMPTY_DRAWS, LEAST_UNITS
 from vonenet.report import physiology_plots as plots
 from vonenet.report.page import (
     DASH,
@@ -26,14 +27,12 @@ from vonenet.report.page import (
     write_html,
 )
 from vonenet.report.physiology_plots import Distribution
+from vonenet.report.plots import layer_style
 from vonenet.results import Result, read_jsonl
 
 CEILED = "ceiled_ks_similarity"
 MEAN = "mean"  # over the published properties
-LEAST_UNITS = 10  # that respond, for a score
 IN_NO_MEAN = "sf_bandwidth"  # two others replace it in the mean; its cells are theirs
-EMPTY_DRAWS = 0.1  # share of draws without the property, above which its score is 0
-LAYER_STYLES = 7  # of the 8 all but number 0, the grey of a base
 SHOWN_UNITS = 6
 LEAST_REACH_DEG = 0.75
 METRICS = {
@@ -198,7 +197,7 @@ def read_layers(recordings: Sequence[Recording], results: Path) -> list[Layer]:
             raise InputError(f"{results} has no row of {recording.label} as it was recorded")
         weights = f" ({recording.model_hash[:8]})" if names.count(recording.label) > 1 else ""
         label = recording.label + weights
-        layers.append(Layer(recording, label, 1 + index % LAYER_STYLES, own))
+        layers.append(Layer(recording, label, layer_style(index), own))
     return layers
 
 

@@ -99,6 +99,11 @@ def new_figure(width_px: float = 350, height_px: float = 270) -> tuple[Figure, A
     return figure, figure.add_subplot()
 
 
+def layer_style(index: int) -> int:
+    """Return the number of a layer's style: all but 0, the grey of a base."""
+    return 1 + index % (STYLES - 1)
+
+
 def series_style(number: int) -> dict[str, Any]:
     """Return colour, marker and dashes of a series, for `Axes.plot`."""
     index = number % STYLES

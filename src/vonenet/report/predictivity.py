@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vonenet.errors import InputError
 from vonenet.report.page import count, write_html
+from vonenet.report.plots import layer_style
 from vonenet.results import Result, read_jsonl
 
 R, CEILED = "pearson_r", "ceiled_pearson_r"
-LAYER_STYLES = 7  # of the 8 all but number 0, the grey of a base
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _recording(name: str, rows: Sequence[Result]) -> RecordedNeurons:
             Layer(
                 f"{each[R].model} {each[R].condition['layer']}",
                 settings_of(each[R]),
-                1 + index % LAYER_STYLES,
+                layer_style(index),
                 each[R],
                 each.get(CEILED),
             )

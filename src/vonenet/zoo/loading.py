@@ -98,7 +98,7 @@ def _unsaid(address: str, module: nn.Module) -> str:
 def visual_degrees_of(loaded: LoadedModel) -> float:
     """Return the visual angle of a model's images; 8 for models that do not say theirs."""
     if isinstance(loaded.model.model, VOneNet):
-        return loaded.model.model.vone_block.config.resolved_visual_degrees
+        return loaded.model.model.visual_degrees
     return DEFAULT_DEGREES
 
 
