@@ -323,46 +323,45 @@ def test_a_folder_s_error_is_that_of_the_work_in_it(tmp_path):
         pass
 
 
-class WindowsLocks:
-    """`msvcrt.locking` as it is documented: one byte at the file's position, of one holder."""
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.ENOSYS])
+def test_mounts_without_locks_are_written_to_all_the_same(tmp_path, monkeypatch, answer):
+    def refuse(descriptor, **how):
+        raise OSError(answer, os.strerror(answer))
 
-    LK_NBLCK, LK_UNLCK = 2, 0
-
-    def __init__(self):
-        self.held = set()
-
-    def locking(self, descriptor, mode, number_of_bytes):
-        where = (os.fstat(descriptor).st_ino, os.lseek(descriptor, 0, os.SEEK_CUR))
-        if mode == self.LK_UNLCK:
-            self.held.remove(where)
-        elif where in self.held:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        else:
-            self.held.add(where)
-
-
-def test_locks_of_windows_keep_others_out_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
-    monkeypatch.setattr(files, "msvcrt", WindowsLocks())
-    for _ in range(2):
-        append_lines(tmp_path / "rows.jsonl", "{}\n")
-        with locked_folder(tmp_path), pytest.raises(InputError, match="is in use by process"):
-            locked_folder(tmp_path, patience_s=0).__enter__()
-    assert (tmp_path / "rows.jsonl").read_text() == "{}\n{}\n"
-
-
-def test_mounts_without_locks_are_written_to_all_the_same(tmp_path, monkeypatch):
-    class NoLocks:
-        LOCK_UN = LOCK_EX = LOCK_NB = 0
-
-        @staticmethod
-        def flock(file, how):
-            raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(files, "fcntl", NoLocks)
+    monkeypatch.setattr("filelock.lock_descriptor", refuse)
+    monkeypatch.setattr("filelock.unlock_descriptor", refuse)
     append_lines(tmp_path / "rows.jsonl", "{}\n")
     with locked_folder(tmp_path):
         pass
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_lock_that_fails_in_another_way_is_one_line(tmp_path, monkeypatch):
+    def fail(descriptor, **how):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("filelock.lock_descriptor", fail)
+    with pytest.raises(InputError, match="cannot be written: Input/output error"):
+        append_lines(tmp_path / "rows.jsonl", "{}\n")
+
+
+def test_where_a_locked_file_cannot_be_read_or_removed_work_goes_on(tmp_path, monkeypatch):
+    """As on Windows: bytes that are locked can be read by nobody else, open files not removed."""
+    path = tmp_path / "rows.jsonl"
+    append_lines(path, '{"row": 1}\n')
+
+    def refuse(self, **how):
+        raise PermissionError(errno.EACCES, "in use", str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with locked_folder(tmp_path), monkeypatch.context() as locked:
+        append_lines(path, lambda: path.read_text().replace("1", "2"))
+        locked.setattr(files, "_holder", lambda lock: "another process")
+        with pytest.raises(InputError, match="is in use by another process; allowed: another"):
+            locked_folder(tmp_path, patience_s=0).__enter__()
+    with locked_folder(tmp_path):  # though the file of the first one is still there
+        append_lines(path, "{}\n")
+    assert path.read_text() == '{"row": 1}\n{"row": 2}\n{}\n'
 
 
 @POSIX

@@ -15,28 +15,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from errno import EACCES, EAGAIN, EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EPERM, EWOULDBLOCK
-from importlib import import_module
-from importlib.util import find_spec
+from errno import EACCES, EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EPERM
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from vonenet.errors import InputError
 
-fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
-msvcrt: Any = import_module("msvcrt") if fcntl is None else None  # Windows
-
 # What some systems and network mounts answer where they have no locks, or cannot sync a folder
 NOT_OFFERED = {EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP, EPERM}
-HELD = {EACCES, EAGAIN, EWOULDBLOCK}  # by another process
 LOCK = ".lock"
 # The workers of a killed process, which hold its locks with it, notice within 5 s
 PATIENCE_S, POLL_S = 8.0, 0.005
 LONGEST_SUFFIX = 20  # of a temporary file: a long name has to stay one that the system allows
 BLOCK_BYTES = 1 << 16
 NUMBER = re.compile("[0-9]+")
-FAR = (1 << 31) - 2  # Windows locks bytes against reading, too: one that no file has
 
 
 @contextmanager
@@ -183,7 +175,10 @@ def append_lines(path: Path, lines: str | Callable[[], str]) -> None:
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, patience_s=math.inf) as file:
+        target = Path(os.path.realpath(path))
+        # Not on the file itself, which Windows would then let nobody read
+        lock = target.with_name(f".{target.name}{LOCK}")
+        with _locked(lock, patience_s=math.inf), target.open("a+b", buffering=0) as file:
             content = (lines if isinstance(lines, str) else lines()).encode()
             end = _end_of_lines(file)
             file.seek(end)
@@ -228,78 +223,68 @@ def locked_folder(folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None
     Raises:
         InputError: Another process works there, or the folder cannot be written.
     """
-    lock = folder / LOCK
     with ExitStack() as held:
         with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                file = held.enter_context(_locked(lock, patience_s))
-            except _HeldError:
-                holder = lock.read_text(errors="replace") or "another process"
+            file = held.enter_context(_locked(folder / LOCK, patience_s))
+            if file is None:
+                holder = _holder(folder / LOCK)
                 raise InputError(
                     f"{folder} is in use by {holder}; allowed: another folder, or this one later"
-                ) from None
+                )
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}".encode())
-        held.callback(_remove, lock)
+            file.write(f"\nprocess {os.getpid()} on {platform.node()}".encode())
         yield
 
 
-class _HeldError(Exception):
-    """Another process holds a lock."""
+def _holder(lock: Path) -> str:
+    with suppress(OSError), lock.open("rb", buffering=0) as file:
+        file.seek(1)  # Windows lets nobody read the byte that is locked, the first one
+        return file.readall().decode(errors="replace") or "another process"
+    return "another process"
 
 
 @contextmanager
-def _locked(path: Path, patience_s: float) -> Iterator[FileIO]:
-    """Open a file to read and append, and hold its lock, which the system frees with the process.
+def _locked(path: Path, patience_s: float) -> Iterator[FileIO | None]:
+    """Make a file and hold its lock, which the system frees with the process; remove it at the end.
 
-    Raises:
-        _HeldError: Another one holds it, and still does when patience is at its end.
+    Yields:
+        The file; None if another process still holds the lock when patience is at its end.
     """
+    from filelock import unlock_descriptor  # takes a tenth of a second to import
+
     deadline = time.monotonic() + patience_s
     while True:
-        with path.open("a+b", buffering=0) as file:
+        with path.open("a+b", buffering=0) as file, ExitStack() as after:
             if _lock(file):
-                # One that was removed or replaced in between guards nothing
+                # Closing does not free it while a forked process has the file open
+                after.callback(_quietly, unlock_descriptor, file.fileno())
+                # One that was removed in between guards nothing
                 if (now := _status(path)) and os.path.samestat(now, os.fstat(file.fileno())):
-                    try:
-                        yield file
-                    finally:
-                        _unlock(file)
+                    after.callback(_quietly, path.unlink)  # Windows removes no open file
+                    yield file
                     return
             elif time.monotonic() > deadline:
-                raise _HeldError
+                yield None
+                return
         time.sleep(POLL_S)
 
 
 def _lock(file: FileIO) -> bool:
     """Lock a file, where the system can do so; False if another process holds the lock."""
+    from filelock import lock_descriptor
+
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            file.seek(FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        return lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
-        if error.errno in HELD:
-            return False
         if error.errno not in NOT_OFFERED:
             raise
     return True
 
 
-def _unlock(file: FileIO) -> None:
+def _quietly(work: Callable[..., object], *arguments: object) -> None:
     with suppress(OSError):
-        if fcntl is not None:  # closing does not do it while a forked process has the file open
-            fcntl.flock(file, fcntl.LOCK_UN)
-        else:
-            file.seek(FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-
-def _remove(lock: Path) -> None:
-    with suppress(OSError):  # Windows removes no open file
-        lock.unlink()
+        work(*arguments)
 
 
 def natural_key(text: str) -> tuple[str, str]:
