@@ -23,7 +23,7 @@ TINY = Scale(
     attacks=(("linf", 8 / 255),),
 )
 SMALL = {"= 128": "= 8", "image_size = 32": "image_size = 32\nlimit = 200\nvalidation_limit = 20"}
-SHIPPED = train.find_recipe("demo")
+FIND, SHIPPED = train.find_recipe, train.find_recipe("demo")
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,12 @@ def test_a_second_run_replaces_the_first_with_the_same_numbers(make, out):
     assert Demo(seed=1).recipe(TINY, base=True).optimization.seed == 1
 
 
-def test_the_recipe_is_the_shipped_one(monkeypatch):
-    monkeypatch.setattr(train, "find_recipe", lambda name: SHIPPED)
+def test_the_recipe_is_the_shipped_one(monkeypatch, tmp_path):
+    """... whatever lies in the working folder."""
+    monkeypatch.setattr(train, "find_recipe", FIND)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "demo.toml").write_text("[optimization]\nepochs = 1")
     recipe = TrainingRecipe.read(SHIPPED)
     assert Demo().recipe(FULL, base=False) == recipe
     model = dataclasses.replace(recipe.model, base=True)

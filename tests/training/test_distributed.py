@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from vonenet.training.distributed import (
     MicroBatchSampler,
     ProcessGroup,
     micro_batch_sampler,
+    process_group,
 )
 
 CPU = torch.device("cpu")
@@ -76,6 +78,30 @@ def test_statistics_are_means_over_micro_batches():
         torch.testing.assert_close(getattr(norm, name), mean)
     assert int(norm.num_batches_tracked) == 2
     assert torch.equal(frozen.running_mean, torch.zeros(3))
+
+
+@pytest.mark.parametrize(("there", "backend"), [(True, "nccl"), (False, "gloo")])
+def test_processes_wait_for_the_first_ones_reading_and_need_no_nccl(monkeypatch, there, backend):
+    """Reading ImageNet takes longer than the 10 minutes of torch's default; Windows has no NCCL."""
+    asked = {}
+
+    def join(backend, **settings):
+        asked.update(settings, backend=backend)
+        raise InterruptedError
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    device = "vonenet.training.distributed.chosen_device"
+    monkeypatch.setattr(device, lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: there)
+    monkeypatch.setattr(torch.distributed, "init_process_group", join)
+    with pytest.raises(InterruptedError), process_group("cuda"):
+        pass
+    assert asked["backend"] == backend
+    assert asked["timeout"] > timedelta(days=1)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    with pytest.raises(InputError, match="cannot join 2 processes; allowed: one"):
+        process_group("cuda").__enter__()
 
 
 def start(*words, **settings):

@@ -140,7 +140,9 @@ def test_the_folder_holds_what_one_needs_to_know(whole):
         "model.safetensors",
     }  # fmt: skip
     assert TrainingRecipe.read(out / "recipe.toml") == RECIPE
-    (start,) = json.loads((out / "run.json").read_text())["starts"]
+    run = json.loads((out / "run.json").read_text())
+    assert run["validation"]["classes"] == "10 classes of 10 outputs, by name"
+    (start,) = run["starts"]
     assert start["processes"] == 1
     assert start["versions"]["torch"] == torch.__version__
     assert {"started", "command", "machine", "git"} <= start.keys()
@@ -280,6 +282,22 @@ def test_junk_in_the_log_is_dropped_and_told(images, tmp_path, whole):
     assert lines[0]["validation_n"] == 100
 
 
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"other weights"), Path.unlink])
+def test_best_weights_that_were_changed_are_put_aside(images, tmp_path, monkeypatch, harm):
+    """Later epochs are worse: that there are no best weights is better than wrong ones."""
+    hits = (50, 40, 40, 60)
+    monkeypatch.setattr(Trainer, "validate", lambda self, model: hits[self.state.epoch])
+    settings = {"schedule": "constant"}
+    best = tmp_path / "best.safetensors"
+    trained(images, tmp_path, with_settings(epochs=1, **settings))
+    harm(best)
+    with pytest.warns(VOneNetWarning, match=r"best.safetensors \(.*\): it is not what the check"):
+        trained(images, tmp_path, with_settings(epochs=2, **settings))
+    assert not best.exists()
+    trained(images, tmp_path, with_settings(epochs=4, **settings))  # without a warning
+    assert best.read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+
+
 def test_a_file_in_place_of_the_folder(images, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -308,7 +326,10 @@ def test_a_full_disk_stops_the_run_and_leaves_a_checkpoint(images, tmp_path, mon
 def test_a_checkpoint_cut_in_half(images, copied, whole):
     state = copied / "last" / "state.pt"
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
-    with pytest.warns(VOneNetWarning, match=r"damaged.*goes on from .*previous"):
+    with (
+        pytest.warns(VOneNetWarning, match=r"best.safetensors .* only a better epoch writes it"),
+        pytest.warns(VOneNetWarning, match=r"damaged.*goes on from .*previous"),
+    ):
         assert_as_whole(images, copied, whole)
 
 

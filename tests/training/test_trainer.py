@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import multiprocessing
 import signal
 import sys
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tests.training.toys import (
     PLAIN,
     PX,
+    CutError,
     fit,
     same_weights,
     toy_images,
@@ -87,10 +89,14 @@ def test_a_bar_on_terminals_a_line_for_each_epoch_and_nothing_if_quiet(images, c
     log = train(toy_model(), images, toy_recipe(), validation=validation, label="base")
     told = capsys.readouterr()
     assert told.out == ""
+    matched = "base, validation on embedded/test 28px: 10 classes of 10 outputs, by name"
     assert told.err.splitlines() == [
-        f"base, epoch {each.epoch}/2: loss {each.loss:.3f}, validation accuracy "
-        f"{each.validation_text}"
-        for each in log.epochs
+        matched,
+        *(
+            f"base, epoch {each.epoch}/2: loss {each.loss:.3f}, validation accuracy "
+            f"{each.validation_text}"
+            for each in log.epochs
+        ),
     ]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     train(toy_model(), images, toy_recipe(), label="base")
@@ -101,6 +107,26 @@ def test_a_bar_on_terminals_a_line_for_each_epoch_and_nothing_if_quiet(images, c
     assert shown.out == ""
     fit(toy_model(), images, toy_recipe(epochs=1))
     assert capsys.readouterr().err == ""
+
+
+def test_a_stopped_run_ends_its_workers_though_its_exception_is_kept(images, tmp_path):
+    """They ignore the signal by which Python ends its children, and it would wait for them."""
+
+    def stop(model, path):
+        assert len(multiprocessing.active_children()) == 2  # of training and validation images
+        raise CutError
+
+    with pytest.raises(CutError) as kept:
+        fit(
+            toy_model(),
+            images,
+            toy_recipe(workers=1),
+            validation=toy_images(100),
+            out=tmp_path,
+            export=stop,
+        )
+    assert kept.traceback
+    assert not multiprocessing.active_children()
 
 
 def test_validation_is_counted_and_has_an_interval(images):

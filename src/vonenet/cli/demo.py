@@ -145,7 +145,7 @@ class Demo:
         from vonenet.cli.train import find_recipe
         from vonenet.training import TrainingRecipe
 
-        recipe = TrainingRecipe.read(find_recipe("recipes/demo.toml"))
+        recipe = TrainingRecipe.read(find_recipe("demo"))
         optimization = dataclasses.replace(recipe.optimization, epochs=scale.epochs, seed=self.seed)
         model = dataclasses.replace(recipe.model, base=base)
         return dataclasses.replace(recipe, model=model, optimization=optimization)

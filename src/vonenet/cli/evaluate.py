@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,8 +29,6 @@ AUDIT_IMAGES = 50
 # Of a light audit: as the attacks of the quick suite
 LIGHT_STEPS, LIGHT_SAMPLES = 10, 4
 VALIDATION = "validation"  # the split of a training's own validation images
-# A process waits so long for others that attack, or for the first one's audit
-PATIENCE = timedelta(days=30)
 # Of the contact sheet. Attacks are drawn with fewer gradients than they are measured with: the
 # picture is the same.
 TILE_PX, LABEL_PX, GAP_PX, COLUMNS = 160, 16, 8, 6
@@ -357,6 +354,8 @@ def _process_group() -> Iterator[None]:
     that dies is noticed by `torchrun`, which ends the others.
     """
     from torch import distributed
+
+    from vonenet.training.distributed import PATIENCE
 
     if "RANK" not in os.environ or distributed.is_initialized():
         yield

@@ -102,8 +102,7 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         InputError: A model, file, layer or setting cannot be used, or there are not as many images
             as stimuli.
     """
-    from tqdm import tqdm
-
+    from vonenet.bars import progress_bar
     from vonenet.data.pixels import preprocessing_text
     from vonenet.errors import InputError
     from vonenet.physiology.experiments import protocol_digest
@@ -163,8 +162,8 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         f"{cost.features:,} features, {cost.gigabytes:.1f} GB of memory beside the network's; "
         f"about {cost.seconds:.0f} s"
     )
-    hidden = True if options.quiet else None  # None: where stderr is no terminal
-    bar = tqdm(total=len(paths) * cost.passes, unit="image", leave=False, disable=hidden)
+    bars: dict[str, Any] = {"shown": not options.quiet, "leave": False}
+    bar = progress_bar(total=len(paths) * cost.passes, unit="image", **bars)
 
     def with_bar() -> Iterator[Tensor]:
         for image in images():
@@ -196,7 +195,7 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
     }
     regression = {"components": options.components, "folds": options.folds, "seed": options.seed}
     found = {}
-    for layer in tqdm(layers, unit="layer", leave=False, disable=hidden):
+    for layer in progress_bar(layers, unit="layer", **bars):
         begin = time.perf_counter()
         found[layer] = predictivity_of(axes[layer], neurons, **regression)
         seconds = share + time.perf_counter() - begin

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from vonenet.cli.console import parsed
+from vonenet.cli.evaluate import VALIDATION
 from vonenet.errors import InputError, SettingError
 from vonenet.training.config import TrainingRecipe
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from vonenet.training import TrainingLog
 
 SUFFIX, RECIPES = ".toml", "recipes"
-VALIDATION = "validation"  # the split of a run's own validation images
 V1 = "vone_block."
 # Whose published weights bring the normalisation that they were trained with
 PUBLISHED_BY = ("timm", "torchvision")
@@ -197,7 +197,7 @@ def open_parts(
     from vonenet.data.dataset import held_out, share_of
     from vonenet.data.shards import ALL
 
-    data = recipe.data
+    data, one_part = recipe.data, False
     shape = {"image_size": data.image_size, "in_chans": data.in_chans}
     # Data of one part are all to train on, less what is held out
     training = open_dataset(
@@ -205,14 +205,16 @@ def open_parts(
     )
     if share := share_of(data.validation_split):
         training, validation = held_out(training, share)
-    elif training.source.splits == (ALL,):
+    elif not (one_part := training.source.splits == (ALL,)):
+        validation = open_dataset(address, data.validation_split, **shape)
+        same_size = len(training) == len(validation)
+        same_images = same_size and training.describe(0) == validation.describe(0)
+        one_part = same_images or training.name == validation.name
+    if one_part:
         raise InputError(
             f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
             "tenth of each class for validation, set data.validation_split to '10%'"
         )
-    else:
-        validation = open_dataset(address, data.validation_split, **shape)
-        _check_parts(training, validation, address)
     if data.broken == "skip":
         training, validation = (_readable(part, progress) for part in (training, validation))
     return _limited(training, data.limit), _limited(validation, data.validation_limit)
@@ -249,15 +251,6 @@ def open_validation(
     data = dataclasses.replace(recipe.data, image_size=size, in_chans=channels)
     same = data == recipe.data
     return images if same else open_parts(dataclasses.replace(recipe, data=data), address)[1]
-
-
-def _check_parts(training: ImageDataset, validation: ImageDataset, address: str) -> None:
-    same_name, same_size = training.name == validation.name, len(training) == len(validation)
-    if same_name or (same_size and training.describe(0) == validation.describe(0)):
-        raise InputError(
-            f"{address!r} has one part, {training.name!r}, for training and validation; to keep a "
-            "tenth of each class for validation, set data.validation_split to '10%'"
-        )
 
 
 def _readable(dataset: ImageDataset, progress: bool) -> ImageDataset:

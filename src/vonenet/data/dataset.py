@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.classes import match_classes
 from vonenet.data.decoding import (
     BrokenImageError,
@@ -365,8 +365,7 @@ def look_at(
         except BrokenImageError as error:
             return BrokenImageError(error.image, error.reason)  # without the traceback's images
 
-    hidden = None if progress else True  # None: hidden where there is no terminal
-    bar = tqdm(total=len(indices), desc=what, unit="img", delay=1, disable=hidden)
+    bar = progress_bar(total=len(indices), desc=what, unit="img", delay=1, shown=progress)
     with bar, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(indices), AT_ONCE):
             for found in pool.map(safely, indices[start : start + AT_ONCE]):

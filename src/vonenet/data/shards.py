@@ -21,8 +21,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.dataset import Source
 from vonenet.data.decoding import MOST_BYTES, SUFFIXES, one_line, read_image_file
 from vonenet.data.labels import MOST_CLASSES, checked_labels
@@ -107,7 +107,7 @@ class ParquetSource(Source):
         rows: list[list[int]] = []
         labels: list[Tensor] = []
         names: list[str] = []
-        for path in tqdm(self._paths, desc="read labels", delay=2, leave=False, disable=None):
+        for path in progress_bar(self._paths, desc="read labels", delay=2, leave=False):
             with _opened(path) as file:
                 columns, note = file.schema_arrow.names, file.schema_arrow.metadata or {}
                 self._column = _find_column(columns, IMAGE_COLUMNS, path)
@@ -212,7 +212,7 @@ class TarSource(Source):
         keys: list[bytes] = []
         places = array("q")  # shard, offset, size and label, image after image
         for number, path in enumerate(
-            tqdm(self._paths, desc="list shards", delay=2, leave=False, disable=None)
+            progress_bar(self._paths, desc="list shards", delay=2, leave=False)
         ):
             for key, image, label in _images_of_tar(path):
                 keys.append(os.fsencode(key))

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms import functional
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.dataset import ImageArrays, ImageDataset, Source, size_text
 from vonenet.data.decoding import as_pixels, decode, one_line, read_image_file
 from vonenet.data.folders import FolderSource, holds_class_folders
@@ -290,7 +290,7 @@ class TorchvisionSource(Source):
         elif hasattr(dataset, "_samples"):
             labels = [label for _, label in dataset._samples]
         else:
-            shown = tqdm(range(len(dataset)), desc=f"labels of {name}", delay=2, disable=None)
+            shown = progress_bar(range(len(dataset)), desc=f"labels of {name}", delay=2)
             labels = [dataset[index][1] for index in shown]
         numbers = checked_labels(labels, name)
         if len(numbers) != len(dataset):

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 from scipy.special import erf
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.errors import InputError
 from vonenet.physiology.recording import Array, Mask
 from vonenet.physiology.tuning import FLAT
@@ -239,7 +239,8 @@ def _fit(
         return baseline + gain * shape - curve
 
     units = np.flatnonzero(usable)
-    for unit in tqdm(units, desc=progress, unit="unit", leave=False, disable=progress is None):
+    about = {"desc": progress, "unit": "unit", "leave": False}
+    for unit in progress_bar(units, shown=progress is not None, **about):
         curve = curves[unit] / np.abs(curves[unit]).max()
         variation = ((curve - curve.mean()) ** 2).sum()
         for start in starts:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
@@ -175,9 +175,8 @@ class Subject:
         return as_map(output, self.layer_name).float()
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
-        hidden = True if progress is None else None  # None: where stderr is no terminal
-        n = len(stimuli)
-        with tqdm(total=n, desc=progress, unit="stimulus", leave=False, disable=hidden) as bar:
+        n, about = len(stimuli), {"desc": progress, "unit": "stimulus", "leave": False}
+        with progress_bar(total=n, shown=progress is not None, **about) as bar:
             for start in range(0, n, self._batch_size):
                 batch = stimuli[start : start + self._batch_size]
                 yield render(batch, self.canvas, self.window).contiguous().to(self.device)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.dataset import ImageDataset
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seed_at, seeded
@@ -154,8 +155,8 @@ def audit(
             keep=partial(journal.add, digest),
         )
         total = len(part) * sum(audited.passes.values())
-        name, hidden = f"{model_name}: audit", None if progress else True
-        with tqdm(total=total, desc=name, unit="pass", unit_scale=True, disable=hidden) as bar:
+        about = {"desc": f"{model_name}: audit", "unit": "pass", "unit_scale": True}
+        with progress_bar(total=total, shown=progress, **about) as bar:
             audited.bar = bar
             findings = list(_checks(audited))
     failed = {finding.check for finding in findings if finding.passed is False}

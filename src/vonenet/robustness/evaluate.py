@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.dataset import ImageDataset, check_pixels
 from vonenet.data.pixels import classes_of, eval_mode, preprocessing_text
 from vonenet.data.seeding import device_of, seeded
@@ -279,8 +280,8 @@ def _measure_missing(
     missing = [c for c, digest in zip(conditions, digests, strict=True) if digest not in known]
     passes = len(images) * sum(condition.passes for condition in missing)
     rows = []
-    hidden = None if progress and rank == 0 else True  # None: hidden where there is no terminal
-    with tqdm(total=passes, unit="pass", unit_scale=True, disable=hidden) as bar:
+    shown = progress and rank == 0
+    with progress_bar(total=passes, unit="pass", unit_scale=True, shown=shown) as bar:
         for condition, key, digest in zip(conditions, keys, digests, strict=True):
             row = known.get(digest)
             if row is None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
@@ -22,6 +23,10 @@ from vonenet.data.pixels import chosen_device
 from vonenet.data.seeding import seed_at
 from vonenet.errors import InputError
 from vonenet.training.config import OptimizationRecipe
+
+# Processes wait so long while the first one downloads or reads the data; the default is 10 minutes.
+# If one dies, `torchrun` ends the others.
+PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,13 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     if size == 1 and not joined:
         yield ProcessGroup(chosen)
         return
+    if not distributed.is_available():
+        raise InputError(f"this PyTorch cannot join {size} processes; allowed: one, no torchrun")
     if not joined:
-        if chosen.type == "cuda":
-            distributed.init_process_group("nccl", device_id=chosen)
+        if chosen.type == "cuda" and distributed.is_nccl_available():  # not on Windows
+            distributed.init_process_group("nccl", device_id=chosen, timeout=PATIENCE)
         else:
-            distributed.init_process_group("gloo")
+            distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         group = ProcessGroup(chosen, distributed.get_rank(), distributed.get_world_size())
         yield group

@@ -116,6 +116,23 @@ def restore_log(path: Path, facts: Mapping[str, Any]) -> None:
         write_whole(path, kept)
 
 
+def restored_best(path: Path, expected: list[int] | None) -> list[int] | None:
+    """Return what a checkpoint says of the best weights, or None if they are not there as it says.
+
+    Then they are put aside, and a `VOneNetWarning` says so.
+    """
+    if expected is None or size_and_checksum(path) == expected:
+        return expected
+    _put_aside(path, "it is not what the checkpoint says; only a better epoch writes it again")
+    return None
+
+
+def size_and_checksum(path: Path) -> list[int] | None:
+    """Return by what a file is known again; None if it is not there."""
+    content = path.read_bytes() if path.exists() else None
+    return None if content is None else [len(content), zlib.crc32(content)]
+
+
 def log_line(kind: str, step: int, values: Mapping[str, Any]) -> str:
     """Return a line of the log: the values that are not None, after so many steps."""
     present = {name: value for name, value in values.items() if value is not None}

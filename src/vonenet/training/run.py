@@ -16,8 +16,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -30,11 +29,19 @@ import torch
 
 from vonenet.data.dataset import ImageDataset
 from vonenet.errors import InputError
-from vonenet.files import append_lines, locked_folder, write_whole
-from vonenet.results import LOG, RECIPE, RUN, EpochRecord, current_versions
+from vonenet.files import append_lines, locked_folder, replace_whole, write_whole
+from vonenet.results import BEST, LOG, RECIPE, RUN, EpochRecord, current_versions
 from vonenet.training.checkpoint import read_checkpoint, sealed
 from vonenet.training.config import TrainingRecipe
-from vonenet.training.resume import check_new, check_same, log_line, restore_log, restored_run
+from vonenet.training.resume import (
+    check_new,
+    check_same,
+    log_line,
+    restore_log,
+    restored_best,
+    restored_run,
+    size_and_checksum,
+)
 
 TRACKERS = ("tensorboard", "wandb")
 PACKAGES = ("torchvision", "timm", "numpy")
@@ -71,6 +78,7 @@ class RunFolder:
     ) -> None:
         self.path, self.recipe, self.trackers = path, recipe, trackers
         self.about: dict[str, Any] = {}  # what the run is, as the checkpoints have it
+        self.best: list[int] | None = None  # size and checksum of the best weights
         # Only where the run is started, which is in the main process
         self._locked = ExitStack()
         self._log: Path | None = None
@@ -92,6 +100,7 @@ class RunFolder:
         validation: ImageDataset | None,
         classes: Sequence[str],
         steps: int,
+        matching: Mapping[str, str],
         progress: bool,
     ) -> None:
         """Make the folder, or find the same run there; keep other processes out of it.
@@ -104,6 +113,7 @@ class RunFolder:
             validation: Images to measure on.
             classes: Names of the network's outputs.
             steps: Steps of an epoch.
+            matching: In words, how the classes of both were matched.
             progress: Show a bar while images are read.
 
         Raises:
@@ -121,12 +131,13 @@ class RunFolder:
             "recipe": asdict(self.recipe),
             "classes": list(classes),
             "steps": steps,
-            "training": _identified(training, progress),
-            "validation": validation and _identified(validation, progress),
+            "training": _identified(training, matching.get("training"), progress),
+            "validation": validation and _identified(validation, matching["validation"], progress),
         }
         if found is not None:
             check_same(self.path, found[1]["about"], self.about)
             restore_log(self.path / LOG, found[1])
+            self.best = restored_best(self.path / BEST, found[1].get("best"))
 
     def start(self, device: torch.device, processes: int, steps: int) -> None:
         """Note a start in run.json after so many steps, and open the log and the trackers."""
@@ -181,10 +192,18 @@ class RunFolder:
         if self._wandb is not None:
             self._wandb.log(named, step)
 
+    def export(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write weights into the folder, by a function of a path."""
+        if self.path is None:
+            return
+        replace_whole(self.path / name, write)
+        if name == BEST:
+            self.best = size_and_checksum(self.path / name)
+
     def facts(self) -> dict[str, Any]:
-        """Return what a checkpoint has to hold of the run and of its log."""
-        content = self._log.read_bytes() if self._log is not None and self._log.exists() else b""
-        return {"about": self.about, "log": [len(content), zlib.crc32(content)]}
+        """Return what a checkpoint has to hold of the run, its log and its best weights."""
+        log = None if self._log is None else size_and_checksum(self._log)
+        return {"about": self.about, "log": log or [0, 0], "best": self.best}
 
     def finish(self) -> None:
         """Note in run.json when the run was finished."""
@@ -212,9 +231,9 @@ class RunFolder:
         self._locked.close()
 
 
-def _identified(images: ImageDataset, progress: bool) -> dict[str, Any]:
+def _identified(images: ImageDataset, classes: str | None, progress: bool) -> dict[str, Any]:
     content = images.content_hash(progress=progress)
-    return {"name": images.name, "images": len(images), "content": content}
+    return {"name": images.name, "images": len(images), "content": content, "classes": classes}
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -29,11 +29,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.data.dataset import ImageDataset
 from vonenet.data.pixels import classes_of
 from vonenet.data.seeding import seed_at, seed_torch, seeded
 from vonenet.errors import CheckpointError, InputError, Preempted, VOneNetError
-from vonenet.files import replace_whole
 from vonenet.results import BEST, MODEL, EpochRecord
 from vonenet.robustness.sampling import averaged_probabilities
 from vonenet.training.augment import TrainingImages, attacked, mixed
@@ -117,10 +117,15 @@ def train(
         seeded(recipe.optimization.seed, group.device),
         noted_signals(out is not None) as signals,
         closing(folder),
+        closing(
+            Trainer(model, dataset, recipe, group, signals, folder, validation, export)
+        ) as trainer,
     ):
-        trainer = Trainer(model, dataset, recipe, group, signals, folder, validation, export)
-        about = trainer.dataset.classes, trainer.sampler.steps, progress
+        about = trainer.dataset.classes, trainer.sampler.steps, trainer.matching, progress
         group.main_process_first(lambda: folder.open(dataset, validation, *about))
+        if progress and validation is not None and group.rank == 0:
+            matched = f"{label}, validation on {validation.name}: {trainer.matching['validation']}"
+            tqdm.write(matched, file=sys.stderr)
         trainer.resume()
         state = trainer.state
         unfinished = state.epoch < recipe.optimization.epochs
@@ -158,10 +163,13 @@ class Trainer:
             )
         self.recipe, self.group, self.signals, self.folder = recipe, group, signals, folder
         self.write_weights = export
+        self.loaders: list[DataLoader[Any]] = []
+        self.matching: dict[str, str] = {}  # in words, how classes were found in each part
         if (names := classes_of(model)) is not None:
-            dataset, _ = dataset.matched(names, len(names))
+            dataset, self.matching["training"] = dataset.matched(names, len(names))
         if validation is not None:
-            validation, self.matching = validation.matched(dataset.classes, len(dataset.classes))
+            names = dataset.classes
+            validation, self.matching["validation"] = validation.matched(names, len(names))
         self.dataset, self.validation = dataset, validation
         self.sampler = micro_batch_sampler(len(dataset), settings, group)
         self.images = TrainingImages(
@@ -196,11 +204,11 @@ class Trainer:
         batches = iter(self.loader(self.images, rest))
         self.saved_at = time.monotonic()
         shown = label is not None and self.group.rank == 0
-        with tqdm(
+        with progress_bar(
             total=epochs * sampler.steps * sampler.step_images,
             initial=self.steps_taken * sampler.step_images,
             unit="img",
-            disable=None if shown else True,  # None: unless it is drawn on a terminal
+            shown=shown,
         ) as bar:
             while state.epoch < epochs:
                 bar.set_description(f"{label}, epoch {state.epoch + 1}/{epochs}")
@@ -344,7 +352,7 @@ class Trainer:
     def loader(self, images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
         """Return a loader of these batches, in their order."""
         workers = self.recipe.data.workers
-        return DataLoader(
+        loader = DataLoader(
             images,
             batch_sampler=batches,
             num_workers=workers,
@@ -353,14 +361,21 @@ class Trainer:
             worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # else it would draw from the global one
         )
+        self.loaders.append(loader)
+        return loader
+
+    def close(self) -> None:
+        """End the processes that load images.
+
+        An exception that somebody keeps would keep them, and they hear no signal.
+        """
+        for loader in self.loaders:
+            getattr(loader._iterator, "_shutdown_workers", bool)()
 
     def export(self, model: nn.Module, name: str) -> None:
         """Write a model's weights into the folder of the run, if there is one."""
-        folder = self.folder.path
-        if folder is not None:
-            self.group.main_process_first(
-                lambda: replace_whole(folder / name, lambda path: self.write_weights(model, path))
-            )
+        write = partial(self.write_weights, model)
+        self.group.main_process_first(lambda: self.folder.export(name, write))
 
     def save(self) -> None:
         """Make a checkpoint, if there is a folder; raises as `write_checkpoint` does."""

@@ -22,8 +22,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock
-from tqdm import tqdm
 
+from vonenet.bars import progress_bar
 from vonenet.errors import DownloadError
 
 RETRY_WAITS_S = (0.5, 2.0)  # before the second and the third attempt
@@ -152,13 +152,8 @@ def _receive_once(url: str, part: Path, ends_s: float) -> None:
         _check_size(total_bytes or 0, part)
         with (
             part.open("ab" if start else "wb") as file,
-            tqdm(
-                desc=part.stem,
-                total=total_bytes,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                disable=None,
+            progress_bar(
+                desc=part.stem, total=total_bytes, initial=start, unit="B", unit_scale=True
             ) as bar,
         ):
             if not start:  # the old bytes are gone by now, so their note may be overwritten
