@@ -162,7 +162,7 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         f"{cost.features:,} features, {cost.gigabytes:.1f} GB of memory beside the network's; "
         f"about {cost.seconds:.0f} s"
     )
-    bars: dict[str, Any] = {"shown": not options.quiet, "leave": False}
+    bars = {"shown": not options.quiet, "leave": False}
     bar = progress_bar(total=len(paths) * cost.passes, unit="image", **bars)
 
     def with_bar() -> Iterator[Tensor]:
