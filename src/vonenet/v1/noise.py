@@ -4,9 +4,9 @@ After Dapello, Marques et al. 2020 (NeurIPS 33), section 3, and the published co
 read as s x + l spikes in a window of 25 ms. Spike counts vary like a Poisson process (variance =
 mean, Fano factor 1), approximated by a Gaussian:
 
-    x' = x + N(0, 1) sqrt(max(s x + l, 0) + 1e-4) / s
+    x' = x + N(0, 1) sqrt(F max(s x + l, 0) + 1e-4) / s
 
-The noise belongs to the model: it is there in training and in evaluation. On the CPU it is computed
+Other front-ends have another Fano factor F, another floor, or no rectification (`NoiseLaw`). The noise belongs to the model: it is there in training and in evaluation. On the CPU it is computed
 in one pass over memory: the responses of a batch are far larger than a processor's cache, and
 PyTorch's operations would write and read all of them several times.
 """
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,13 +43,35 @@ CHUNK = 2**17
 BLOCK = 2**19
 
 
-class Noise(Answering):
-    """Add noise to mean responses and rectify them.
+class NoiseLaw(NamedTuple):
+    """How the noise of a response follows its mean.
 
     Attributes:
         mode: `neuronal`, `gaussian`, or None (no noise).
         scale: neuronal: spikes per unit of response; gaussian: standard deviation.
         level: neuronal: spontaneous spikes.
+        fano: neuronal: variance of the spikes over their mean.
+        floor: neuronal: variance at silence, spikes^2.
+        rectified: whether noisy responses below 0 are set to 0.
+        two_sided: neuronal: whether the variance grows with the size of a negative response too.
+    """
+
+    mode: str | None
+    scale: float
+    level: float
+    fano: float = 1.0
+    floor: float = VARIANCE_FLOOR
+    rectified: bool = True
+    two_sided: bool = False
+
+
+class Noise(Answering):
+    """Add noise to mean responses, and rectify them where the law says so.
+
+    Attributes:
+        mode, scale, level, fano, floor, rectified, two_sided: those of `NoiseLaw`.
+        stream: number of this stage's draws among those of a model: stages that are fixed by one
+            seed draw different numbers.
         seed: of the draw that every pass and every image meets; None: a new draw for each.
         fixed: the draw itself, in place of a seed; broadcast to the responses.
     """
@@ -57,6 +79,11 @@ class Noise(Answering):
     mode: str | None
     scale: float
     level: float
+    fano: float
+    floor: float
+    rectified: bool
+    two_sided: bool
+    stream: int
     fixed: Tensor | None
     seed: int | None
     instead: ClassVar = {
@@ -66,8 +93,11 @@ class Noise(Answering):
         **dict.fromkeys(("seed", "fixed", "fixed_noise"), "block.fixed_noise = ..."),
     }
 
-    def __init__(self, mode: str | None, scale: float, level: float) -> None:
+    def __init__(
+        self, mode: str | None, scale: float, level: float, *, stream: int = 0, **law: Any
+    ) -> None:
         super().__init__()
+        vars(self).update(NoiseLaw(mode, scale, level, **law)._asdict(), stream=stream)
         self.set(mode, scale, level)
         self.register_buffer("fixed", None, persistent=False)
         self.fix(None)
@@ -99,14 +129,19 @@ class Noise(Answering):
         """Return the standard deviation before rectification at each mean (any shape)."""
         mode = None if active(self._key).silent else self.mode
         if mode == "neuronal":
-            return neuronal_deviation(mean_response, self.scale, self.level)
+            return neuronal_deviation(mean_response, self.law)
         return self.scale if mode == "gaussian" else 0.0
 
+    @property
+    def law(self) -> NoiseLaw:
+        """How the noise follows the mean, as it is set now."""
+        return NoiseLaw(*(getattr(self, name) for name in NoiseLaw._fields))
+
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
-        """Return noisy responses >= 0; a draw that is given is broadcast to the mean response."""
+        """Return noisy responses; a draw that is given is broadcast to the mean response."""
         fixed = self.seed if self.fixed is None else self.fixed
-        settings = self.mode, self.scale, self.level
-        return switched_noise(mean_response, standard_normal, fixed, self._key, *settings)
+        draw = standard_normal
+        return switched_noise(mean_response, draw, fixed, self._key, self.law, self.stream)
 
     def extra_repr(self) -> str:
         """Return the settings, for the printed model."""
@@ -154,9 +189,8 @@ def switched_noise(
     given: Tensor | None,
     fixed: Tensor | int | None,
     key: str,
-    mode: str | None,
-    scale: float,
-    level: float,
+    law: NoiseLaw,
+    stream: int = 0,
 ) -> Tensor:
     """Return the responses of the stage of this key, as its settings and the context have them.
 
@@ -164,8 +198,8 @@ def switched_noise(
     tracing keeps this call, so that contexts switch a traced model too.
     """
     switch = active(key)
-    if mode is None or switch.silent:
-        return F.relu(mean)
+    if law.mode is None or switch.silent:
+        return F.relu(mean) if law.rectified else mean
     if given is None and switch.generator is not None:
         device = switch.generator.device
         given = torch.randn(mean.shape, generator=switch.generator, device=device)
@@ -173,33 +207,35 @@ def switched_noise(
         fixed = switch.seed
     if given is None and fixed is not None:
         shape = tuple(mean.shape[1:])
-        given = fixed if isinstance(fixed, Tensor) else draw_for_one_image(fixed, shape)
+        given = fixed if isinstance(fixed, Tensor) else draw_for_one_image(fixed, shape, stream)
     if given is not None:
         given = given.to(mean.device, mean.dtype)
-    return add_noise(mean, given, mode, scale, level)
+    return add_noise(mean, given, law)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def draw_for_one_image(seed: int, shape: tuple[int, ...]) -> Tensor:
+def draw_for_one_image(seed: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
     """Return standard normal numbers for one image, the same for any batch and device."""
-    return torch.from_numpy(_numpy_draw(seed, (1, *shape)))
+    return torch.from_numpy(_numpy_draw((seed, stream) if stream else seed, (1, *shape)))
 
 
 @lru_cache(maxsize=4)
-def _numpy_draw(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _numpy_draw(
+    seed: int | tuple[int, int], shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def add_noise(
-    mean: Tensor, standard_normal: Tensor | None, mode: str, scale: float, level: float
-) -> Tensor:
-    """Return max(x + z sd(x), 0) for a mean response x and a draw z, new if there is none."""
-    if mode == "neuronal" and mean.device.type == "cpu" and not is_plain():
-        noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, scale, level)
+def add_noise(mean: Tensor, standard_normal: Tensor | None, law: NoiseLaw) -> Tensor:
+    """Return x + z sd(x) for a mean response x and a draw z, new if there is none; rectified."""
+    is_fast = law.mode == "neuronal" and not law.two_sided and mean.device.type == "cpu"
+    if is_fast and not is_plain():
+        noisy: Tensor = NeuronalResponse.apply(mean, standard_normal, law)
         return noisy
     z = _drawn_like(mean) if standard_normal is None else standard_normal
-    deviation = scale if mode == "gaussian" else neuronal_deviation(mean, scale, level)
-    return F.relu(mean + z * deviation)
+    deviation = law.scale if law.mode == "gaussian" else neuronal_deviation(mean, law)
+    noisy = mean + z * deviation
+    return F.relu(noisy) if law.rectified else noisy
 
 
 def is_plain() -> bool:
@@ -221,11 +257,17 @@ def is_batched(tensor: Tensor) -> bool:
     return batched
 
 
-def neuronal_deviation(mean: Tensor, scale: float, level: float) -> Tensor:
-    """Return sqrt(max(s x + l, 0) + floor) / s, the standard deviation of the response."""
-    silent = mean.new_tensor((level + VARIANCE_FLOOR) / scale**2)
-    variance = torch.add(silent, mean, alpha=1 / scale)
-    return variance.clamp_min_(VARIANCE_FLOOR / scale**2).sqrt_()
+def neuronal_deviation(mean: Tensor, law: NoiseLaw) -> Tensor:
+    """Return sqrt(F max(s x + l, 0) + floor) / s, the standard deviation of the response.
+
+    Where the variance is two-sided, F |s x + l| stands for F max(s x + l, 0).
+    """
+    floor, slope = law.floor / law.scale**2, law.fano / law.scale
+    if law.two_sided:
+        return ((mean + law.level / law.scale).abs() * slope + floor).sqrt()
+    silent = mean.new_tensor((law.fano * law.level + law.floor) / law.scale**2)
+    variance = torch.add(silent, mean, alpha=slope)
+    return variance.clamp_min_(floor).sqrt_()
 
 
 def _drawn_like(mean: Tensor) -> Tensor:
@@ -239,10 +281,10 @@ def _drawn_like(mean: Tensor) -> Tensor:
 
 
 class NeuronalResponse(torch.autograd.Function):
-    """max(x + z sd(x), 0) on the CPU, of the shape and memory layout of the mean response x."""
+    """x + z sd(x) on the CPU, of the shape and memory layout of the mean response x; rectified."""
 
     @staticmethod
-    def forward(mean: Tensor, standard_normal: Tensor | None, scale: float, level: float) -> Tensor:
+    def forward(mean: Tensor, standard_normal: Tensor | None, law: NoiseLaw) -> Tensor:
         """Return noisy responses; the draw is broadcast to the mean, and new if it is None."""
         wide = torch.promote_types(mean.dtype, torch.float32)
         out = in_huge_pages(torch.empty_like(mean, dtype=wide))
@@ -250,15 +292,15 @@ class NeuronalResponse(torch.autograd.Function):
             fill_normal(in_memory_order(out))
         draw = out if standard_normal is None else standard_normal.expand_as(mean)
         for x, z, y in _chunks(mean, draw, out):
-            deviation = neuronal_deviation(x.to(wide), scale, level)
+            deviation = neuronal_deviation(x.to(wide), law)
             torch.addcmul(x.to(wide), z.to(wide), deviation, out=deviation)
-            torch.clamp_min(deviation, 0, out=y)
+            torch.clamp_min(deviation, 0 if law.rectified else -torch.inf, out=y)
         return out.to(mean.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep mean and response."""
-        mean, _, ctx.scale, ctx.level = inputs
+        mean, _, ctx.law = inputs
         ctx.save_for_backward(mean, output)
 
     @staticmethod
@@ -266,23 +308,24 @@ class NeuronalResponse(torch.autograd.Function):
         """Return the gradient with respect to the mean.
 
         The draw need not be kept: z sd(x) is response minus mean where the response is above 0;
-        elsewhere the gradient is 0.
+        where it was rectified the gradient is 0.
         """
         mean, noisy = ctx.saved_tensors
+        law, lowest = ctx.law, 0 if ctx.law.rectified else -torch.inf
         # For the second derivative, or many gradients at once
         if torch.is_grad_enabled() or is_batched(gradient):
-            deviation = neuronal_deviation(mean, ctx.scale, ctx.level)
+            deviation = neuronal_deviation(mean, law)
             draw = ((noisy - mean) / deviation).detach()
-            slope = _slope(mean, draw * deviation, ctx.scale, ctx.level)
-            return gradient * slope * (noisy > 0), None, None, None
+            slope = _slope(mean, draw * deviation, law)
+            return gradient * slope * (noisy > lowest), None, None
         result = torch.empty_like(mean)
         for g, x, y, r in _chunks(gradient, mean, noisy, result):
-            torch.mul(_slope(x, y - x, ctx.scale, ctx.level).mul_(y > 0), g, out=r)
-        return result, None, None, None
+            torch.mul(_slope(x, y - x, law).mul_(y > lowest), g, out=r)
+        return result, None, None
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, mean: Tensor, z: Tensor | None, *settings: Any
+        info: Any, in_dims: Any, mean: Tensor, z: Tensor | None, law: NoiseLaw
     ) -> tuple[Tensor, int]:
         """Apply it to many means, or many draws."""
         n = info.batch_size
@@ -294,17 +337,18 @@ class NeuronalResponse(torch.autograd.Function):
         elif z is not None and in_dims[1] is not None:
             z = z.movedim(in_dims[1], 0)
             z = z[(slice(None), *[None] * (mean.dim() - z.dim()))]
-        return NeuronalResponse.apply(mean.contiguous(), z, *settings), 0
+        return NeuronalResponse.apply(mean.contiguous(), z, law), 0
 
 
-def _slope(mean: Tensor, deviation: Tensor, scale: float, level: float) -> Tensor:
-    """Return d(x + z sd(x)) / dx = 1 + z sd(x) / (2 (x + (l + floor) / s)).
+def _slope(mean: Tensor, deviation: Tensor, law: NoiseLaw) -> Tensor:
+    """Return d(x + z sd(x)) / dx = 1 + z sd(x) / (2 (x + (l + floor / F) / s)).
 
     It is 1 below 0 spikes, where the deviation no longer changes.
     """
-    twice = mean.new_tensor(2 * (level + VARIANCE_FLOOR) / scale)
+    floor = law.floor / law.fano
+    twice = mean.new_tensor(2 * (law.level + floor) / law.scale)
     divisor = torch.add(twice, mean, alpha=2)
-    below = divisor < 2 * VARIANCE_FLOOR / scale
+    below = divisor < 2 * floor / law.scale
     return deviation.div(divisor).masked_fill(below, 0.0).add(1.0)
 
 
