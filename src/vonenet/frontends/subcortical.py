@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,13 @@ from torch import Tensor, nn
 from vonenet.errors import InputError
 from vonenet.frontends.gaussian import GaussianBlur, gaussian_profile
 from vonenet.v1.checks import real
+from vonenet.v1.noise import Noise
 
 # Piper et al. 2025, published code: what is added to the mean luminance. `lit`, for the ablation
 # without contrast normalisation, adds more, and leaves pixels as dark as that out of the mean.
 LIGHT_FLOORS = {"all": 1e-5, "lit": 0.05}
+# The noise's variance is F (|x| + 1e-5).
+NOISE_FLOOR = 1e-5
 # Radii are those at 32 pixels per degree, 224 px over 7 degrees.
 REFERENCE_PIXELS_PER_DEGREE = 32.0
 # Windows hold three quarters of a Gaussian's energy.
@@ -120,7 +123,7 @@ class SubcorticalConfig:
             )
         if self.noise not in ("neuronal", None):
             raise InputError(f"subcortical noise must be 'neuronal' or None, got {self.noise!r}")
-        vars(self)["fano_factor"] = real("fano_factor", self.fano_factor, 0, 1e6)
+        vars(self)["fano_factor"] = real("fano_factor", self.fano_factor, 1e-6, 1e6)
 
     def build(self, in_channels: int, pixels_per_degree: float) -> Subcortical:
         """Build the stage for colour images of this scale."""
@@ -227,6 +230,7 @@ class Subcortical(nn.Module):
 
     gains: Tensor
     in_channels = 3
+    reads = "pixels"
 
     def __init__(self, config: SubcorticalConfig, pixels_per_degree: float) -> None:
         super().__init__()
@@ -244,7 +248,9 @@ class Subcortical(nn.Module):
         )
         gains = torch.tensor([cells.gain for cells, colors in types for _ in colors])
         self.register_buffer("gains", gains[:, None, None], persistent=False)
-        self.noise = Noise(config.noise, law=replace(SUBCORTICAL_NOISE, fano=config.fano_factor))
+        fano = config.fano_factor
+        law = {"fano": fano, "floor": fano * NOISE_FLOOR, "rectified": False, "two_sided": True}
+        self.noise = Noise(config.noise, 1.0, 0.0, stream=1, **law)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute noisy responses, (B, P + M cells, H, W), to pixels, (B, 3, H, W)."""

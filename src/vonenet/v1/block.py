@@ -136,6 +136,7 @@ class VOneBlock(OriginalNames):
     """
 
     _made_from: GaborParameters | None
+    reads = "normalized"  # images, of mean 0.5 and standard deviation 0.5
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Stages of visual processing beside V1, and front-ends made of them."""
