@@ -160,8 +160,10 @@ class VOneNet(Answering):
         return self.logits_from_v1(responses)
 
     def mean_response(self, images: Tensor) -> Tensor:
-        """Compute what lies before the first noise: with V1 alone its mean response, (B, cells,
-        H', W'), with a noisy stage before V1 that of this stage.
+        """Compute what lies before the first noise.
+
+        With V1 alone it is V1's mean response, (B, cells, H', W'); with a noisy stage before V1 it
+        is the mean response of that stage.
         """
         return stages_of.mean_response(self.stages, images)
 

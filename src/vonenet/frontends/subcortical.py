@@ -1,8 +1,8 @@
 """Retina and thalamus before V1: light adaptation, centre-surround cells, contrast normalisation.
 
-After the EVNets of Piper, Oliveira & Marques 2025 (NeurIPS 38, arXiv 2506.03089) and their published
-code. Pixels in [0, 1], not normalised, become responses of P cells, which oppose two colours, and
-of M cells, which see luminance:
+After the EVNets of Piper, Oliveira & Marques 2025 (NeurIPS 38, arXiv 2506.03089) and their
+published code. Pixels in [0, 1], not normalised, become responses of P cells, which oppose two
+colours, and of M cells, which see luminance:
 
     light adaptation        x <- (x - m) / (m + 1e-5), m the mean of the whole image
     centre and surround     two Gaussians, each of its own colour, over the sum of their weights

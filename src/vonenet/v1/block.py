@@ -158,7 +158,8 @@ class VOneBlock(OriginalNames):
         self.simple = SimpleCells()
         self.complex = ComplexCells()
         self.gabors = nn.Identity()
-        self.noise = Noise(c.noise, c.noise_scale, c.noise_level)
+        law = {"fano": c.fano_factor, "floor": c.noise_floor, "rectified": c.rectified}
+        self.noise = Noise(c.noise, c.noise_scale, c.noise_level, **law)
         self.output = nn.Identity()
         self.way: str | None = None
         if self._made_from is not None:
@@ -228,6 +229,7 @@ class VOneBlock(OriginalNames):
             self.settings.pixels_per_degree,
             banks[0].weight.shape[-1],
             banks[0].weight.shape[1],
+            self.settings.dc_balanced,
         )
         found = (bank.weight.detach().to(made[0]) for bank in banks)
         return self._made_from if all(map(_nearly_equal, found, made)) else None
@@ -269,6 +271,8 @@ def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
         sf_max=config.sf_max,
         sf_corr=config.sf_corr,
         in_chans=config.in_chans,
+        n_simple=config.simple_channels,
+        channel_shares=config.channel_shares,
     )
 
 
@@ -284,4 +288,5 @@ def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tup
             f"simple_channels + complex_channels = {n} cells need as many Gabor parameters, got "
             f"{len(parameters)}"
         )
-    return quadrature_weights(parameters, config.pixels_per_degree, k, config.in_chans)
+    scale, balanced = config.pixels_per_degree, config.dc_balanced
+    return quadrature_weights(parameters, scale, k, config.in_chans, balanced)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from vonenet.errors import InputError
 from vonenet.v1.checks import LARGEST_SEED, MOST, plain, real, whole
 from vonenet.v1.gabor import check_kernel_size
-from vonenet.v1.noise import check_noise
+from vonenet.v1.noise import VARIANCE_FLOOR, check_noise
 from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ REAL_LIMITS = {
     "sf_max": (1e-6, 1e6),
     "sf_corr": (-1.0, 1.0),
     "k_exc": (1e-6, 1e6),
+    "fano_factor": (1e-6, 1e6),
+    "noise_floor": (1e-12, 1e6),
 }
 # Numbers in one phase's weights, 8 GB; more is a mistake in degrees, kernel or cells.
 MOST_WEIGHTS = 2**31
@@ -66,9 +68,17 @@ class VOneBlockConfig:
         noise: `neuronal`, `gaussian`, or None.
         noise_scale: neuronal: spikes per unit of response; gaussian: standard deviation.
         noise_level: neuronal: spontaneous spikes; gaussian: not used.
-        filters: `biological`, `uniform`, `legacy` and `legacy_uniform` (the original's draws), or
-            `given` (parameters or weights from elsewhere, such as a published file).
+        fano_factor: neuronal: variance of the spikes over their mean.
+        noise_floor: neuronal: variance at silence, spikes^2.
+        rectified: whether noisy responses below 0 are set to 0.
+        filters: `biological`, `by_cell_type`, `uniform`, `legacy` and `legacy_uniform` (the
+            original's draws), or `given` (parameters or weights from elsewhere, such as a published
+            file).
         seed: seed of the filters.
+        channel_shares: share of the cells that reads each input channel, in [0, 1], 1 in all; None:
+            each cell reads any of them, as likely.
+        dc_balanced: whether a uniform field drives no filter: its mean is taken off in the shape of
+            the envelope. In the published filters it is not.
         color_seed: for the original's draws: the torch seed that its colours came from.
     """
 
@@ -86,9 +96,14 @@ class VOneBlockConfig:
     noise: str | None = "neuronal"
     noise_scale: float = 0.35
     noise_level: float = 0.07
+    fano_factor: float = 1.0
+    noise_floor: float = VARIANCE_FLOOR
+    rectified: bool = True
     filters: str = "biological"
     seed: int = 0
     color_seed: int = 0
+    channel_shares: tuple[float, ...] | None = None
+    dc_balanced: bool = False
 
     def __post_init__(self) -> None:
         """Make every number a plain Python one.
@@ -113,12 +128,20 @@ class VOneBlockConfig:
         vars(self).update(checked | dict(zip(names, noise, strict=True)))
         if self.out_channels == 0:
             raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
-        if self.in_chans not in (1, 3):
-            raise InputError(f"in_chans must be 3 (colour) or 1 (grey), got {self.in_chans}")
+        self._check_shares()
         if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
             raise InputError(
                 f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"
             )
+
+    def _check_shares(self) -> None:
+        """Make the shares plain numbers, or raise InputError unless their sum is 1."""
+        if self.channel_shares is None:
+            return
+        shares = tuple(real("channel_shares", share, 0, 1) for share in self.channel_shares)
+        if not math.isclose(sum(shares), 1, abs_tol=0.01):
+            raise InputError(f"channel_shares must be numbers of sum 1, got {shares}")
+        vars(self)["channel_shares"] = shares
 
     @property
     def out_channels(self) -> int:

@@ -30,6 +30,7 @@ def gabor_kernels(
     kernel_size: int,
     *,
     phase_shift_deg: float = 0.0,
+    dc_balanced: bool = False,
 ) -> Tensor:
     """Sample n Gabor filters on a pixel grid.
 
@@ -38,6 +39,7 @@ def gabor_kernels(
         pixels_per_degree: pixels in one degree of visual angle.
         kernel_size: side of the kernels, pixels, odd.
         phase_shift_deg: added to every phase; 90 gives the other half of each quadrature pair.
+        dc_balanced: whether to take off each kernel's mean, in the shape of its envelope.
 
     Returns:
         Kernels, float64, shape (n, kernel_size, kernel_size). The amplitude is that of pixel units:
@@ -59,6 +61,9 @@ def gabor_kernels(
     across = y * torch.cos(orientation) - x * torch.sin(orientation)
     envelope = torch.exp(-0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2))
     carrier = torch.cos(2 * math.pi * frequency * along + phase)
+    if dc_balanced:
+        sums = (envelope * carrier).sum((1, 2), keepdim=True), envelope.sum((1, 2), keepdim=True)
+        carrier = carrier - sums[0] / sums[1]
     return envelope * carrier / (2 * math.pi * sigma_x * sigma_y)
 
 
@@ -73,14 +78,24 @@ def colored(kernels: Tensor, color_channel: IntArray, in_chans: int) -> Tensor:
 
 
 def quadrature_weights(
-    parameters: GaborParameters, pixels_per_degree: float, kernel_size: int, in_chans: int
+    parameters: GaborParameters,
+    pixels_per_degree: float,
+    kernel_size: int,
+    in_chans: int,
+    dc_balanced: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return dense weights of both phases of the pairs, (n, in_chans, k, k) each.
 
     They have torch's default type and stand on its default device.
     """
     q0, q1 = (
-        gabor_kernels(parameters, pixels_per_degree, kernel_size, phase_shift_deg=shift)
+        gabor_kernels(
+            parameters,
+            pixels_per_degree,
+            kernel_size,
+            phase_shift_deg=shift,
+            dc_balanced=dc_balanced,
+        )
         for shift in (0.0, 90.0)
     )
     device, dtype = torch.get_default_device(), torch.get_default_dtype()

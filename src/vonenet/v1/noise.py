@@ -6,7 +6,9 @@ mean, Fano factor 1), approximated by a Gaussian:
 
     x' = x + N(0, 1) sqrt(F max(s x + l, 0) + 1e-4) / s
 
-Other front-ends have another Fano factor F, another floor, or no rectification (`NoiseLaw`). The noise belongs to the model: it is there in training and in evaluation. On the CPU it is computed
+Other front-ends have another Fano factor F, another floor, or no rectification (`NoiseLaw`).
+
+The noise belongs to the model: it is there in training and in evaluation. On the CPU it is computed
 in one pass over memory: the responses of a batch are far larger than a processor's cache, and
 PyTorch's operations would write and read all of them several times.
 """
@@ -220,9 +222,7 @@ def draw_for_one_image(seed: int, shape: tuple[int, ...], stream: int = 0) -> Te
 
 
 @lru_cache(maxsize=4)
-def _numpy_draw(
-    seed: int | tuple[int, int], shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
+def _numpy_draw(seed: int | tuple[int, int], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 

@@ -7,6 +7,7 @@ serves every prior: they differ in their histograms, and one seed gives the same
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,13 @@ LEGACY_FREQUENCY_CPD = Histogram(
     (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0), (4, 4, 8, 25, 32, 26, 28, 12), log=True
 )
 
+# De Valois, Albrecht & Thorell 1982, foveal simple and complex cells apart, as Barbulescu et al.
+# 2024 and Piper et al. 2025 draw them: what lies above 8 is in the last bin.
+FREQUENCIES_BY_CELL_TYPE = tuple(
+    Histogram((0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.2), counts, log=True)
+    for counts in ((4, 4, 8, 25, 33, 26, 28, 12, 8), (0, 0, 9, 9, 7, 10, 23, 12, 14))
+)
+
 # Ringach 2002 (J Neurophysiol 88:455), envelope widths in cycles of the carrier, joint counts:
 # rows are nx (across the bars), columns ny (along the bars).
 WIDTH_EDGES_CYCLES = tuple(float(edge) for edge in np.logspace(-1, 0.2, 6))
@@ -86,14 +94,16 @@ WIDTH_COUNTS = (
     (0, 0, 1, 7, 4),
     (0, 0, 0, 0, 0),
 )
-NX_CYCLES = Histogram(WIDTH_EDGES_CYCLES, tuple(sum(row) for row in WIDTH_COUNTS), log=True)
+# Barbulescu et al. 2024, Piper et al. 2025, published code: the first four bins, up to one cycle
+WIDTH_COUNTS_TO_1 = tuple(row[:4] for row in WIDTH_COUNTS[:4])
+WIDTH_EDGES_TO_1_CYCLES = tuple(float(edge) for edge in np.logspace(-1, 0, 5))
 
 # Schiller, Finlay & Volman 1976 (J Neurophysiol 39:1334): frequency and bandwidth go together.
 SCHILLER_CORRELATION = 0.75
 
 # The original's draws, and those of its `rand_param=True`
 LEGACY = ("legacy", "legacy_uniform")
-FILTER_PRIORS = ("biological", "uniform", *LEGACY)
+FILTER_PRIORS = ("biological", "by_cell_type", "uniform", *LEGACY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,20 +183,25 @@ def draw_parameters(
     sf_max: float = 9.0,
     sf_corr: float = SCHILLER_CORRELATION,
     in_chans: int = 3,
+    n_simple: int | None = None,
+    channel_shares: Sequence[float] | None = None,
 ) -> GaborParameters:
     """Draw n Gabor filters from a prior; the same arguments give the same filters on any machine.
 
     Args:
         n: number of filters.
         filters: `biological` (measured distributions, frequency tied to bandwidth), `uniform` (the
-            same ranges, independent and uniform), or the original code's draws: `legacy`, and
-            `legacy_uniform` for its `rand_param=True`.
+            same ranges, independent and uniform), `by_cell_type` (simple and complex cells by
+            their own frequencies, envelopes up to one cycle), or the original code's draws:
+            `legacy`, and `legacy_uniform` for its `rand_param=True`.
         seed: seed of every draw; for the original's, its `gabor_seed`.
         color_seed: for the original's, the torch seed that its colours came from.
         sf_min: lowest frequency, cycles per degree; the data begin at 0.5.
         sf_max: highest frequency, cycles per degree; the data end at 22.4 (the original's: at 8).
         sf_corr: correlation of frequency and nx in the Gaussian copula, in [-1, 1].
         in_chans: number of input channels that colours are drawn from.
+        n_simple: for `by_cell_type`, how many filters, the first, are simple cells'; half of them.
+        channel_shares: share of the filters that reads each channel; None: each is as likely.
 
     Raises:
         InputError: an unknown prior, or no frequency left between `sf_min` and `sf_max`.
@@ -195,37 +210,70 @@ def draw_parameters(
         raise InputError(f"filters must be one of {', '.join(FILTER_PRIORS)}, got {filters!r}")
     n, seed = whole("n", n), whole("seed", seed, 0, LARGEST_SEED)
     sf_corr = real("sf_corr", sf_corr, -1, 1)
-    frequencies = _frequency_prior(filters, sf_min, sf_max)
+    simple, complex_ = _frequency_priors(filters, sf_min, sf_max)
     rng = np.random.RandomState(seed)  # its stream is frozen: new numpy versions draw the same
     phase_deg = 360.0 * rng.random_sample(n)
     orientation_u = rng.random_sample(n)
-    if filters == "legacy_uniform":
+    if filters == "by_cell_type":
+        n_simple = n // 2 if n_simple is None else n_simple
+        groups = [_widths_and_frequency_u(k, sf_corr, rng) for k in (n_simple, n - n_simple)]
+        nx_u, ny_u, frequency_u = np.concatenate(groups, axis=1)
+    elif filters == "legacy_uniform":
+        n_simple = n
         frequency_u, nx_u, ny_u = rng.random_sample((3, n))
     else:
-        nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
-        ny_u = rng.random_sample(n)
+        n_simple = n
+        nx_u, ny_u, frequency_u = _widths_and_frequency_u(n, sf_corr, rng)
     if filters == "uniform":
         frequency_u = ndtr(rng.standard_normal(n))  # independent of nx
     if filters in ("uniform", "legacy_uniform"):
         width = Histogram((WIDTH_EDGES_CYCLES[0], WIDTH_EDGES_CYCLES[-1]), (1,), log=True)
         orientation_deg = 180.0 * orientation_u
         nx_cycles, ny_cycles = width.quantile(nx_u), width.quantile(ny_u)
+    elif filters == "by_cell_type":
+        orientation_deg = ORIENTATION_DEG.quantile(orientation_u)
+        nx_cycles, ny_cycles = _measured_widths(
+            nx_u, ny_u, WIDTH_EDGES_TO_1_CYCLES, WIDTH_COUNTS_TO_1
+        )
     else:
-        orientation_deg, nx_cycles, ny_cycles = _measured_shapes(orientation_u, nx_u, ny_u)
+        orientation_deg = ORIENTATION_DEG.quantile(orientation_u)
+        orientation_deg[orientation_deg < 0] += 180.0
+        nx_cycles, ny_cycles = _measured_widths(nx_u, ny_u, WIDTH_EDGES_CYCLES, WIDTH_COUNTS)
     if filters in LEGACY:  # most pairs get two colours, as in the original
         torch_rng = torch.Generator().manual_seed(color_seed)
         color_q0, color_q1 = torch.randint(0, in_chans, (2, n), generator=torch_rng).numpy()
+    elif channel_shares is not None:
+        if len(channel_shares) != in_chans:
+            raise InputError(
+                f"channel_shares must be {in_chans} numbers, one for each channel that V1 reads, "
+                f"got {tuple(channel_shares)}"
+            )
+        color_q0 = color_q1 = _shared_out(n, channel_shares, rng)
     else:
         color_q0 = color_q1 = np.floor(rng.random_sample(n) * in_chans).astype(np.int64)
     return GaborParameters(
         orientation_deg=orientation_deg,
-        frequency_cpd=frequencies.quantile(frequency_u),
+        frequency_cpd=np.concatenate(
+            [simple.quantile(frequency_u[:n_simple]), complex_.quantile(frequency_u[n_simple:])]
+        ),
         phase_deg=phase_deg,
         nx_cycles=nx_cycles,
         ny_cycles=ny_cycles,
         color_channel=color_q0,
         color_channel_q1=color_q1,
     )
+
+
+def _frequency_priors(filters: str, sf_min: float, sf_max: float) -> tuple[Histogram, Histogram]:
+    """Return the frequencies of simple and of complex cells."""
+    if filters != "by_cell_type":
+        prior = _frequency_prior(filters, sf_min, sf_max)
+        return prior, prior
+    whole_bins = (each.whole_bins_between(sf_min, sf_max) for each in FREQUENCIES_BY_CELL_TYPE)
+    simple, complex_ = (
+        _some(each, sf_min, sf_max, FREQUENCIES_BY_CELL_TYPE[0]) for each in whole_bins
+    )
+    return simple, complex_
 
 
 def _frequency_prior(filters: str, sf_min: float, sf_max: float) -> Histogram:
@@ -240,8 +288,14 @@ def _frequency_prior(filters: str, sf_min: float, sf_max: float) -> Histogram:
         prior = Histogram((low, high), (1,), log=True).between(sf_min, sf_max)
     else:
         prior = FREQUENCY_CPD.between(sf_min, sf_max)
+    return _some(
+        prior, sf_min, sf_max, LEGACY_FREQUENCY_CPD if filters in LEGACY else FREQUENCY_CPD
+    )
+
+
+def _some(prior: Histogram, sf_min: float, sf_max: float, table: Histogram) -> Histogram:
+    """Return a prior, or raise InputError if nothing is left of its table."""
     if not prior.counts or sum(prior.counts) == 0:
-        table = LEGACY_FREQUENCY_CPD if filters in LEGACY else FREQUENCY_CPD
         raise InputError(
             f"no spatial frequency between sf_min={sf_min} and sf_max={sf_max} cycles/degree: "
             f"the measured distribution spans {table.edges[0]} to {table.edges[-1]}"
@@ -264,16 +318,35 @@ def _correlated_uniforms(normals: Array, correlation: float) -> tuple[Array, Arr
     return ndtr(major - sign * minor), ndtr(sign * major + minor)
 
 
-def _measured_shapes(orientation_u: Array, nx_u: Array, ny_u: Array) -> tuple[Array, Array, Array]:
-    orientation_deg = ORIENTATION_DEG.quantile(orientation_u)
-    orientation_deg[orientation_deg < 0] += 180.0
-    nx_cycles = NX_CYCLES.quantile(nx_u)
-    last_row = max(row for row, counts in enumerate(WIDTH_COUNTS) if any(counts))
-    row_of_cell = np.searchsorted(WIDTH_EDGES_CYCLES, nx_cycles, side="right") - 1
+def _widths_and_frequency_u(n: int, sf_corr: float, rng: np.random.RandomState) -> Array:
+    """Draw uniform variables for nx, ny and frequency, (3, n); the first and last go together."""
+    nx_u, frequency_u = _correlated_uniforms(rng.standard_normal((n, 2)), sf_corr)
+    return np.stack([nx_u, rng.random_sample(n), frequency_u])
+
+
+def _measured_widths(
+    nx_u: Array, ny_u: Array, edges: tuple[float, ...], counts: tuple[tuple[int, ...], ...]
+) -> tuple[Array, Array]:
+    """Return nx by the table's rows, and ny by the row that nx lies in."""
+    nx_cycles = Histogram(edges, tuple(map(sum, counts)), log=True).quantile(nx_u)
+    last_row = max(row for row, cells in enumerate(counts) if any(cells))
+    row_of_cell = np.searchsorted(edges, nx_cycles, side="right") - 1
     row_of_cell = np.clip(row_of_cell, 0, last_row)
     ny_cycles = np.empty_like(nx_cycles)
     for row in np.unique(row_of_cell):
         cells = row_of_cell == row
-        ny_given_nx = Histogram(WIDTH_EDGES_CYCLES, WIDTH_COUNTS[row], log=True)
+        ny_given_nx = Histogram(edges, counts[row], log=True)
         ny_cycles[cells] = ny_given_nx.quantile(ny_u[cells])
-    return orientation_deg, nx_cycles, ny_cycles
+    return nx_cycles, ny_cycles
+
+
+def _shared_out(n: int, shares: Sequence[float], rng: np.random.RandomState) -> IntArray:
+    """Return a channel for each of n filters, as many of each as its share says, shuffled.
+
+    What rounding leaves over is the third channel's, as in Piper et al. 2025, or the last one's.
+    """
+    counts = [round(share * n) for share in shares]
+    counts[min(2, len(counts) - 1)] += n - sum(counts)
+    channels = np.repeat(np.arange(len(counts)), counts)
+    rng.shuffle(channels)
+    return channels

@@ -22,10 +22,12 @@ from vonenet.backbones import build_base
 from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
+from vonenet.frontends.front_end import FrontEnd, build_front_end
+from vonenet.frontends.presets import find_preset
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.checks import MOST, whole
-from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
 from vonenet.v1.old_names import current_names
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
 from vonenet.zoo.checkpoints import (
@@ -103,6 +105,7 @@ def create_model(
     pretrained: bool = False,
     checkpoint: str | Path | None = None,
     backbone_weights: str | Path | None = None,
+    front_end: str = "vonenet",
     **settings: Any,
 ) -> VOneNet:
     """Build a VOneNet by name.
@@ -117,6 +120,8 @@ def create_model(
             or a file: a state dict of the base network or of a VOneNet. The first stage in it is
             left out. A classifier of another number of classes is new and random, as are the
             bottleneck and, in a vision transformer, the patch projection.
+        front_end: a preset (`list_front_ends`), such as `evnet2025`. With trained weights, that of
+            the weights.
         **settings: `num_classes` (default 1000) and every field of `VOneBlockConfig`: `in_chans`
             (3), `image_size` (224), `visual_degrees` (8 at 224 px), `noise` ("neuronal"),
             `simple_channels`, `complex_channels`, `kernel_size`, `stride`, `sf_min`, `sf_max`,
@@ -159,8 +164,11 @@ def create_model(
         return model
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
-    v1 = VOneBlockConfig(**{"noise": entry.noise, **settings})
-    model = VOneNet.from_config(VOneNetConfig(entry.name, entry.backbone, num_classes, v1))
+    preset = find_preset(front_end)
+    v1 = VOneBlockConfig(**{"noise": entry.noise, **preset.v1, **settings})
+    model = VOneNet.from_config(
+        VOneNetConfig(entry.name, entry.backbone, num_classes, v1, preset.before_v1, front_end)
+    )
     if backbone_weights is not None:
         fill_backbone(model, backbone_weights)
     return model
@@ -194,6 +202,18 @@ def get_model(
     if "num_classes" in ours:
         raise InputError("model_arch=None is V1 alone, without num_classes; leave that out")
     return VOneBlock(**ours).to(map_location)
+
+
+def create_front_end(name: str = "vonenet", **settings: Any) -> FrontEnd:
+    """Build a front-end alone, from images to the responses of V1.
+
+    Args:
+        name: a preset (`vonenet.frontends.presets.PRESETS`).
+        **settings: every field of `VOneBlockConfig`, as in `create_model`.
+    """
+    preset = find_preset(name)
+    v1 = VOneBlockConfig(**{**preset.v1, **current_names(settings, FIELDS)})
+    return build_front_end(v1, preset.before_v1)
 
 
 def list_models(pattern: str = "*") -> list[str]:

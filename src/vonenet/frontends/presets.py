@@ -1,0 +1,157 @@
+"""Front-ends by name: the published ones with their papers and numbers, and ours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vonenet.errors import InputError
+from vonenet.frontends.stage import StageConfig
+from vonenet.frontends.subcortical import SubcorticalConfig
+
+DAPELLO = "Dapello, Marques et al. 2020, NeurIPS 33"
+BAIDYA = "Baidya, Dapello, DiCarlo & Marques 2021, arXiv 2110.10645"
+BARBULESCU = "Barbulescu, Marques & Oliveira 2024, ECAI 27"
+PIPER = "Piper, Oliveira & Marques 2025, arXiv 2506.03089"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A front-end.
+
+    Attributes:
+        summary: a few words.
+        paper: where it comes from.
+        v1: settings of V1 that differ from the defaults; image size and degrees can be chosen.
+        before_v1: settings of the stages before V1.
+    """
+
+    summary: str
+    paper: str
+    v1: Mapping[str, Any] = field(default_factory=dict)
+    before_v1: tuple[StageConfig, ...] = ()
+
+    def with_v1(self, summary: str, **settings: Any) -> Preset:
+        """Return this preset with other settings of V1."""
+        return replace(self, summary=summary, v1={**self.v1, **settings})
+
+    def with_subcortical(self, summary: str, k_exc: float, fano: float, **settings: Any) -> Preset:
+        """Return this preset with other subcortical settings, and V1's gain and Fano factor."""
+        (stage,) = self.before_v1
+        assert isinstance(stage, SubcorticalConfig)
+        changed = self.with_v1(summary, k_exc=k_exc, fano_factor=fano)
+        return replace(changed, before_v1=(replace(stage, **settings),))
+
+
+VONENET = Preset("V1 with colours shared by each pair, at every image size", DAPELLO)
+
+VONENET_2020 = Preset(
+    "V1 as published: 224 px, 8 degrees, two colours in most pairs",
+    DAPELLO,
+    {"filters": "legacy", "visual_degrees": 8.0, "kernel_size": 25, "stride": 4, "sf_max": 9.0},
+)
+
+# Tiny ImageNet: 64 px over 2 degrees (Baidya et al. 2021, published code).
+VONENET_2021 = Preset(
+    "V1 for 64 px, 2 degrees",
+    BAIDYA,
+    {
+        "filters": "legacy",
+        "visual_degrees": 2.0,
+        "kernel_size": 25,
+        "stride": 2,
+        "sf_max": 11.3,
+        "k_exc": 23.5,
+        "noise_scale": 0.286,
+        "noise_level": 0.071,
+    },
+)
+
+# Barbulescu et al. 2024 and the published code: 64 px over 2 degrees, kernels of 31 px.
+VONENET_2024 = Preset(
+    "simple and complex cells by their own frequencies, envelopes up to one cycle",
+    BARBULESCU,
+    {
+        "filters": "by_cell_type",
+        "visual_degrees": 2.0,
+        "kernel_size": 31,
+        "stride": 2,
+        "sf_max": 11.5,
+    },
+)
+
+# Piper et al. 2025, published code and settings: 224 px over 7 degrees.
+EVNET_2025 = Preset(
+    "retina and thalamus before V1: 3 P and 1 M channels",
+    PIPER,
+    {
+        "filters": "by_cell_type",
+        "visual_degrees": 7.0,
+        "kernel_size": 31,
+        "stride": 4,
+        "sf_max": 8.0,
+        "k_exc": 5.3,
+        "noise_scale": 1.0,
+        "noise_level": 0.0,
+        "fano_factor": 0.93,
+        "noise_floor": 1e-5,
+        "rectified": False,
+        "channel_shares": (0.25, 0.25, 0.25, 0.25),
+    },
+    (SubcorticalConfig(),),
+)
+
+PRESETS: dict[str, Preset] = {
+    "vonenet": VONENET,
+    "vonenet2020": VONENET_2020,
+    "vonenet2020_uniform": VONENET_2020.with_v1(
+        "V1 with uniform distributions", filters="legacy_uniform"
+    ),
+    "vonenet2021": VONENET_2021,
+    "vonenet2021_low": VONENET_2021.with_v1("frequencies below 2 cpd", sf_max=2.0),
+    "vonenet2021_mid": VONENET_2021.with_v1("frequencies of 2 to 5.6 cpd", sf_min=2.0, sf_max=5.6),
+    "vonenet2021_high": VONENET_2021.with_v1("frequencies above 5.6 cpd", sf_min=5.6),
+    "vonenet2021_simple": VONENET_2021.with_v1(
+        "simple cells alone", simple_channels=512, complex_channels=0
+    ),
+    "vonenet2021_complex": VONENET_2021.with_v1(
+        "complex cells alone", simple_channels=0, complex_channels=512
+    ),
+    "vonenet2021_no_noise": VONENET_2021.with_v1("without noise", noise=None),
+    "vonenet2024": VONENET_2024,
+    "vonenet2024_uniform": VONENET_2024.with_v1("uniform distributions", filters="uniform"),
+    "evnet2025": EVNET_2025,
+    "evnet2025_no_p_cells": EVNET_2025.with_v1(
+        "without P cells", channel_shares=(1.0,)
+    ).with_subcortical("without P cells", 4.8, 0.94, p_cells=()),
+    "evnet2025_no_m_cells": EVNET_2025.with_v1(
+        "without M cells", channel_shares=(0.34, 0.34, 0.32)
+    ).with_subcortical("without M cells", 4.5, 0.94, m_cells=()),
+    "evnet2025_no_light_adaptation": EVNET_2025.with_subcortical(
+        "without light adaptation", 4.7, 0.93, light_adaptation=None
+    ),
+    "evnet2025_no_contrast_normalization": EVNET_2025.with_subcortical(
+        "without contrast normalisation",
+        3.2,
+        0.96,
+        light_adaptation="lit",
+        contrast_normalization=False,
+    ),
+    "evnet2025_no_noise": EVNET_2025.with_subcortical(
+        "without subcortical noise", 5.3, 1.0, noise=None
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises:
+        InputError: an unknown name, with the nearest ones.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        near = difflib.get_close_matches(str(name), PRESETS, n=4, cutoff=0.4) or list(PRESETS)
+        raise InputError(f"unknown front-end {name!r}; nearest: {', '.join(near)}")
+    return PRESETS[name]
