@@ -31,7 +31,11 @@ class Case:
             self.golden = {name.removeprefix(f"{key}_"): stored[name] for name in names}
         _, size, degrees, seed = key.split("_")
         self.front_end: FrontEnd = create_front_end(
-            CASES[key], image_size=int(size), visual_degrees=float(degrees), seed=int(seed)
+            CASES[key],
+            image_size=int(size),
+            visual_degrees=float(degrees),
+            seed=int(seed),
+            stride=4,
         )
         generator = torch.Generator().manual_seed(int(self.golden["image_seed"]))
         self.images = torch.rand(2, 3, int(size), int(size), generator=generator)

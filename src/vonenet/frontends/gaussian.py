@@ -34,9 +34,14 @@ class GaussianBlur(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return blurred images, (B, C, H, W) as given."""
-        height, width = images.shape[-2:]
-        profile = self.profile.to(images.dtype)
-        return blur_matrix(profile, height) @ images @ blur_matrix(profile, width).T
+        return blurred(images, self.profile.to(images.dtype))
+
+
+@torch.fx.wrap
+def blurred(images: Tensor, profile: Tensor) -> Tensor:
+    """Convolve rows and columns of images (B, C, H, W) with a profile, borders reflected."""
+    height, width = images.shape[-2:]
+    return blur_matrix(profile, height) @ images @ blur_matrix(profile, width).T
 
 
 def gaussian_profile(radius_px: float, kernel_size: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from vonenet.errors import InputError
 from vonenet.frontends.stage import StageConfig
 from vonenet.frontends.subcortical import SubcorticalConfig
+from vonenet.v1.config import VOneBlockConfig, image_size_pair
 
 DAPELLO = "Dapello, Marques et al. 2020, NeurIPS 33"
 BAIDYA = "Baidya, Dapello, DiCarlo & Marques 2021, arXiv 2110.10645"
@@ -26,12 +27,23 @@ class Preset:
         paper: where it comes from.
         v1: settings of V1 that differ from the defaults; image size and degrees can be chosen.
         before_v1: settings of the stages before V1.
+        pixels_per_degree: scale that its degrees follow from at each image size; None: the degrees
+            are those of its settings, or the default of the size.
     """
 
     summary: str
     paper: str
     v1: Mapping[str, Any] = field(default_factory=dict)
     before_v1: tuple[StageConfig, ...] = ()
+    pixels_per_degree: float | None = None
+
+    def v1_config(self, **settings: Any) -> VOneBlockConfig:
+        """Return V1's settings, those given over the preset's."""
+        config = VOneBlockConfig(**{**self.v1, **settings})
+        if self.pixels_per_degree is None or config.visual_degrees is not None:
+            return config
+        shorter_px = min(image_size_pair(config.image_size))
+        return replace(config, visual_degrees=shorter_px / self.pixels_per_degree)
 
     def with_v1(self, summary: str, **settings: Any) -> Preset:
         """Return this preset with other settings of V1."""
@@ -59,14 +71,13 @@ VONENET_2021 = Preset(
     BAIDYA,
     {
         "filters": "legacy",
-        "visual_degrees": 2.0,
         "kernel_size": 25,
-        "stride": 2,
         "sf_max": 11.3,
         "k_exc": 23.5,
         "noise_scale": 0.286,
         "noise_level": 0.071,
     },
+    pixels_per_degree=32.0,
 )
 
 # Barbulescu et al. 2024 and the published code: 64 px over 2 degrees, kernels of 31 px.
@@ -75,11 +86,10 @@ VONENET_2024 = Preset(
     BARBULESCU,
     {
         "filters": "by_cell_type",
-        "visual_degrees": 2.0,
         "kernel_size": 31,
-        "stride": 2,
         "sf_max": 11.5,
     },
+    pixels_per_degree=32.0,
 )
 
 # Piper et al. 2025, published code and settings: 224 px over 7 degrees.
@@ -88,9 +98,7 @@ EVNET_2025 = Preset(
     PIPER,
     {
         "filters": "by_cell_type",
-        "visual_degrees": 7.0,
         "kernel_size": 31,
-        "stride": 4,
         "sf_max": 8.0,
         "k_exc": 5.3,
         "noise_scale": 1.0,
@@ -101,6 +109,7 @@ EVNET_2025 = Preset(
         "channel_shares": (0.25, 0.25, 0.25, 0.25),
     },
     (SubcorticalConfig(),),
+    pixels_per_degree=32.0,
 )
 
 PRESETS: dict[str, Preset] = {

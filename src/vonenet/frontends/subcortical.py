@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ from vonenet.v1.noise import Noise
 LIGHT_FLOORS = {"all": 1e-5, "lit": 0.05}
 # The noise's variance is F (|x| + 1e-5).
 NOISE_FLOOR = 1e-5
+# Keeps the gradient of a root finite; a millionth of what halves a response.
+SMALLEST_CONTRAST = 1e-7
 # Radii are those at 32 pixels per degree, 224 px over 7 degrees.
 REFERENCE_PIXELS_PER_DEGREE = 32.0
 # Windows hold three quarters of a Gaussian's energy.
@@ -204,9 +206,9 @@ class ContrastNormalization(nn.Module):
 
     def forward(self, responses: Tensor) -> Tensor:
         """Return normalised responses of the shape of `responses`."""
-        smallest = torch.finfo(responses.dtype).tiny  # where the root's gradient is still finite
-        contrast = self.pool(responses * responses).clamp_min(smallest).sqrt()
-        return responses / (contrast + self.c50) ** self.exponent
+        contrast = self.pool(responses * responses).clamp_min(SMALLEST_CONTRAST**2).sqrt()
+        normalized: Tensor = responses / (contrast + self.c50) ** self.exponent
+        return normalized
 
 
 def mixed(images: Tensor, colors: Tensor) -> Tensor:
@@ -249,7 +251,12 @@ class Subcortical(nn.Module):
         gains = torch.tensor([cells.gain for cells, colors in types for _ in colors])
         self.register_buffer("gains", gains[:, None, None], persistent=False)
         fano = config.fano_factor
-        law = {"fano": fano, "floor": fano * NOISE_FLOOR, "rectified": False, "two_sided": True}
+        law: dict[str, Any] = {
+            "fano": fano,
+            "floor": fano * NOISE_FLOOR,
+            "rectified": False,
+            "two_sided": True,
+        }
         self.noise = Noise(config.noise, 1.0, 0.0, stream=1, **law)
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -158,7 +158,11 @@ class VOneBlock(OriginalNames):
         self.simple = SimpleCells()
         self.complex = ComplexCells()
         self.gabors = nn.Identity()
-        law = {"fano": c.fano_factor, "floor": c.noise_floor, "rectified": c.rectified}
+        law: dict[str, Any] = {
+            "fano": c.fano_factor,
+            "floor": c.noise_floor,
+            "rectified": c.rectified,
+        }
         self.noise = Noise(c.noise, c.noise_scale, c.noise_level, **law)
         self.output = nn.Identity()
         self.way: str | None = None

@@ -27,7 +27,7 @@ from vonenet.frontends.presets import find_preset
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.checks import MOST, whole
-from vonenet.v1.config import FIELDS, VOneBlockConfig, image_size_pair
+from vonenet.v1.config import FIELDS, image_size_pair
 from vonenet.v1.old_names import current_names
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
 from vonenet.zoo.checkpoints import (
@@ -165,7 +165,9 @@ def create_model(
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
     preset = find_preset(front_end)
-    v1 = VOneBlockConfig(**{"noise": entry.noise, **preset.v1, **settings})
+    if entry.noise is None:
+        settings = {"noise": None, **settings}
+    v1 = preset.v1_config(**settings)
     model = VOneNet.from_config(
         VOneNetConfig(entry.name, entry.backbone, num_classes, v1, preset.before_v1, front_end)
     )
@@ -212,7 +214,7 @@ def create_front_end(name: str = "vonenet", **settings: Any) -> FrontEnd:
         **settings: every field of `VOneBlockConfig`, as in `create_model`.
     """
     preset = find_preset(name)
-    v1 = VOneBlockConfig(**{**preset.v1, **current_names(settings, FIELDS)})
+    v1 = preset.v1_config(**current_names(settings, FIELDS))
     return build_front_end(v1, preset.before_v1)
 
 
