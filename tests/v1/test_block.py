@@ -261,7 +261,7 @@ def test_a_used_block_can_be_saved_copied_and_moved():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"in_chans": 4}, r"in_chans must be 3 \(colour\) or 1 \(grey\), got 4"),
+        ({"in_chans": 0}, "in_chans must be a whole number from 1 .*, got 0"),
         ({"kernel_size": 24}, "odd number of pixels.*got 24, try 25"),
         ({"image_size": (0, 5)}, r"image_size must be .* got \(0, 5\)"),
         ({"image_size": "224"}, "image_size must be .* got '224'"),

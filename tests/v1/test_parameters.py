@@ -12,14 +12,16 @@ from vonenet.errors import InputError
 from vonenet.params import generate_gabor_param
 from vonenet.v1.parameters import (
     FREQUENCY_CPD,
-    NX_CYCLES,
     ORIENTATION_DEG,
+    WIDTH_COUNTS,
+    WIDTH_EDGES_CYCLES,
     GaborParameters,
     Histogram,
     draw_parameters,
 )
 
-ALL_PRIORS = ["biological", "uniform", "legacy", "legacy_uniform"]
+ALL_PRIORS = ["biological", "by_cell_type", "uniform", "legacy", "legacy_uniform"]
+NX_CYCLES = Histogram(WIDTH_EDGES_CYCLES, tuple(map(sum, WIDTH_COUNTS)), log=True)
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])

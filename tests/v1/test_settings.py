@@ -15,7 +15,7 @@ SMALL = {"simple_channels": 4, "complex_channels": 4, "image_size": 32}
 NUMBERS = [
     name
     for name, value in vars(VOneBlockConfig().resolved()).items()
-    if isinstance(value, int | float | tuple)
+    if isinstance(value, int | float | tuple) and not isinstance(value, bool)
 ]
 
 
@@ -29,6 +29,20 @@ def test_every_number_is_finite_in_range_and_a_number(name, value):
     with pytest.raises(InputError, match=f"^({name}|image_size) .*") as refusal:
         VOneBlockConfig(**{name: value})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rectified": 1},
+        {"dc_balanced": "no"},
+        {"channel_shares": (0.5, 0.6)},
+        {"channel_shares": (1.5, -0.5)},
+    ],
+)
+def test_other_settings_are_what_they_say(settings):
+    with pytest.raises(InputError, match=f"^{next(iter(settings))} must be "):
+        VOneBlockConfig(**settings)
 
 
 @pytest.mark.parametrize("settings", [{"visual_degrees": 1e-6}, {"simple_channels": 2**30}])
@@ -45,7 +59,7 @@ def test_numbers_of_numpy_and_torch_become_plain_ones():
         seed=np.array(3),
     )
     assert config == VOneBlockConfig(image_size=64, visual_degrees=2.0, stride=2, seed=3)
-    assert {type(value) for value in vars(config).values()} <= {int, float, str, type(None)}
+    assert {type(value) for value in vars(config).values()} <= {int, float, str, bool, type(None)}
     for pair in ([32, 64], np.array([32, 64]), torch.Size([32, 64]), (np.int64(32), 64)):
         assert VOneBlockConfig(image_size=pair).image_size == (32, 64)
 

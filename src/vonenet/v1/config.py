@@ -128,6 +128,9 @@ class VOneBlockConfig:
         vars(self).update(checked | dict(zip(names, noise, strict=True)))
         if self.out_channels == 0:
             raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
+        for name in ("rectified", "dc_balanced"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_shares()
         if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
             raise InputError(
