@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import functional
 
 from tests.data.pictures import noise_image, noise_png, write_folder
 from vonenet.data import open_dataset, open_stored_corruption
@@ -45,11 +46,14 @@ def test_images_of_the_right_size_are_left_alone():
 
 
 @pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (3, 2000)])
-def test_strips_are_cropped_before_they_become_gigabytes(size):
+def test_strips_are_cropped_before_they_become_gigabytes(size, monkeypatch):
     """A strip of 1 x 100,000 px asked for 26 GB; its middle is what is seen of it."""
+    resize, seen = functional.resize, []
+    monkeypatch.setattr(functional, "resize", lambda i, s: resize(seen.append(i.size) or i, s))
     image = Image.effect_noise((2000, 3), 64).resize(size) if size[1] > 3 else noise_image(*size)
     levels = np.asarray(centre_crop(image, 32)).astype(int)
     assert levels.shape[:2] == (32, 32)
+    assert max(seen[0]) <= 65 * min(size)
     if max(size) < 100_000:  # beside the whole of it, resized and then cropped
         scale = 37 / min(size)
         whole = image.resize([round(side * scale) for side in image.size], 2)
