@@ -70,25 +70,15 @@ class Predict:
 
 @dataclass(frozen=True)
 class Choice:
-    """A class that a model gives an image.
+    """A class that a model gives an image."""
 
-    Attributes:
-        output: index of the model's output.
-        id: what the model calls the class; its index where the model has no names.
-        name: the same, or for an ImageNet id the first of its names.
-        probability: mean over noise samples.
-        spread: standard deviation over noise samples.
-        first: share of the noise samples in which no class is more probable.
-        samples: number of noise samples; 0 for a model without noise.
-    """
-
-    output: int
-    id: str
-    name: str
-    probability: float
-    spread: float
-    first: float
-    samples: int
+    output: int  # index of the model's output
+    id: str  # what the model calls the class; its index where the model has no names
+    name: str  # the same, or for an ImageNet id the first of its names
+    probability: float  # mean over noise samples
+    spread: float  # standard deviation over noise samples
+    first: float  # share of the noise samples in which no class is more probable
+    samples: int  # number of noise samples; 0 for a model without noise
 
     def text(self) -> str:
         """Return the line that is printed."""

@@ -12,15 +12,10 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """The outputs of a model that stand for the classes of a data set.
+    """The outputs of a model that stand for the classes of a data set."""
 
-    Attributes:
-        outputs: For each class of the data, the index of the model's output.
-        how: What rows and pages say, e.g. "2 classes of 3 outputs, by name".
-    """
-
-    outputs: tuple[int, ...]
-    how: str
+    outputs: tuple[int, ...]  # For each class of the data, the index of the model's output
+    how: str  # What rows and pages say, e.g. "2 classes of 3 outputs, by name"
 
 
 def match_classes(

@@ -35,19 +35,12 @@ LAYERS_SHOWN = 6
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained model that takes pixels.
+    """A trained model that takes pixels."""
 
-    Attributes:
-        name: what result rows call it.
-        model: takes pixels in [0, 1], in eval mode.
-        image_size: height = width that it was made for, pixels.
-        in_chans: 3 for colour images, 1 for grey ones.
-    """
-
-    name: str
-    model: PixelModel
-    image_size: int
-    in_chans: int
+    name: str  # what result rows call it
+    model: PixelModel  # takes pixels in [0, 1], in eval mode
+    image_size: int  # height = width that it was made for, pixels
+    in_chans: int  # 3 for colour images, 1 for grey ones
 
 
 def load_model(address: str) -> LoadedModel:

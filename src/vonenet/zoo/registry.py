@@ -61,21 +61,13 @@ _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A registered VOneNet.
+    """A registered VOneNet."""
 
-    Attributes:
-        name: what users type.
-        backbone: the back-end's name.
-        summary: a few words.
-        weights: key of its published weights, if any.
-        noise: noise mode that it was made with.
-    """
-
-    name: str
-    backbone: str
-    summary: str
-    weights: str | None = None
-    noise: str | None = "neuronal"
+    name: str  # what users type
+    backbone: str  # the back-end's name
+    summary: str  # a few words
+    weights: str | None = None  # key of its published weights, if any
+    noise: str | None = "neuronal"  # noise mode that it was made with
 
 
 NAMED_MODELS = {

@@ -40,15 +40,10 @@ WRAPPED_CHILD = re.compile(r"(vone_block|bottleneck|model)\.(?:module\.)+")
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One published weights file.
+    """One published weights file."""
 
-    Attributes:
-        filename: its name at the address and in the cache.
-        sha1: hexadecimal SHA-1 of the file, where one has been published.
-    """
-
-    filename: str
-    sha1: str | None = None
+    filename: str  # its name at the address and in the cache
+    sha1: str | None = None  # hexadecimal SHA-1 of the file, where one has been published
 
     @property
     def url(self) -> str:
