@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from vonenet.params import generate_gabor_param
-
 CLIENTS = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 CLIENTS = [name for name in CLIENTS if not name.startswith("test_")]
-
-
-def test_there_are_ten():
-    assert len(CLIENTS) == 10
 
 
 @pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
@@ -29,11 +23,3 @@ def test_the_old_style_and_ours_give_the_same_numbers(client):
         theirs = torch.as_tensor(np.asarray(torch.as_tensor(value).detach()))
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)
         assert theirs.double().abs().sum() > 0
-
-
-@pytest.mark.parametrize("case", [0, 1, 2])
-def test_the_originals_sampler_draws_its_numbers(golden_parameters, case):
-    n, seed, *settings = golden_parameters[f"case{case}_args"]
-    drawn = generate_gabor_param(int(n), int(seed), False, *settings)
-    for name, values in zip(("sf", "theta", "phase", "nx", "ny"), drawn, strict=True):
-        np.testing.assert_allclose(values, golden_parameters[f"case{case}_{name}"], atol=1e-6)

@@ -39,11 +39,7 @@ class Models:
 
 
 def model_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
-    """Return name, trained parameters, front-end and weights of every model that matches a pattern.
-
-    Raises:
-        InputError: no model matches.
-    """
+    """Return name, trained parameters, front-end and weights of all models of a pattern."""
     from vonenet.zoo.registry import NAMED_MODELS, find_entry, list_models
 
     names = list(NAMED_MODELS) if pattern == NAMED else list_models(pattern)

@@ -136,11 +136,7 @@ def predict_images(options: Predict) -> Iterator[tuple[Path, list[Choice] | Inpu
 
 
 def image_files(path: Path) -> list[Path]:
-    """Return the image files of a folder in natural order; the path of anything else as it is.
-
-    Raises:
-        InputError: The folder holds no image.
-    """
+    """Return the image files of a folder in natural order; the path of anything else as it is."""
     from vonenet.data.folders import list_images
 
     if not path.is_dir():
@@ -156,13 +152,8 @@ def probabilities_of(
 ) -> list[Tensor]:
     """Return each image's class probabilities, (samples, classes), under draws of noise.
 
-    Images, (C, H, W) in [0, 1], share a pass up to the noise. The draws are the same for each.
-
-    Args:
-        model: In eval mode.
-        images: Of one size.
-        samples: Number of draws; 0 for a model without noise, which gives (1, classes).
-        seed: Of the draws.
+    Images, (C, H, W) in [0, 1], share a pass up to the noise. The draws are the same for each; with
+    0 samples, for a model without noise, one row is returned.
     """
     import torch
 

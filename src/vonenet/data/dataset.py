@@ -129,12 +129,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return one image, (C, H, W) float32 in [0, 1], and its label.
-
-        Raises:
-            BrokenImageError: If it cannot be decoded.
-            InputError: If it has another size and is not to be cropped.
-        """
+        """Return one image, (C, H, W) float32 in [0, 1], and its label."""
         levels = self._kept.get(index)
         if levels is None:
             image = self.whole(index)
@@ -335,11 +330,7 @@ def held_out(dataset: ImageDataset, share: float) -> tuple[ImageDataset, ImageDa
 def readable(
     dataset: ImageDataset, *, progress: bool = True
 ) -> tuple[ImageDataset, list[BrokenImageError]]:
-    """Decode every image once; return the set without those that cannot be, and their errors.
-
-    Raises:
-        InputError: If no image can be decoded.
-    """
+    """Decode every image once; return the set without those that cannot be, and their errors."""
     looks = look_at(lambda index: dataset.whole(index).size, range(len(dataset)), progress=progress)
     broken = {i: look for i, look in enumerate(looks) if isinstance(look, BrokenImageError)}
     errors = list(broken.values())

@@ -125,13 +125,8 @@ def open_dataset(
 def load_embedded(split: str, *, image_size: int = 32, in_chans: int = 3) -> ImageArrays:
     """Load the embedded part of Fashion-MNIST, padded with zeros to the size asked for.
 
-    Args:
-        split: "train" (10,000 images) or "test" (2,000), balanced over 10 classes.
-        image_size: Height and width in pixels, at least 28.
-        in_chans: 1, or 3 for the grey level repeated in each colour.
-
-    Raises:
-        InputError: On an unknown split, a size below 28, or other channels.
+    There are 10,000 images to train and 2,000 to test, balanced over 10 classes, of 28 px and more,
+    grey (1 channel) or with the grey level repeated in each colour (3).
     """
     if split not in ("train", "test"):
         raise InputError(f"split={split!r} is not in the embedded data; allowed: 'train', 'test'")
@@ -148,11 +143,7 @@ def load_embedded(split: str, *, image_size: int = 32, in_chans: int = 3) -> Ima
 
 
 def photograph(name: str) -> Tensor:
-    """Load a CC0 photograph, (3, H, W) float32: "chelsea" (300 px square) or "coffee" (400 px).
-
-    Raises:
-        InputError: On another name.
-    """
+    """Load a CC0 photograph, (3, H, W) float32: "chelsea" (300 px square) or "coffee" (400 px)."""
     if name not in PHOTOGRAPHS:
         raise InputError(f"no photograph is called {name!r}; allowed: {', '.join(PHOTOGRAPHS)}")
     return as_pixels(decode((FILES / f"{name}.jpg").read_bytes(), name))

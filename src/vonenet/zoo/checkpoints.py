@@ -204,11 +204,7 @@ def _check_classes(names: Sequence[str], outputs: int, where: str) -> None:
 
 
 def header_value(path: Path, key: str) -> Any:
-    """Read a value, stored as JSON, of the header of a safetensors file.
-
-    Raises:
-        CheckpointError: it is not there or cannot be read.
-    """
+    """Read a value, stored as JSON, of the header of a safetensors file."""
     try:
         return json.loads(read_metadata(path)[key])
     except (KeyError, ValueError, RecursionError) as error:
@@ -217,11 +213,7 @@ def header_value(path: Path, key: str) -> Any:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read the header of a safetensors file; empty for any other file.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
+    """Read the header of a safetensors file; empty for any other file."""
     if not (path.is_file() and is_safetensors(path)):
         return {}
     try:

@@ -141,11 +141,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
+    """Read the tensors of a safetensors file."""
     try:
         return dict(load_file(path))
     except SafetensorError as error:
