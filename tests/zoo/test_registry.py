@@ -122,7 +122,7 @@ def test_get_model_builds_what_the_original_built():
     other = vonenet.get_model(None, ksize=31, stride=2, visual_degrees=4, rand_param=True, **SMALL)
     config = other.config
     assert (config.kernel_size, config.stride, config.visual_degrees) == (31, 2, 4)
-    assert config.filters == "uniform"
+    assert config.filters == "legacy_uniform"
     with pytest.raises(vonenet.InputError, match="V1 alone, without num_classes"):
         vonenet.get_model(None, num_classes=10)
 
@@ -145,10 +145,11 @@ def test_old_names_mean_what_they_meant_and_say_ours(name):
         ({"model_path": "x"}, "checkpoint=PATH, or load_checkpoint"),
         ({"map_location": "cpu"}, r"\.to\(DEVICE\); get_model takes map_location"),
         ({"model_arch": "resnet50"}, "the name comes first"),
-        ({"rand_param": "yes"}, "filters='uniform' or filters='biological'"),
+        ({"rand_param": "yes"}, "filters='legacy_uniform' or 'legacy'"),
         ({"with_retinablock": True}, "in front, as nn.Sequential"),
         ({"vone_fano_factor": 0.9}, "Fano factor of 1"),
         ({"num_stochastic_copies": 3}, "forward_from_mean_response"),
+        ({"features_only": True}, "create_feature_extractor"),
         ({"noise_scal": 3}, "did you mean 'noise_scale'"),
     ],
 )
@@ -166,10 +167,9 @@ def test_old_names_reach_the_block_through_create_model():
         )
     notes = " ".join(str(each.message) for each in told)
     assert "the original's own filters are filters='legacy'" in notes
-    assert "but not the original's numbers" in notes
     assert {each.filename for each in told if "here" in str(each.message)} == {__file__}
     v1 = model.config.v1
-    assert (v1.kernel_size, v1.seed, v1.filters) == (9, 1, "uniform")
+    assert (v1.kernel_size, v1.seed, v1.filters) == (9, 1, "legacy_uniform")
 
 
 def test_list_models_knows_named_and_timm_models():
