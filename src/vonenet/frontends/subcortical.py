@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.errors import InputError
-from vonenet.frontends.gaussian import GaussianBlur, gaussian_profile
 from vonenet.v1.checks import real
+from vonenet.v1.gaussian import GaussianBlur, gaussian_profile
 from vonenet.v1.noise import Noise
 
 # Piper et al. 2025, published code: what is added to the mean luminance. `lit`, for the ablation

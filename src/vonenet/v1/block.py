@@ -1,4 +1,4 @@
-"""The V1 block: filter -> rectify or magnitude -> gain -> noise -> rectify. The idea is all here.
+"""The V1 block: filter, rectify or magnitude, gain, normalisation, noise. The idea is all here.
 
 After Dapello, Marques et al. 2020 (NeurIPS 33), section 3, and the published code. Children carry
 the published names, so that published weights load and published layer names can be hooked.
@@ -158,6 +158,12 @@ class VOneBlock(OriginalNames):
         self.simple = SimpleCells()
         self.complex = ComplexCells()
         self.gabors = nn.Identity()
+        self.register_module("normalization", None)
+        if c.normalization is not None:
+            positions_per_degree = c.pixels_per_degree / c.stride
+            self.normalization = c.normalization.build(
+                c.out_channels, self._made_from, positions_per_degree
+            )
         law: dict[str, Any] = {
             "fano": c.fano_factor,
             "floor": c.noise_floor,
@@ -200,6 +206,8 @@ class VOneBlock(OriginalNames):
         simple = self.simple(of_simple)
         complex_ = self.complex(of_complex, q1)
         cells: Tensor = self.gabors(torch.cat([simple, complex_], dim=1).mul_(c.k_exc))
+        if self.normalization is not None:
+            cells = self.normalization(cells)
         return cells
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:

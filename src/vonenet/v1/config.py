@@ -12,6 +12,7 @@ from vonenet.errors import InputError
 from vonenet.v1.checks import LARGEST_SEED, MOST, plain, real, whole
 from vonenet.v1.gabor import check_kernel_size
 from vonenet.v1.noise import VARIANCE_FLOOR, check_noise
+from vonenet.v1.normalization import NormalizationConfig, normalization_config
 from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
 
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class VOneBlockConfig:
         dc_balanced: whether a uniform field drives no filter: its mean is taken off in the shape of
             the envelope. In the published filters it is not.
         color_seed: for the original's draws: the torch seed that its colours came from.
+        normalization: divisive normalisation between gain and noise, by a fixed pool
+            (`FixedPoolConfig`) or a trained one (`TrainablePoolConfig`); None: none.
     """
 
     simple_channels: int = 256
@@ -104,6 +107,7 @@ class VOneBlockConfig:
     color_seed: int = 0
     channel_shares: tuple[float, ...] | None = None
     dc_balanced: bool = False
+    normalization: NormalizationConfig | None = None
 
     def __post_init__(self) -> None:
         """Make every number a plain Python one.
@@ -132,6 +136,7 @@ class VOneBlockConfig:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_shares()
+        vars(self)["normalization"] = normalization_config(self.normalization)
         if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
             raise InputError(
                 f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"

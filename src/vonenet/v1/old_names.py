@@ -62,7 +62,7 @@ ADVICE = {
     ),
     "vone_outside_sequential": "leave it out: model.vone_block, .bottleneck and .model are parts",
     "bottleneck_connection_channel": "leave it out: the bottleneck fits the back-end",
-    "div_norm": "no divisive normalisation is built here",
+    "div_norm": "divisive normalisation is normalization=FixedPoolConfig(...)",
 }
 
 
