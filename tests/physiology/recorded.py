@@ -9,7 +9,7 @@ from tests.physiology.planted import PlantedSubject, Unit
 from vonenet.physiology.experiments import EXPERIMENTS
 from vonenet.physiology.preparation import prepare
 from vonenet.physiology.recording import GroundTruth, Recording
-from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH
+from vonenet.physiology.scores import PUBLISHED
 
 SETTINGS = {
     "degrees": 8.0,
@@ -58,7 +58,7 @@ def _recorded():
         spontaneous=prepared.spontaneous,
         fields=prepared.fields,
         populations={name: run(prepared) for name, run in EXPERIMENTS.items()},
-        published=[*PUBLISHED.values(), SF_BANDWIDTH],
+        published=list(PUBLISHED.values()),
         ground_truth=drawn_of(),
         versions={"python": "3", "torch": "2", "vonenet": "0"},
         seconds=47.0,

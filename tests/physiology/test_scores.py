@@ -12,7 +12,6 @@ from vonenet.errors import InputError
 from vonenet.physiology.recording import Curve, PublishedHistogram
 from vonenet.physiology.scores import (
     PUBLISHED,
-    SF_BANDWIDTH,
     axial_correlation,
     ceiling,
     interval_about,
@@ -24,12 +23,22 @@ from vonenet.physiology.scores import (
 from vonenet.results import append_jsonl, read_jsonl
 from vonenet.v1.parameters import FREQUENCY_CPD
 
-EVERY = [*PUBLISHED.values(), SF_BANDWIDTH]
+EVERY = list(PUBLISHED.values())
+SF_BANDWIDTH = PUBLISHED["sf_bandwidth"]
 # Cells counted, and recorded, as the papers say
 CELLS = {
     "preferred_orientation": (385, 385),
+    "circular_variance": (304, 304),
+    "bandwidth": (298, 304),
+    "orth_pref_ratio": (304, 304),
+    "orientation_selective": (304, 304),
+    "cv_bandwidth_ratio": (298, 304),
+    "opr_cv_difference": (304, 304),
+    "modulation_ratio": (304, 304),
+    "max_dc": (304, 304),
     "peak_spatial_frequency": (363, 363),
     "sf_selective": (87, 87),
+    "sf_bandwidth": (73, 87),
     "sf_bandwidth_simple": (30, 30),
     "sf_bandwidth_complex": (43, 43),
     "surround_suppression_index": (190, 190),
@@ -53,6 +62,8 @@ def test_histograms_are_well_formed_and_agree():
     # The cells with a bandwidth are those that are selective; those with a surround are suppressed
     assert SF_BANDWIDTH.n == PUBLISHED["sf_selective"].counts[1]
     assert PUBLISHED["surround_diameter"].n == PUBLISHED["strongly_suppressed"].counts[1]
+    assert PUBLISHED["bandwidth"].n == PUBLISHED["orientation_selective"].counts[1]
+    assert sum(each.in_mean for each in EVERY) == 15  # of Marques's 22
     # A tenth lies in the middle of the index's first bin
     assert PUBLISHED["strongly_suppressed"].counts[0] <= SUPPRESSION.counts[0]
     for published in EVERY:
@@ -86,6 +97,26 @@ def test_values_beyond_the_edges_are_in_the_end_bins_and_nan_in_none():
     size = PUBLISHED["grating_summation_field"]
     assert size.bins_of([-1, 0.01, 100.0, np.nan]).tolist() == [0, 0, 7, -1]
     assert PUBLISHED["sf_selective"].bins_of([0, 1, np.nan, True]).tolist() == [0, 1, -1, 1]
+
+
+# Of the raw table of Ringach et al. 2002: medians of the 304 cells
+RINGACH_MEDIANS = {
+    "circular_variance": 0.599,
+    "bandwidth": 23.0,
+    "orth_pref_ratio": 0.186,
+    "cv_bandwidth_ratio": 0.0192,
+    "opr_cv_difference": -0.306,
+    "modulation_ratio": 0.571,
+    "max_dc": 33.8,
+}
+
+
+@pytest.mark.parametrize(("name", "median"), RINGACH_MEDIANS.items())
+def test_the_counts_of_ringach_have_the_medians_of_their_table(name, median):
+    published = PUBLISHED[name]
+    (bin_,) = published.bins_of([median])
+    below, upto = (sum(published.counts[:end]) / published.n for end in (bin_, bin_ + 1))
+    assert below <= 0.5 <= upto
 
 
 def cells(published):
@@ -240,9 +271,10 @@ def test_scores_are_those_of_the_values_recorded(recording, by_name):
         assert raw.n == len(recording.values(name))
         assert raw.flags["undefined"] == np.isnan(recording.values(name)).sum()
     mean = by_name["mean", "ceiled_ks_similarity"]
-    ten = [by_name[name, "ceiled_ks_similarity"].value for name in PUBLISHED]
-    assert mean.value == pytest.approx(np.mean(ten))
-    assert mean.flags["properties"] == 10
+    in_mean = [each.name for each in EVERY if each.ceiling]
+    fifteen = [by_name[name, "ceiled_ks_similarity"].value for name in in_mean]
+    assert mean.value == pytest.approx(np.mean(fifteen))
+    assert mean.flags["properties"] == 15
 
 
 def test_medians_and_shares_are_of_the_units_that_have_the_property(recording, by_name):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from vonenet.physiology.recording import Curve, GroundTruth, Population, ReceptiveFields, Recording
-from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH, recording_rows
+from vonenet.physiology.scores import PUBLISHED, recording_rows
 from vonenet.report.physiology import read_layers
 from vonenet.results import append_jsonl
 
@@ -56,6 +56,9 @@ def planted(model="planted", layer="v1", *, units=UNITS, seed=0, stochastic=Fals
                 "bandwidth": random.uniform(10, 60, units),
                 "circular_variance": random.uniform(0.1, 0.9, units),
                 "orth_pref_ratio": random.uniform(0, 0.5, units),
+                "orientation_selective": np.ones(units),
+                "cv_bandwidth_ratio": random.uniform(0.005, 0.05, units),
+                "opr_cv_difference": random.uniform(-0.6, 0, units),
             },
             {"orientation": Curve("orientation (degrees)", ANGLES, tuned)},
         ),
@@ -133,7 +136,7 @@ def planted(model="planted", layer="v1", *, units=UNITS, seed=0, stochastic=Fals
             np.full(units, 0.7),
         ),
         "populations": {each.experiment: each for each in populations},
-        "published": [*PUBLISHED.values(), SF_BANDWIDTH],
+        "published": list(PUBLISHED.values()),
         "ground_truth": None,
         "versions": {"python": "3", "torch": "2", "vonenet": "0"},
         "seconds": 47.0,

@@ -107,7 +107,7 @@ def test_every_row_is_on_the_page(pair):
     said = words(html)
     for recording in recordings:
         for row in recording_rows(recording):
-            if row.metric == CEILED and row.condition["property"] != "sf_bandwidth":
+            if row.metric == CEILED:
                 interval = f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
                 assert f"{row.value:.2f} {interval} {compared(row)}" in said
                 assert f"{row.value:.2f} {interval}" in text
@@ -119,7 +119,7 @@ def test_every_row_is_on_the_page(pair):
     assert said.count("no noise") == 2  # Fano factor and correlation of the second layer
     lines = text.splitlines()
     assert len({len(line) for line in lines}) == 1  # columns stand beneath their heads
-    assert len(lines) == 2 + 10 + 1
+    assert len(lines) == 2 + 15 + 1 + 4
 
 
 def test_pages_are_self_contained_and_hold_no_number_that_is_none(pair, odd):
@@ -175,7 +175,7 @@ def test_layers_are_ranked_by_their_mean_over_as_many_properties(layers, tmp_pat
     assert f"Next: {second.label}, {low.value:.2f} [" in verdict(layers)
     (few,) = layers_of([planted(populations=populations("orientation"))], tmp_path)
     assert by_likeness([few, second]) == [(second, low)]
-    assert verdict([few]).endswith("the mean over 1 published property.")
+    assert verdict([few]).endswith("the mean over 7 published properties.")
 
 
 def test_a_score_of_0_without_units_is_told_as_missing(tmp_path):
@@ -203,7 +203,7 @@ def test_layers_are_told_apart_and_none_has_the_bases_grey(tmp_path):
     found = layers_of(recordings, tmp_path)
     assert [each.label for each in found] == ["m v1 (11111111)", "m v1 (22222222)", "n v1"]
     assert [each.style for each in found] == [1, 2, 3]
-    assert len(published_of(found)) == 10
+    assert len(published_of(found)) == 19
 
 
 def test_figures_show_the_shares_and_the_rates_of_the_recording(layer):
@@ -249,13 +249,12 @@ def test_distributions_are_told_as_medians_or_shares_above_the_line(layer):
         changed = dataclasses.replace(layer, recording=recording)
         return other_distribution(name, changed, np.linspace(0, 1, 21))
 
-    median = np.median(layer.recording.values("circular_variance"))
-    assert told("circular_variance").number == f"{median:.2g}"
-    assert told("circular_variance").median == median
-    assert told("modulation_ratio").number == "50% above 1"
+    median = np.median(layer.recording.values("field_diameter"))
+    assert told("field_diameter").number == f"{median:.2g}"
+    assert told("field_diameter").median == median
     above = (layer.recording.values("c50") > PROPERTIES["c50"][2]).mean()
     assert told("c50").number == f"{above:.0%} above 1"
-    some = told("bandwidth", np.where(np.arange(24) < 5, 52.06, np.nan))
+    some = told("field_diameter", np.where(np.arange(24) < 5, 52.06, np.nan))
     assert (some.units, some.median) == ("5 of 24 units", 1)  # at the end of its axis
     small = {-2e-7: "0", -0.0824: f"{MINUS}0.082", 0.00078: "0.0008", 120.0: "120"}
     for value, expected in small.items():

@@ -100,6 +100,11 @@ class PublishedHistogram:
         return sum(self.counts)
 
     @property
+    def in_mean(self) -> bool:
+        """Whether it is a property of Marques et al. 2021, over which scores are averaged."""
+        return self.ceiling is not None
+
+    @property
     def shares(self) -> Array:
         """Share of the counted cells in each bin, (bins,)."""
         return np.array(self.counts) / self.n

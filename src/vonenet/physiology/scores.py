@@ -62,17 +62,18 @@ Columns = tuple[str, str, tuple[str, int], tuple[float, float, float], int, dict
 def _histogram(name: str, table: dict[str, Any]) -> PublishedHistogram:
     groups = table.pop("counts").values()
     counts = tuple(sum(bins) for bins in zip(*groups, strict=True))
-    edges = tuple(table.pop("edges"))
+    edges = table.pop("edges", None)
+    if edges is None:
+        first, last, n = table.pop("bins")
+        edges = (np.geomspace if table.get("log") else np.linspace)(first, last, n + 1).tolist()
     return PublishedHistogram(
-        name=name, edges=edges, counts=counts, **{"recorded": sum(counts)} | table
+        name=name, edges=tuple(edges), counts=counts, **{"recorded": sum(counts)} | table
     )
 
 
 _TABLES = tomllib.loads(files(__package__).joinpath("published.toml").read_text("utf-8"))
-# Published distributions of V1 properties: the ten that are public
+# Published distributions of V1 properties, those of Marques et al. 2021 first
 PUBLISHED = {name: _histogram(name, table) for name, table in _TABLES.items()}
-# Brain-Score's benchmark: its cells are counted in two of the ten others
-SF_BANDWIDTH = PUBLISHED.pop("sf_bandwidth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +193,8 @@ def recording_rows(recording: Recording) -> list[Result]:
     """Return all result rows of a recording: the same recording, the same rows.
 
     - `ks_similarity`, as measured, and `ceiled_ks_similarity`, over the ceiling, of each property
-      whose distribution is published, and the mean of the ten as the property `mean`: `n` is the
-      number of units, `data` the paper, `data_size` its cells.
+      whose distribution is published, and the mean of those of Marques et al. 2021 as the property
+      `mean`: `n` is the number of units, `data` the paper, `data_size` its cells.
     - `median` or `share` of each property: `n` is the number of units that have it, `data` the
       paper that the experiment follows, `data_size` the units recorded.
     - `correlation`, `share` or `ratio` of what was measured with what units were built with, where
@@ -203,7 +204,7 @@ def recording_rows(recording: Recording) -> list[Result]:
     scores = scores_of(recording)
     columns = [
         *(row for score in scores for row in _score_columns(score)),
-        *_mean_columns([score for score in scores if score.published.name in PUBLISHED]),
+        *_mean_columns([score for score in scores if score.published.in_mean]),
         *(row for found in recording.populations.values() for row in _property_columns(found)),
         *_recovery_columns(recording),
     ]

@@ -32,7 +32,6 @@ from vonenet.results import Result, read_jsonl
 
 CEILED = "ceiled_ks_similarity"
 MEAN = "mean"  # over the published properties
-IN_NO_MEAN = "sf_bandwidth"  # two others replace it in the mean; its cells are theirs
 SHOWN_UNITS = 6
 LEAST_REACH_DEG = 0.75
 METRICS = {
@@ -68,22 +67,25 @@ NAMES = {
     "fano_factor": "Fano factor",
     "variance": "variance of the noise",
 }
-UNITS = {"deg": " (degrees)", "cpd": " (cycles/degree)", "%": " (%)", "": ""}
+UNITS = {
+    "deg": " (degrees)",
+    "1/deg": " (1/degree)",
+    "cpd": " (cycles/degree)",
+    "spikes/s": " (spikes/s)",
+    "%": " (%)",
+    "": "",
+}
 # Properties of which no histogram of V1 is public: unit, ends of the axis (None: as the values
 # need), dashed line. How to read them stands in the template.
 PROPERTIES: dict[str, tuple[str, tuple[float, float] | None, float | None]] = {
-    "modulation_ratio": ("", (0, 2), 1),
     "phase_invariance": ("", (0, 1), None),
-    "circular_variance": ("", (0, 1), None),
-    "bandwidth": ("deg", (0, 90), None),
-    "orth_pref_ratio": ("", (0, 1), None),
     "c50": ("", (10**-1.5, 10), 1),
     "cross_orientation_suppression": ("", (-1, 1), 0),
     "field_diameter": ("deg", None, None),
     "fano_factor": ("", None, 1),
     "noise_correlation": ("", None, 0),
 }
-COUNTED_ABOVE = ("modulation_ratio", "c50")  # how many are above the line, not the median
+COUNTED_ABOVE = ("c50",)  # how many are above the line, not the median
 # An example unit responds in all of these
 SHOWN_EXPERIMENTS = {"orientation", "modulation", "spatial_frequency", "size", "contrast"}
 # What its caption says
@@ -161,7 +163,7 @@ def write_physiology_report(recordings: Sequence[Recording], results: Path, out:
         layers=layers,
         verdict=verdict(layers),
         scores=[(each.name, source_of(each)) for each in published],
-        published=[published_panel(each, layers) for each in published],
+        published={each.name: published_panel(each, layers) for each in published},
         others=other_panels(layers),
         examples=[example_units(layer) for layer in layers],
         agreements={layer.label: panels for layer in layers if (panels := agreement_panels(layer))},
@@ -208,14 +210,14 @@ def condition_of(row: Result) -> dict[str, object]:
 
 
 def published_of(layers: Sequence[Layer]) -> list[PublishedHistogram]:
-    """Return the averaged properties that any layer was scored in, in their order."""
+    """Return the properties that any layer was scored in, those in the mean first."""
     found = {
         each.name: each
         for layer in layers
         for each in layer.recording.published
-        if each.name in layer.of(CEILED) and each.name != IN_NO_MEAN
+        if each.name in layer.of(CEILED)
     }
-    return list(found.values())
+    return sorted(found.values(), key=lambda each: not each.in_mean)
 
 
 def name_of(name: str) -> str:
@@ -226,7 +228,8 @@ def name_of(name: str) -> str:
 def source_of(published: PublishedHistogram) -> str:
     """Return how many cells were counted, which, and where."""
     which = f" ({published.cells})" if published.cells else ""
-    return f"{count(published.n, 'cell')}{which}, {published.paper}"
+    beside = "" if published.in_mean else "; in no mean"
+    return f"{count(published.n, 'cell')}{which}, {published.paper}{beside}"
 
 
 def why_not(layer: Layer, name: str) -> str:
@@ -291,7 +294,9 @@ def verdict(layers: Sequence[Layer]) -> str:
 
 def text_table(layers: Sequence[Layer]) -> str:
     """Return properties by layers, for the terminal."""
-    names = [*(each.name for each in published_of(layers)), MEAN]
+    published = published_of(layers)
+    names = [each.name for each in published if each.in_mean]
+    names += [MEAN, *(each.name for each in published if not each.in_mean)]
     lines = first_column(["similarity to V1, 1 is best", "", *map(name_of, names)])
     for layer in layers:
         model, scores = layer.recording.model, layer.of(CEILED)

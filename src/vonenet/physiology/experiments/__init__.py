@@ -19,7 +19,7 @@ from vonenet.physiology.experiments.skottun1991 import modulation, phase
 from vonenet.physiology.experiments.tolhurst1983 import noise
 from vonenet.physiology.preparation import Preparation, prepare, receptive_field
 from vonenet.physiology.recording import GroundTruth, Population, Recording
-from vonenet.physiology.scores import PUBLISHED, SF_BANDWIDTH
+from vonenet.physiology.scores import PUBLISHED
 from vonenet.physiology.subject import Subject
 from vonenet.results import HASH_LENGTH, Value, current_versions, model_hash
 
@@ -73,7 +73,7 @@ def record(
         spontaneous=prepared.spontaneous,
         fields=prepared.fields,
         populations=populations,
-        published=[*PUBLISHED.values(), SF_BANDWIDTH],
+        published=list(PUBLISHED.values()),
         ground_truth=ground_truth,
         versions=current_versions(),
         seconds=time.perf_counter() - start,
