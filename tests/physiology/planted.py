@@ -85,3 +85,6 @@ class PlantedSubject:
 
     def respond(self, stimuli, *, trials=None, progress=None):
         return self.mean_response(stimuli)[None]
+
+    def spikes(self, responses):
+        return None

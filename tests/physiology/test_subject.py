@@ -7,10 +7,12 @@ from torch import nn
 
 from vonenet.data import PixelModel
 from vonenet.errors import InputError
+from vonenet.physiology.experiments.tolhurst1983 import fano_factor
 from vonenet.physiology.layers import find_layer
 from vonenet.physiology.stimuli import Blank, Canvas, Grating, Window, render
 from vonenet.physiology.subject import Subject
 from vonenet.v1.block import VOneBlock
+from vonenet.zoo.registry import create_front_end
 
 CANVAS = Canvas(degrees=2, pixels=64)
 STIMULI = [
@@ -254,3 +256,36 @@ def test_a_deterministic_layer_is_recorded_once():
     assert subject.trials == 1
     assert subject.respond(STIMULI, trials=5).shape == (1, len(STIMULI), 6)
     assert model.training
+
+
+def test_of_several_noisy_stages_all_draw_and_all_can_be_silent():
+    """Subcortical noise reaches V1: its variance is that of whole passes, not of V1's noise alone.
+
+    V1's own is small here.
+    """
+    channels = {"simple_channels": 8, "complex_channels": 8, "fano_factor": 0.01}
+    front_end = create_front_end("evnet2025", image_size=32, **channels)
+    subcortical, v1 = front_end.stages
+    canvas, stimuli = Canvas(1, 32), STIMULI[1:5]
+    subject = Subject(PixelModel(front_end, 0, 1), "vone_block", canvas, mean_response=True)
+    assert subject.uses_mean_response
+    images = render(stimuli, canvas)
+    with torch.no_grad():
+        mean = v1.mean_response(subcortical.mean_response(images))[:, :, 8, 8]
+        passes = torch.stack([front_end(images)[:, :, 8, 8] for _ in range(400)])
+    np.testing.assert_allclose(subject.mean_response(stimuli), mean, rtol=1e-4, atol=1e-4)
+    found, expected = subject.respond(stimuli, trials=400).var(axis=0), passes.var(dim=0).numpy()
+    assert np.median(found / expected) == pytest.approx(1, abs=0.05)
+    assert np.median(expected / v1.noise.standard_deviation(mean).numpy() ** 2) > 2
+
+
+def test_the_spikes_that_a_layer_counts_have_the_fano_factor_that_it_was_given():
+    settings = {"fano_factor": 1.7, "rectified": False, "noise_scale": 0.5, "noise_level": 0.3}
+    subject = Subject(staged_network(**settings), "0", CANVAS)
+    trials = subject.respond(STIMULI, trials=2000)
+    counts = subject.spikes(trials)
+    np.testing.assert_allclose(counts, 0.5 * trials + 0.3, rtol=1e-5)
+    np.testing.assert_allclose(np.median(fano_factor(counts)), 1.7, rtol=0.02)
+    for layer, noise in (("0", "gaussian"), ("0", None), ("1", "neuronal")):
+        other = Subject(staged_network(noise=noise), layer, CANVAS)
+        assert other.spikes(other.respond(STIMULI)) is None

@@ -39,11 +39,27 @@ class NoisyLayer(Protocol):
         """Add fresh noise to every element of a mean response of any size."""
 
 
+@runtime_checkable
+class SpikingLayer(Protocol):
+    """A layer whose responses stand for numbers of spikes, such as a V1 block."""
+
+    def spikes(self, responses: Tensor, /) -> Tensor | None:
+        """Return the spikes that responses of any shape stand for; None if it has no such noise."""
+
+
+def noisy_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that draw noise; not what is made of such layers, as a front-end is."""
+    own = [each for child in model.children() for each in noisy_layers(child)]
+    return own or ([model] if isinstance(model, NoisyLayer) else [])
+
+
 def without_noise(
     model: nn.Module,
     mean_of: Callable[[NoisyLayer], Callable[[Tensor], Tensor]] = lambda layer: layer.mean_response,
 ) -> nn.Module:
     """Return a model of which every `NoisyLayer` gives its mean response; it may be the model.
+
+    One that is made of others, as a front-end is of its stages, is their sequence without noise.
 
     The model is not changed, so other threads keep its noise: only the noisy layers and what
     contains them are copied, and all copies share their tensors and other layers with the model.
@@ -59,7 +75,7 @@ def without_noise(
         for name, child in model._modules.items()
         if child is not None and (silent := without_noise(child, mean_of)) is not child
     }
-    is_noisy = isinstance(model, NoisyLayer)
+    is_noisy = isinstance(model, NoisyLayer) and not changed
     if not changed and not is_noisy:
         return model
     silent = copy(model)

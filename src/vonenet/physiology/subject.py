@@ -23,8 +23,10 @@ from vonenet.errors import InputError
 from vonenet.physiology.layers import (
     SAME,
     NoisyLayer,
+    SpikingLayer,
     as_map,
     find_layer,
+    noisy_layers,
     outputs_of,
     without_noise,
 )
@@ -90,6 +92,7 @@ class Subject:
                 raise InputError(f"{name} must be 1 or more, got {number}")
         self.model, self.layer_name, self.canvas, self.seed = model, layer, canvas, seed
         self.layer = find_layer(model, layer)
+        self._is_only_noise = noisy_layers(model) == [self.layer]
         self.device = device_of(model)
         probes = _probe_images(canvas).to(self.device)
         one, before_noise = probes[:1], self._map_before_noise
@@ -156,9 +159,17 @@ class Subject:
             ]
         return torch.cat(batches).cpu().numpy()
 
+    def spikes(self, responses: Responses) -> Responses | None:
+        """Return the spikes that responses stand for; None where the layer counts none."""
+        if not isinstance(self.layer, SpikingLayer):
+            return None
+        counts = self.layer.spikes(torch.from_numpy(responses))
+        return None if counts is None else counts.numpy()
+
     def _trials(self, images: Tensor, trials: int) -> Tensor:
         """Record (trials, images, units)."""
-        if isinstance(self.layer, NoisyLayer) and self.has_mean_response:
+        if self._is_only_noise and self.has_mean_response:
+            assert isinstance(self.layer, NoisyLayer)
             mean = _pick(self._map_before_noise(images), self._units)[:, :, None, None]
             return torch.stack([self.layer.respond(mean)[:, :, 0, 0] for _ in range(trials)])
         return torch.stack([_pick(self._map(images), self._units) for _ in range(trials)])

@@ -65,6 +65,8 @@ NAMES = {
     "naka_rushton_exponent": "Naka-Rushton exponent",
     "cross_orientation_suppression": "cross-orientation suppression",
     "fano_factor": "Fano factor",
+    "own_fano_factor": "Fano factor of the model's own spikes",
+    "own_spike_count": "model's own spikes",
     "variance": "variance of the noise",
 }
 UNITS = {
@@ -83,6 +85,8 @@ PROPERTIES: dict[str, tuple[str, tuple[float, float] | None, float | None]] = {
     "cross_orientation_suppression": ("", (-1, 1), 0),
     "field_diameter": ("deg", None, None),
     "fano_factor": ("", None, 1),
+    "own_fano_factor": ("", None, 1),
+    "own_spike_count": ("", None, None),
     "noise_correlation": ("", None, 0),
 }
 COUNTED_ABOVE = ("c50",)  # how many are above the line, not the median

@@ -222,6 +222,12 @@ class VOneBlock(OriginalNames):
         responses: Tensor = self.output(self.noise(mean_response, *draw))
         return responses
 
+    def spikes(self, responses: Tensor) -> Tensor | None:
+        """Return the spikes in 25 ms that responses stand for; None without neuronal noise."""
+        if not isinstance(self.noise, Noise) or self.noise.mode != "neuronal":
+            return None
+        return self.noise.scale * responses + self.noise.level
+
     @property
     def config(self) -> VOneBlockConfig:
         """The settings as they are now, every default filled in."""

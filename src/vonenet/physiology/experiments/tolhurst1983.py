@@ -27,8 +27,10 @@ def noise(prepared: Preparation) -> Population:
     """Measure variability over repeated trials of a few still gratings and a blank.
 
     Properties: `fano_factor`, variance over mean of the spikes counted in 100 ms, 0 for a
-    deterministic model (it depends on the rate map: a model has no spikes of its own);
-    `noise_correlation`, a unit's mean correlation with all others, NaN for a deterministic model.
+    deterministic model (it depends on the rate map); `own_fano_factor` and `own_spike_count`, the
+    same ratio and the mean of the spikes that the layer's noise counts, if it counts any (those of
+    25 ms in a V1 block); `noise_correlation`, a unit's mean correlation with all others, NaN for a
+    deterministic model.
 
     The curves are in the model's own unit: `variance` against the mean of the trials, and, where
     noise can be left out, `variance_before_noise` against the response before it.
@@ -46,16 +48,16 @@ def noise(prepared: Preparation) -> Population:
         before = prepared.subject.mean_response(stimuli, before_noise=True).astype(np.float64)
         axis = "response before noise (model's unit)"
         curves["variance_before_noise"] = Curve(axis, before.T, variances.T)
-    return prepared.population(
-        "noise",
-        SOURCE,
-        prepared.responsive(f0(prepared.grating_rates)),
-        {
-            "fano_factor": fano_factor(prepared.rate_map(trials) * COUNTING_SECONDS),
-            "noise_correlation": noise_correlation(trials),
-        },
-        curves=curves,
-    )
+    properties = {
+        "fano_factor": fano_factor(prepared.rate_map(trials) * COUNTING_SECONDS),
+        "noise_correlation": noise_correlation(trials),
+    }
+    counts = prepared.subject.spikes(trials)
+    if counts is not None:
+        properties["own_fano_factor"] = fano_factor(counts)
+        properties["own_spike_count"] = counts.mean(axis=(0, 1), dtype=np.float64)
+    responsive = prepared.responsive(f0(prepared.grating_rates))
+    return prepared.population("noise", SOURCE, responsive, properties, curves=curves)
 
 
 def mean_and_variance(trials: npt.ArrayLike) -> tuple[Array, Array]:
