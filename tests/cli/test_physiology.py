@@ -9,11 +9,18 @@ import pytest
 import torch
 
 from tests.cli.test_main import run as run_cli
-from vonenet.cli.physiology import Physiology, _file_name, load_on_canvas, record_models
+from vonenet.cli.physiology import (
+    Physiology,
+    _file_name,
+    _models_on_canvas,
+    load_on_canvas,
+    record_models,
+)
 from vonenet.errors import InputError
 from vonenet.physiology import Subject, experiments, preparation
 from vonenet.physiology.experiments import protocol_digest
 from vonenet.results import RESULTS, model_hash, read_jsonl
+from vonenet.zoo import loading, registry
 
 TOY = """
 import torch
@@ -37,6 +44,12 @@ def silent():
 
 def gaussian():
     return network(noise="gaussian")
+
+def of_another_law():
+    return network(fano_factor=1.5, noise_floor=0.01)
+
+def not_rectified():
+    return network(rectified=False)
 
 def darker():
     from vonenet.data import PixelModel
@@ -145,15 +158,21 @@ def test_a_seed_gives_the_same_rows_and_other_ways_to_record_stand_beside(once, 
 
 
 @pytest.mark.parametrize(
-    ("function", "slope", "offset"), [("silent", np.nan, np.nan), ("gaussian", 0.0, 0.35**2)]
+    ("function", "slope", "offset"),
+    [
+        ("silent", np.nan, np.nan),
+        ("gaussian", 0.0, 0.35**2),
+        ("of_another_law", 1.5 / 0.35, (1.5 * 0.07 + 0.01) / 0.35**2),
+        ("not_rectified", np.nan, np.nan),
+    ],
 )
 def test_other_noise(toy, tmp_path, function, slope, offset):
     [recording] = record([toy.replace("network", function)], tmp_path)
     drawn = recording.ground_truth
     np.testing.assert_allclose([drawn.noise_slope, drawn.noise_offset], [slope, offset])
-    assert recording.is_stochastic == (function == "gaussian")
-    metrics = {row.metric for row in read_jsonl(tmp_path / RESULTS)}
-    assert ("ratio" in metrics) == recording.is_stochastic
+    assert recording.is_stochastic == (function != "silent")
+    ratios = [row for row in read_jsonl(tmp_path / RESULTS) if row.metric == "ratio"]
+    assert [row.flags["holds"] for row in ratios] == ([True] if slope >= 0 else [])
 
 
 @pytest.mark.parametrize(
@@ -246,3 +265,45 @@ def test_ctrl_c_says_what_is_kept(toy, tmp_path, monkeypatch):
     monkeypatch.setattr("vonenet.cli.physiology.record_models", stop)
     with pytest.raises(KeyboardInterrupt, match="finished are in .* same command goes on"):
         Physiology(toy, out=tmp_path).run()
+
+
+SMALL = {"image_size": 32, "filter_seed": 5}
+
+
+@pytest.fixture
+def _few_cells(monkeypatch):
+    """Front-ends of 16 cells."""
+    few = {"simple_channels": 8, "complex_channels": 8}
+    build = registry.create_front_end
+    monkeypatch.setattr(loading, "create_front_end", lambda *a, **k: build(*a, **few, **k))
+
+
+@pytest.mark.usefixtures("_few_cells")
+def test_front_ends_are_recorded_without_a_network(tmp_path):
+    options = Physiology(front_end=("vonenet", "evnet2025"), out=tmp_path, quiet=True, **SMALL)
+    v1, evnet = record_models(options)
+    assert (v1.label, evnet.label) == ("vonenet vone_block", "evnet2025 vone_block")
+    assert [each.settings["degrees"] for each in (v1, evnet)] == [2, 1]
+    assert evnet.settings["preprocessing"] == "mean 0, std 1, 32 px"
+    assert evnet.map_shape == (16, 16, 16)
+    # Of V1 behind other stages the filters alone say not what its units prefer
+    assert v1.ground_truth is not None
+    assert evnet.ground_truth is None
+    names = {row.condition["property"] for row in read_jsonl(tmp_path / RESULTS)}
+    assert {"own_fano_factor", "own_spike_count", "mean"} <= names
+    _, canvas, _ = next(_models_on_canvas(dataclasses.replace(options, degrees=1.0)))
+    assert (canvas.degrees, canvas.pixels) == (1, 32)
+    other, *_ = next(_models_on_canvas(dataclasses.replace(options, filter_seed=6)))
+    assert model_hash(other.model) != v1.model_hash
+
+
+def test_what_front_ends_need_is_said(capsys, toy, tmp_path):
+    for arguments, said in (
+        ((), "nothing to record; needed: MODEL or --front-end NAME"),
+        ((toy, "--image-size", "64"), "--filter-seed are of front-ends: needed: --front-end"),
+        (("--front-end", "evnet2052"), "unknown front-end 'evnet2052'; nearest: evnet2025"),
+    ):
+        status, _, error = run_cli(capsys, "physiology", *arguments, "--out", tmp_path)
+        assert status == 1
+        assert said in error
+        assert error.count("\n") == 1

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,9 +35,14 @@ class Physiology:
             module:function or file.py:function; with @LAYER, that layer of it.
         layer: the layer, by its name in the model; the V1 block if not given.
         compare: further models to record and show beside it, each as MODEL or MODEL@LAYER.
+        front_end: front-ends to record without any network behind them, each by the name of its
+            preset, such as evnet2025; the model may be left out.
+        image_size: of the front-ends, pixels; 224 if not given.
+        filter_seed: seed of the front-ends' filters; 0 if not given.
         out: folder for results.jsonl, the recordings and report.html.
         degrees: visual angle of the shorter side of the model's image; what it was made for, or 8,
-            if not given. A model of rectangular images is shown squares of that side.
+            if not given. A model of rectangular images is shown squares of that side; front-ends
+            are built for these degrees.
         trials: noise draws to average each response over; if not given, responses are taken
             before noise, where it can be left out, or over 20 draws.
         seed: seed of the noise and of the resampled units.
@@ -44,9 +50,12 @@ class Physiology:
         quiet: show no bars.
     """
 
-    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    model: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
     layer: str | None = None
     compare: tuple[str, ...] = ()
+    front_end: tuple[str, ...] = ()
+    image_size: int | None = None
+    filter_seed: int | None = None
     out: Path = Path("physiology")
     degrees: float | None = None
     trials: int | None = None
@@ -85,12 +94,7 @@ def record_models(options: Physiology) -> list[Recording]:
     from vonenet.zoo.loading import v1_block_of
 
     recordings = {}
-    for address in (options.model, *options.compare):
-        before_at, at, after_at = address.rpartition("@")
-        loaded, canvas = load_on_canvas(
-            before_at if at else address, options.degrees, options.device
-        )
-        layer = after_at if at else options.layer
+    for loaded, canvas, layer in _models_on_canvas(options):
         subject = Subject(
             loaded.model,
             v1_block_of(loaded) if layer is None else layer,
@@ -116,17 +120,52 @@ def record_models(options: Physiology) -> list[Recording]:
     return list(recordings.values())
 
 
+def _models_on_canvas(options: Physiology) -> Iterator[tuple[LoadedModel, Canvas, str | None]]:
+    """Load each model and front-end that is asked for, with its canvas and the name of its layer.
+
+    Raises:
+        InputError: None is asked for, or there are settings of front-ends without one.
+    """
+    from vonenet.errors import InputError
+    from vonenet.zoo.loading import load_front_end
+
+    own = {"image_size": options.image_size, "seed": options.filter_seed}
+    given = {name: value for name, value in own.items() if value is not None}
+    if given and not options.front_end:
+        raise InputError("--image-size and --filter-seed are of front-ends: needed: --front-end")
+    addresses = [each for each in (options.model, *options.compare) if each is not None]
+    if not addresses and not options.front_end:
+        raise InputError("nothing to record; needed: MODEL or --front-end NAME")
+    for address in addresses:
+        before_at, at, after_at = address.rpartition("@")
+        loaded, canvas = load_on_canvas(
+            before_at if at else address, options.degrees, options.device
+        )
+        yield loaded, canvas, after_at if at else options.layer
+    for name in options.front_end:
+        loaded = load_front_end(name, visual_degrees=options.degrees, **given)
+        yield *put_on_canvas(loaded, None, options.device), options.layer
+
+
 def load_on_canvas(address: str, degrees: float | None, device: str) -> tuple[LoadedModel, Canvas]:
-    """Load a model onto a device; return it with the canvas that its images are.
+    """Load a model by its address, as `put_on_canvas` returns it."""
+    from vonenet.zoo.loading import load_model
+
+    return put_on_canvas(load_model(address), degrees, device)
+
+
+def put_on_canvas(
+    loaded: LoadedModel, degrees: float | None, device: str
+) -> tuple[LoadedModel, Canvas]:
+    """Put a model on a device; return it with the canvas that its images are.
 
     Degrees are those of an image's shorter side, and so are the canvas's pixels: a rectangular
     model is shown squares, whose pixels are as large as those it was made for.
     """
     from vonenet.data.pixels import chosen_device
     from vonenet.physiology import Canvas
-    from vonenet.zoo.loading import load_model, visual_degrees_of
+    from vonenet.zoo.loading import visual_degrees_of
 
-    loaded = load_model(address)
     loaded.model.to(chosen_device(device))
     degrees = visual_degrees_of(loaded) if degrees is None else degrees
     described = getattr(loaded.model.model, "pretrained_cfg", None) or {}
@@ -135,23 +174,28 @@ def load_on_canvas(address: str, degrees: float | None, device: str) -> tuple[Lo
 
 
 def _ground_truth(subject: Subject) -> GroundTruth | None:
-    """Return what the units of a V1 block were built with; None where that is not known."""
+    """Return what the units of a V1 block were built with; None where that is not known.
+
+    Nor is it of a block behind other stages: what they do to its images is not in its parameters.
+    """
+    from vonenet.data.pixels import inner_model
     from vonenet.physiology.recording import GroundTruth
     from vonenet.v1.block import VOneBlock
     from vonenet.v1.gabor import cut_by_window
-    from vonenet.v1.noise import VARIANCE_FLOOR
 
     block = subject.layer
-    if not isinstance(block, VOneBlock) or block.gabor_parameters is None:
+    first, *_ = getattr(inner_model(subject.model), "stages", [block])
+    if not isinstance(block, VOneBlock) or first is not block or block.gabor_parameters is None:
         return None
     parameters, noise = block.gabor_parameters, block.noise
     cells = subject.units[:, 0]
     kernel_px = block.simple_conv_q0.weight.shape[-1]
     cut = cut_by_window(parameters, block.config.pixels_per_degree, kernel_px)
     slope, offset = math.nan, math.nan
-    if noise.mode == "neuronal":
-        slope, offset = 1 / noise.scale, (noise.level + VARIANCE_FLOOR) / noise.scale**2
-    elif noise.mode == "gaussian":
+    if noise.mode == "neuronal" and noise.rectified:
+        slope = noise.fano / noise.scale
+        offset = (noise.fano * noise.level + noise.floor) / noise.scale**2
+    elif noise.mode == "gaussian" and noise.rectified:
         slope, offset = 0.0, noise.scale**2
     return GroundTruth(
         orientation_deg=parameters.orientation_deg[cells],

@@ -18,10 +18,16 @@ from vonenet.data import PixelModel
 from vonenet.data.pixels import inner_model
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError, VOneNetError
+from vonenet.frontends.front_end import FrontEnd
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
 from vonenet.zoo.checkpoints import BASE_FORMAT, load_checkpoint, read_metadata
-from vonenet.zoo.registry import create_model, find_entry, load_base_checkpoint
+from vonenet.zoo.registry import (
+    create_front_end,
+    create_model,
+    find_entry,
+    load_base_checkpoint,
+)
 
 TIMM = "timm/"
 UNTRAINED = "untrained/"
@@ -76,6 +82,14 @@ def load_model(address: str) -> LoadedModel:
     return LoadedModel(name, module.eval(), max(height, width), channels)
 
 
+def load_front_end(name: str, **settings: Any) -> LoadedModel:
+    """Build a front-end alone, as `create_front_end` does, behind pixels in [0, 1]."""
+    front_end = create_front_end(name, **settings)
+    model = PixelModel(front_end, *front_end.normalization)
+    size = front_end.stages[-1].config.image_size
+    return LoadedModel(name, model.eval(), max(size), front_end.stages[0].in_channels)
+
+
 def _unsaid(address: str, module: nn.Module) -> str:
     """Say what to type for a function's model that does not say how its images are normalised."""
     hint = "for pixels in [0, 1] as they are: 0.0, 1.0"
@@ -90,8 +104,9 @@ def _unsaid(address: str, module: nn.Module) -> str:
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
     """Return the visual angle of a model's images; 8 for models that do not say theirs."""
-    if isinstance(loaded.model.model, VOneNet):
-        return loaded.model.model.visual_degrees
+    inner = loaded.model.model
+    if isinstance(inner, VOneNet | FrontEnd):
+        return float(inner.stages[-1].config.resolved_visual_degrees)
     return DEFAULT_DEGREES
 
 
