@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -170,6 +171,21 @@ def test_old_names_reach_the_block_through_create_model():
     assert {each.filename for each in told if "here" in str(each.message)} == {__file__}
     v1 = model.config.v1
     assert (v1.kernel_size, v1.seed, v1.filters) == (9, 1, "legacy_uniform")
+
+
+def test_trained_weights_keep_their_front_end(tmp_path):
+    small = {"num_classes": 2, "image_size": 32, **SMALL}
+    model = vonenet.create_model("voneresnet_small", **small)
+    assert model.config.front_end == "vonenet"
+    vonenet.save_checkpoint(model, tmp_path / "small.safetensors")
+    build = partial(
+        vonenet.create_model, "voneresnet_small", checkpoint=tmp_path / "small.safetensors"
+    )
+    assert build(front_end="vonenet").config == model.config
+    with pytest.raises(vonenet.InputError, match="front-end vonenet, not evnet2025; leave that"):
+        build(front_end="evnet2025")
+    with pytest.raises(vonenet.InputError, match="unknown front-end 'evnet'; nearest: evnet2025"):
+        vonenet.create_model("voneresnet_small", front_end="evnet")
 
 
 def test_list_models_knows_named_and_timm_models():

@@ -345,6 +345,7 @@ def _read_published(path: Path, given: Mapping[str, Any]) -> Checkpoint:
         backbone=backbone,
         num_classes=[len(value) for value in weights.values() if value.dim() == 2][-1],
         v1=v1,
+        front_end="vonenet2020",
     )
     parameters = _recovered_parameters(weights[Q0], weights[Q1], v1)
     if parameters is None and "assumed" in said:

@@ -44,14 +44,6 @@ from vonenet.zoo.weights import PUBLISHED, fetch, read_safetensors
 TIMM_PREFIX = "vone_"
 IMAGENET_CLASSES = 1000
 IMAGENET_SIZE = (224, 224)
-# What the original builds without weights, at any image size
-ORIGINAL_SETTINGS = {
-    "filters": "legacy",
-    "visual_degrees": 8.0,
-    "kernel_size": 25,
-    "stride": 4,
-    "sf_max": 9.0,
-}
 # What a base network's file says of how to build it, and the largest value
 BASE_SETTINGS = {"num_classes": MOST, "in_chans": 3, "image_size": LARGEST_IMAGE_PX}
 _SEPARATORS = re.compile("[-_ ]")
@@ -97,7 +89,7 @@ def create_model(
     pretrained: bool = False,
     checkpoint: str | Path | None = None,
     backbone_weights: str | Path | None = None,
-    front_end: str = "vonenet",
+    front_end: str | None = None,
     **settings: Any,
 ) -> VOneNet:
     """Build a VOneNet by name.
@@ -112,8 +104,8 @@ def create_model(
             or a file: a state dict of the base network or of a VOneNet. The first stage in it is
             left out. A classifier of another number of classes is new and random, as are the
             bottleneck and, in a vision transformer, the patch projection.
-        front_end: a preset (`list_front_ends`), such as `evnet2025`. With trained weights, that of
-            the weights.
+        front_end: a preset (`PRESETS` in `vonenet.frontends.presets`), such as `evnet2025`;
+            `vonenet` by default. Trained weights have their own, and another is refused.
         **settings: `num_classes` (default 1000) and every field of `VOneBlockConfig`: `in_chans`
             (3), `image_size` (224), `visual_degrees` (8 at 224 px), `noise` ("neuronal"),
             `simple_channels`, `complex_channels`, `kernel_size`, `stride`, `sf_min`, `sf_max`,
@@ -143,6 +135,7 @@ def create_model(
                 f"{checkpoint} holds a {model.config.name} (back-end {model.config.backbone}), "
                 f"not a {name} (back-end {entry.backbone})"
             )
+        _check_front_end(model, front_end)
         return model
     if pretrained:
         if entry.weights is None:
@@ -153,9 +146,11 @@ def create_model(
         model = load_checkpoint(fetch(PUBLISHED[entry.weights]), name=entry.name, **settings)
         if model.config.num_classes == IMAGENET_CLASSES:
             model.class_names = tuple(imagenet_ids())
+        _check_front_end(model, front_end)
         return model
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
+    front_end = front_end or "vonenet"
     preset = find_preset(front_end)
     if entry.noise is None:
         settings = {"noise": None, **settings}
@@ -166,6 +161,13 @@ def create_model(
     if backbone_weights is not None:
         fill_backbone(model, backbone_weights)
     return model
+
+
+def _check_front_end(model: VOneNet, wanted: str | None) -> None:
+    """Refuse another front-end than the one that trained weights have."""
+    found = model.config.front_end
+    if wanted not in (None, found):
+        raise InputError(f"these weights have the front-end {found}, not {wanted}; leave that out")
 
 
 def get_model(
@@ -189,13 +191,12 @@ def get_model(
             every one of them counts, with pretrained weights too.
     """
     ours = current_names(settings, SETTINGS, quiet=True)
-    if model_arch is None or not pretrained:
-        ours = {**ORIGINAL_SETTINGS, **ours}
     if model_arch is not None:
-        return create_model(model_arch, pretrained=pretrained, **ours).to(map_location)
+        model = create_model(model_arch, pretrained=pretrained, front_end="vonenet2020", **ours)
+        return model.to(map_location)
     if "num_classes" in ours:
         raise InputError("model_arch=None is V1 alone, without num_classes; leave that out")
-    return VOneBlock(**ours).to(map_location)
+    return VOneBlock(find_preset("vonenet2020").v1_config(**ours)).to(map_location)
 
 
 def create_front_end(name: str = "vonenet", **settings: Any) -> FrontEnd:
