@@ -230,7 +230,8 @@ class VOneNet(Answering):
         """What this model is built from, every default filled in."""
         images_chans = self._config.v1.in_chans
         v1 = dataclasses.replace(self.vone_block.config, in_chans=images_chans)
-        return dataclasses.replace(self._config, v1=v1)
+        before_v1 = tuple(stage.config for stage in self.stages[:-1])
+        return dataclasses.replace(self._config, v1=v1, before_v1=before_v1)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:

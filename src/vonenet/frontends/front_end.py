@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vonenet.errors import InputError
 from vonenet.frontends import stage as stages_of
+from vonenet.frontends.foveation import FoveationConfig
 from vonenet.frontends.stage import StageConfig
 from vonenet.frontends.subcortical import SubcorticalConfig
 from vonenet.v1.block import VOneBlock
@@ -18,7 +19,7 @@ from vonenet.v1.parameters import GaborParameters
 
 V1_STAGE = "vone_block"
 # Stages that may stand before V1, by the name that files have
-STAGES: dict[str, Any] = {SubcorticalConfig.name: SubcorticalConfig}
+STAGES: dict[str, Any] = {config.name: config for config in (SubcorticalConfig, FoveationConfig)}
 # Mean and standard deviation that normalise pixels in [0, 1] for a stage that reads them so.
 # Grey is 0 to V1: a uniform grey image drives no cell.
 NORMALIZATIONS = {"normalized": (0.5, 0.5), "pixels": (0.0, 1.0)}
@@ -60,8 +61,8 @@ class FrontEnd(nn.Module):
 
     @property
     def normalization(self) -> tuple[float, float]:
-        """Mean and standard deviation by which the first stage wants pixels normalised."""
-        return NORMALIZATIONS[self.stages[0].reads]
+        """Mean and standard deviation of pixels for the first stage that does not take any."""
+        return NORMALIZATIONS[next(stage.reads for stage in self.stages if stage.reads)]
 
 
 def build_front_end(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vonenet.errors import InputError
+from vonenet.frontends.foveation import FoveationConfig
 from vonenet.frontends.stage import StageConfig
 from vonenet.frontends.subcortical import SubcorticalConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
@@ -15,6 +16,7 @@ from vonenet.v1.config import VOneBlockConfig, image_size_pair
 DAPELLO = "Dapello, Marques et al. 2020, NeurIPS 33"
 BAIDYA = "Baidya, Dapello, DiCarlo & Marques 2021, arXiv 2110.10645"
 BARBULESCU = "Barbulescu, Marques & Oliveira 2024, ECAI 27"
+HORTON = "Horton & Hoyt 1991, Arch Ophthalmol 109:816"
 PIPER = "Piper, Oliveira & Marques 2025, arXiv 2506.03089"
 
 
@@ -114,6 +116,9 @@ EVNET_2025 = Preset(
 
 PRESETS: dict[str, Preset] = {
     "vonenet": VONENET,
+    "vonenet_foveated": Preset(
+        "V1 behind cortical magnification", HORTON, before_v1=(FoveationConfig(),)
+    ),
     "vonenet2020": VONENET_2020,
     "vonenet2020_uniform": VONENET_2020.with_v1(
         "V1 with uniform distributions", filters="legacy_uniform"
