@@ -12,10 +12,12 @@ from vonenet.frontends.foveation import FoveationConfig
 from vonenet.frontends.stage import StageConfig
 from vonenet.frontends.subcortical import SubcorticalConfig
 from vonenet.v1.config import VOneBlockConfig, image_size_pair
+from vonenet.v1.push_pull import PushPullConfig
 
 DAPELLO = "Dapello, Marques et al. 2020, NeurIPS 33"
 BAIDYA = "Baidya, Dapello, DiCarlo & Marques 2021, arXiv 2110.10645"
 BARBULESCU = "Barbulescu, Marques & Oliveira 2024, ECAI 27"
+STRISCIUGLIO = "Strisciuglio et al. 2020, Neural Computing and Applications 32:17957"
 HORTON = "Horton & Hoyt 1991, Arch Ophthalmol 109:816"
 PIPER = "Piper, Oliveira & Marques 2025, arXiv 2506.03089"
 
@@ -118,6 +120,11 @@ PRESETS: dict[str, Preset] = {
     "vonenet": VONENET,
     "vonenet_foveated": Preset(
         "V1 behind cortical magnification", HORTON, before_v1=(FoveationConfig(),)
+    ),
+    "vonenet_push_pull": Preset(
+        "V1 with push-pull inhibition of simple cells",
+        STRISCIUGLIO,
+        {"push_pull": PushPullConfig()},
     ),
     "vonenet2020": VONENET_2020,
     "vonenet2020_uniform": VONENET_2020.with_v1(

@@ -23,6 +23,7 @@ from vonenet.v1.noise import Noise, is_plain
 from vonenet.v1.old_names import current_names
 from vonenet.v1.original import OriginalNames
 from vonenet.v1.parameters import GaborParameters, draw_parameters
+from vonenet.v1.push_pull import PushPull, pull_weights
 
 torch.fx.wrap("filter_images")
 
@@ -135,6 +136,7 @@ class VOneBlock(OriginalNames):
         VOneNetWarning: filters that alias at this pixel grid, or are cut off by their kernel.
     """
 
+    push_pull: PushPull | None
     _made_from: GaborParameters | None
     reads = "normalized"  # images, of mean 0.5 and standard deviation 0.5
 
@@ -151,12 +153,15 @@ class VOneBlock(OriginalNames):
             c = dataclasses.replace(c, filters="given")
         c = c.resolved()
         vars(self).update(settings=c, _made_from=gabor_parameters or _drawn(c))
-        weight_q0, weight_q1 = _weights(self._made_from, c)
+        weight_q0, weight_q1, *pull = _weights(self._made_from, c)
         assert c.stride is not None
         self.simple_conv_q0 = FilterBank(weight_q0, c.stride)
         self.simple_conv_q1 = FilterBank(weight_q1, c.stride, first=c.simple_channels)
         self.simple = SimpleCells()
         self.complex = ComplexCells()
+        self.register_module("push_pull", None)
+        if c.push_pull is not None:
+            self.push_pull = PushPull(c.push_pull, pull[0], c.stride)
         self.gabors = nn.Identity()
         self.register_module("normalization", None)
         if c.normalization is not None:
@@ -204,6 +209,8 @@ class VOneBlock(OriginalNames):
         q1 = self.simple_conv_q1(images, q1)  # phase 90 of complex cells
         of_simple, of_complex = q0.split([n_simple, c.complex_channels], dim=1)
         simple = self.simple(of_simple)
+        if self.push_pull is not None:
+            simple = self.push_pull(simple, images)
         complex_ = self.complex(of_complex, q1)
         cells: Tensor = self.gabors(torch.cat([simple, complex_], dim=1).mul_(c.k_exc))
         if self.normalization is not None:
@@ -239,16 +246,12 @@ class VOneBlock(OriginalNames):
     @property
     def gabor_parameters(self) -> GaborParameters | None:
         """What the filters are made from; None where they are not, as after loading others."""
-        banks = self.simple_conv_q0, self.simple_conv_q1
+        banks = [self.simple_conv_q0, self.simple_conv_q1]
+        if self.push_pull is not None:
+            banks.append(self.push_pull.pull)
         if self._made_from is None or any(bank.weight.is_meta for bank in banks):
             return self._made_from
-        made = quadrature_weights(
-            self._made_from,
-            self.settings.pixels_per_degree,
-            banks[0].weight.shape[-1],
-            banks[0].weight.shape[1],
-            self.settings.dc_balanced,
-        )
+        made = _made(self._made_from, self.settings, *banks[0].weight.shape[2:0:-1])
         found = (bank.weight.detach().to(made[0]) for bank in banks)
         return self._made_from if all(map(_nearly_equal, found, made)) else None
 
@@ -294,17 +297,28 @@ def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
     )
 
 
-def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> tuple[Tensor, Tensor]:
-    """Return both phases; NaN where weights are still to be loaded."""
+def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> list[Tensor]:
+    """Return what `_made` does; NaN where weights are still to be loaded."""
     n, k = config.out_channels, config.kernel_size
     assert k is not None
     if parameters is None:
-        q0, q1 = torch.full((2, n, config.in_chans, k, k), torch.nan)
-        return q0, q1
+        shapes = [(n, k), (n, k)]
+        if config.push_pull is not None:
+            shapes.append((config.simple_channels, config.push_pull.kernel_size(k)))
+        return [torch.full((m, config.in_chans, side, side), torch.nan) for m, side in shapes]
     if len(parameters) != n:
         raise InputError(
             f"simple_channels + complex_channels = {n} cells need as many Gabor parameters, got "
             f"{len(parameters)}"
         )
+    return _made(parameters, config, k, config.in_chans)
+
+
+def _made(p: GaborParameters, config: VOneBlockConfig, k: int, in_chans: int) -> list[Tensor]:
+    """Return both phases of all cells and, with push-pull, the pull filters of simple cells."""
     scale, balanced = config.pixels_per_degree, config.dc_balanced
-    return quadrature_weights(parameters, scale, k, config.in_chans, balanced)
+    weights = [*quadrature_weights(p, scale, k, in_chans, balanced)]
+    if config.push_pull is not None:
+        pull = pull_weights(p, config.push_pull, scale, k, in_chans, balanced)
+        weights.append(pull[: config.simple_channels])
+    return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from vonenet.v1.gabor import check_kernel_size
 from vonenet.v1.noise import VARIANCE_FLOOR, check_noise
 from vonenet.v1.normalization import NormalizationConfig, normalization_config
 from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
+from vonenet.v1.push_pull import PushPullConfig
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ class VOneBlockConfig:
             each cell reads any of them, as likely.
         dc_balanced: whether a uniform field drives no filter: its mean is taken off in the shape of
             the envelope. In the published filters it is not.
+        push_pull: settings of the push-pull inhibition of simple cells; None: there is none.
         color_seed: for the original's draws: the torch seed that its colours came from.
         normalization: divisive normalisation between gain and noise, by a fixed pool
             (`FixedPoolConfig`) or a trained one (`TrainablePoolConfig`); None: none.
@@ -108,6 +110,7 @@ class VOneBlockConfig:
     channel_shares: tuple[float, ...] | None = None
     dc_balanced: bool = False
     normalization: NormalizationConfig | None = None
+    push_pull: PushPullConfig | None = None
 
     def __post_init__(self) -> None:
         """Make every number a plain Python one.
@@ -137,6 +140,10 @@ class VOneBlockConfig:
                 raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_shares()
         vars(self)["normalization"] = normalization_config(self.normalization)
+        if isinstance(self.push_pull, Mapping):  # as files have it
+            vars(self)["push_pull"] = PushPullConfig(**self.push_pull)
+        if not isinstance(self.push_pull, PushPullConfig | None):
+            raise InputError(f"push_pull must be a PushPullConfig or None, got {self.push_pull!r}")
         if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
             raise InputError(
                 f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"

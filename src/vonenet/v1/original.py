@@ -50,11 +50,11 @@ class OriginalNames(Answering):
 
     settings: VOneBlockConfig
     settable: ClassVar = SETTABLE
-    # What is fixed once a block is built; `noise` and `normalization` are children, which can be
-    # replaced.
+    # What is fixed once a block is built; `noise`, `normalization` and `push_pull` are children,
+    # which can be replaced.
     instead: ClassVar = {
         name: f"VOneBlock(block.config, {RENAMED.get(name, name)}={{value}})"
-        for name in {*FIELDS, *RENAMED} - {*SETTABLE, "noise", "normalization"}
+        for name in {*FIELDS, *RENAMED} - {*SETTABLE, "noise", "normalization", "push_pull"}
     } | {
         **dict.fromkeys(FILTERS, "VOneBlock(block.config, gabor_parameters=GaborParameters(...))"),
         **dict.fromkeys(("config", "settings"), "VOneBlock(config)"),

@@ -42,6 +42,7 @@ from vonenet.zoo.weights import (
 FORMAT, BASE_FORMAT = "vonenet-1", "vonenet-base-1"
 CLASSES, GABORS = "classes", "gabor_parameters"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
+FILTERS = (Q0, Q1, "vone_block.push_pull.pull.weight")
 # Left over in the published resnet50_at file from other code than its model's; and a counter of
 # torch.optim.swa_utils.AveragedModel.
 STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight", "n_averaged")
@@ -453,7 +454,8 @@ def _with_settings(config: VOneNetConfig, settings: dict[str, Any]) -> VOneNetCo
 
 def _grey(stored: Checkpoint) -> Checkpoint:
     """Sum the filters over colours: they give what a grey picture's colour copy gives."""
-    grey = {key: stored.state_dict[key].sum(dim=1, keepdim=True) for key in (Q0, Q1)}
+    filters = stored.state_dict.keys() & FILTERS
+    grey = {key: stored.state_dict[key].sum(dim=1, keepdim=True) for key in filters}
     parameters = stored.gabor_parameters
     if parameters is not None:
         only = np.zeros_like(parameters.color_channel)
