@@ -53,8 +53,7 @@ class FoveationConfig:
         point = self.fixation_deg
         if not isinstance(point, Sequence) or len(point) != 2:
             raise InputError(f"fixation_deg must be two numbers, right and down, got {point!r}")
-        point = tuple(real("fixation_deg", each, -360, 360) for each in point)
-        vars(self)["fixation_deg"] = point
+        vars(self)["fixation_deg"] = tuple(real("fixation_deg", x, -360, 360) for x in point)
 
     def build(self, in_channels: int, pixels_per_degree: float) -> Foveation:
         """Build the stage for images of this scale, with any number of channels."""
