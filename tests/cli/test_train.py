@@ -116,6 +116,22 @@ def test_settings_that_cannot_be_used_are_named(settings, message):
         build_model(recipe, tuple("abcdefghij"))
 
 
+@pytest.mark.parametrize(("front_end", "mean", "std"), [("evnet2025", 0, 1), ("vonenet", 0.5, 0.5)])
+def test_pixels_are_normalised_as_the_front_end_reads_them(folder, tmp_path, front_end, mean, std):
+    settings = {"simple_channels": 4, "complex_channels": 4, "front_end": front_end}
+    recipe = dataclasses.replace(
+        SMALL, model=ModelRecipe(name="voneresnet_small", settings=settings)
+    )
+    built = build_model(recipe, ("cat", "dog"))
+    assert built.model.config.front_end == front_end
+    run_training(recipe, str(folder), tmp_path / "run", progress=False, device="cpu")
+    loaded = load_model(str(tmp_path / "run")).model
+    for model in (built, loaded):
+        assert model.mean.flatten().tolist() == [mean] * 3
+        assert model.std.flatten().tolist() == [std] * 3
+    assert loaded.model.config == built.model.config
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_every_shipped_recipe_is_built_and_runs_two_steps(path, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -304,20 +304,21 @@ def build_model(recipe: TrainingRecipe, classes: Sequence[str]) -> PixelModel:
             f"model.start_from={model.start_from!r} and model.backbone_weights={weights!r} cannot "
             "both be what the back-end starts from; allowed: one of them"
         )
-    mean, std = PIXEL_MEAN, PIXEL_STD
+    normalization: Mapping[str, Any] = {"mean": PIXEL_MEAN, "std": PIXEL_STD}
     with seeded(recipe.optimization.seed, torch.device("cpu")):
         if model.base:
             network = create_base_model(model.name, **shared)
             if weights is not None and weights.startswith(PUBLISHED_BY):
-                described = getattr(network, "pretrained_cfg", None) or {}
-                mean = described.get("mean", IMAGENET_DEFAULT_MEAN)
-                std = described.get("std", IMAGENET_DEFAULT_STD)
+                published = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+                normalization = published | (getattr(network, "pretrained_cfg", None) or {})
         else:
             try:
                 network = create_model(model.name, **shared | model.settings)
             except SettingError as error:
                 raise InputError(f"model.settings: {error}") from error
-    built = PixelModel(network, mean[:channels], std[:channels], classes=classes)
+            normalization = network.pretrained_cfg
+    mean, std = (normalization[key][:channels] for key in ("mean", "std"))
+    built = PixelModel(network, mean, std, classes=classes)
     if model.start_from is not None:
         _take_weights(built, model.start_from, classes)
     return built

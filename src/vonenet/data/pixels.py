@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from vonenet.errors import InputError
 
+# Rows do not name it
+DEFAULT_FRONT_END = "vonenet"
+
 
 class PixelModel(nn.Module):
     """A model that takes pixels in [0, 1] and normalises them inside its forward.
@@ -77,13 +80,17 @@ def classes_of(model: nn.Module) -> tuple[str, ...] | None:
 def preprocessing_text(model: nn.Module, size: tuple[int, int]) -> str:
     """Return what rows say of how pixels reach a model, at this height and width.
 
-    For example "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, 224 px".
+    For example "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, 224 px"; a VOneNet's front-end is named if it is
+    not the usual one.
     """
     height, width = size
     pixels = f"{height} px" if height == width else f"{height}x{width} px"
     if not isinstance(model, PixelModel):
         return f"pixels in [0, 1], {pixels}"
-    return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}"
+    described = getattr(model.model, "pretrained_cfg", None) or {}
+    name = described.get("front_end", DEFAULT_FRONT_END)
+    front_end = "" if name == DEFAULT_FRONT_END else f", front-end {name}"
+    return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}{front_end}"
 
 
 def _numbers(values: Tensor, between: str = " ") -> str:
