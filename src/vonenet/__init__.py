@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from vonenet.zoo.checkpoints import load_checkpoint as load_checkpoint
     from vonenet.zoo.checkpoints import save_checkpoint as save_checkpoint
     from vonenet.zoo.registry import create_base_model as create_base_model
+    from vonenet.zoo.registry import create_front_end as create_front_end
     from vonenet.zoo.registry import create_model as create_model
     from vonenet.zoo.registry import get_model as get_model
+    from vonenet.zoo.registry import list_front_ends as list_front_ends
     from vonenet.zoo.registry import list_models as list_models
     from vonenet.zoo.registry import register_timm_models as register_timm_models
 
@@ -52,8 +54,10 @@ _HOME = {
     "vonenet.zoo.checkpoints": ["load_checkpoint", "save_checkpoint"],
     "vonenet.zoo.registry": [
         "create_base_model",
+        "create_front_end",
         "create_model",
         "get_model",
+        "list_front_ends",
         "list_models",
         "register_timm_models",
     ],

@@ -41,6 +41,7 @@ from vonenet.v1.parameters import GaborParameters
 # Grey is 0: a uniform grey image drives no cell.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
 PIXEL_STD = (0.5, 0.5, 0.5)
+DEFAULT_FRONT_END = "vonenet"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class VOneNetConfig:
     num_classes: int = 1000
     v1: VOneBlockConfig = field(default_factory=VOneBlockConfig)
     before_v1: tuple[StageConfig, ...] = ()
-    front_end: str = "vonenet"
+    front_end: str = DEFAULT_FRONT_END
 
     def __post_init__(self) -> None:
         vars(self)["num_classes"] = whole("num_classes", self.num_classes, 1)
@@ -241,6 +242,7 @@ class VOneNet(Answering):
         return {
             "architecture": self._config.name,
             "num_classes": self._config.num_classes,
+            "front_end": self._config.front_end,
             "input_size": (v1.in_chans, *image_size_pair(v1.image_size)),
             "mean": (mean,) * v1.in_chans,
             "std": (std,) * v1.in_chans,

@@ -13,6 +13,7 @@ from torch import nn
 
 import vonenet
 from tests.published import write_published
+from vonenet.frontends.subcortical import SubcorticalConfig
 
 GUIDE = Path(__file__).parents[2] / "docs" / "coming-from-vonenet.md"
 ROW = re.compile(r"\| `(.+?)` \| `(.+?)` \| (.*)\|")
@@ -45,6 +46,7 @@ def names(published, tmp_path, monkeypatch):
             "nn": nn,
             "np": np,
             "dataclasses": dataclasses,
+            "SubcorticalConfig": SubcorticalConfig,
         }
         return (
             here

@@ -7,6 +7,7 @@ from torch import nn
 import vonenet
 from vonenet.data import PixelModel
 from vonenet.data.classes import imagenet_ids
+from vonenet.data.pixels import preprocessing_text
 from vonenet.errors import InputError
 from vonenet.zoo.checkpoints import save_base_checkpoint
 from vonenet.zoo.loading import load_model
@@ -140,6 +141,17 @@ def test_untrained_models_have_the_same_weights_each_time(address):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_an_address_says_settings_of_a_fresh_network():
+    address = "untrained/voneresnet_small?front_end=evnet2025&image_size=32&noise=null"
+    loaded = load_model(f"{address}&simple_channels=4&complex_channels=4")
+    config = loaded.model.model.config
+    assert loaded.name.startswith(address)  # rows name the front-end
+    assert (config.front_end, config.v1.noise, config.v1.simple_channels) == ("evnet2025", None, 4)
+    assert loaded.image_size == 32
+    assert (loaded.model.mean.tolist(), loaded.model.std.tolist()) == ([[[0.0]]] * 3, [[[1.0]]] * 3)
+    assert preprocessing_text(loaded.model, (32, 32)).endswith("32 px, front-end evnet2025")
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -164,6 +176,9 @@ def test_untrained_models_have_the_same_weights_each_time(address):
         ("toy_models_of_a_test:of_bytes", "are of pixels from 0 to 255; here .*mean=.0.4851"),
         ("toy_models_of_a_test:of_torchvision", "torchvision's are nearly all \\(0.485, 0.456"),
         ("untrained/voneresnet5o", "unknown model 'voneresnet5o'; nearest: voneresnet50"),
+        ("untrained/voneresnet18?front_end=evnet", "unknown front-end 'evnet'; nearest: evnet2025"),
+        ("untrained/voneresnet18?frontend=x", "unknown setting 'frontend'"),
+        ("untrained/voneresnet18?image_size=x", "image_size"),
         ("untrained/timm/no_such", "timm has no model 'no_such' to give"),
         ("timm/no_such_network", "timm has no trained model 'no_such_network' to give"),
     ],

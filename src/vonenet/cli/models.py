@@ -1,8 +1,9 @@
-"""`vonenet models`: names, sizes and weights."""
+"""`vonenet models`: names, sizes and weights; and front-ends."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 NAMED = "named"
 COLUMNS = ("name", "trained", "front-end", "weights")
+FRONT_END_COLUMNS = ("name", "stages", "summary", "paper")
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,49 @@ class Models:
 
     Attributes:
         pattern: shell pattern, such as "vone_convnext*", or "named" for those with names of ours.
+        front_ends: list front-ends instead: name, stages, what it is, paper.
         json: print one JSON object a line, for programs.
     """
 
     pattern: Annotated[Positional[str], arg(metavar="PATTERN")] = NAMED
+    front_ends: bool = False
     json: bool = False
 
     def run(self) -> None:
         """Print the table."""
-        if not self.json:
-            print(model_table(self.pattern))
+        columns = FRONT_END_COLUMNS if self.front_ends else COLUMNS
+        rows = front_end_rows(self.pattern) if self.front_ends else model_rows(self.pattern)
+        if self.json:
+            for row in rows:
+                print(json.dumps(dict(zip(columns, row, strict=True))))
             return
-        for row in model_rows(self.pattern):
-            print(json.dumps(dict(zip(COLUMNS, row, strict=True))))
+        print(_table([columns, *rows]))
+        if self.pattern == NAMED:
+            print(_more(self.front_ends))
+
+
+def front_end_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
+    """Return name, stages, summary and paper of every front-end that matches a pattern.
+
+    Raises:
+        InputError: no front-end matches.
+    """
+    from vonenet.frontends.front_end import V1_STAGE
+    from vonenet.frontends.presets import PRESETS
+    from vonenet.zoo.registry import list_front_ends
+
+    names = list_front_ends("*" if pattern == NAMED else pattern)
+    if not names:
+        raise InputError(f"no front-end matches {pattern!r}; try 'evnet*', or '*' for all")
+    return [
+        (
+            name,
+            ", ".join([*(stage.name for stage in PRESETS[name].before_v1), V1_STAGE]),
+            PRESETS[name].summary,
+            PRESETS[name].paper,
+        )
+        for name in names
+    ]
 
 
 def model_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
@@ -48,16 +80,22 @@ def model_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
     return [_model_row(find_entry(name)) for name in names]
 
 
-def model_table(pattern: str = NAMED) -> str:
-    """Return what `model_rows` finds as a table."""
-    from vonenet.zoo.registry import list_models
-
-    rows = [COLUMNS, *model_rows(pattern)]
+def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    timm_models = len(list_models("vone_*"))
-    more = f"\n\nand {timm_models} with a timm back-end: vonenet models 'vone_*'"
-    return "\n".join(line.rstrip() for line in lines) + (more if pattern == NAMED else "")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _more(front_ends: bool) -> str:
+    """Say what else there is to list."""
+    from vonenet.zoo.registry import list_front_ends, list_models
+
+    if front_ends:
+        return "\nused as: vonenet.create_model(NAME, front_end=...)"
+    return (
+        f"\nand {len(list_models('vone_*'))} with a timm back-end: vonenet models 'vone_*'\n"
+        f"with any of {len(list_front_ends())} front-ends: vonenet models --front-ends"
+    )
 
 
 def _model_row(entry: ModelEntry) -> tuple[str, str, str, str]:

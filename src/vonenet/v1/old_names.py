@@ -26,6 +26,8 @@ RENAMED = {
     "vone_noise_mode": "noise",
     "vone_noise_scale": "noise_scale",
     "vone_noise_level": "noise_level",
+    "vone_fano_factor": "fano_factor",
+    "noise_fano": "fano_factor",
 }
 # A setting of one value for another of ours
 REPLACED: dict[str, dict[Any, dict[str, Any]]] = {
@@ -39,20 +41,27 @@ NOTES = {"gabor_seed": "the original's own filters are filters='legacy'"}
 _FILTERS = "filters of your own are VOneBlock(gabor_parameters=GaborParameters(...))"
 _DEVICE = "a model is built on the CPU: move it with .to(DEVICE); get_model takes map_location"
 _PATH = "weights of a file are checkpoint=PATH, or load_checkpoint(PATH)"
-_FRONT = "no stage before V1 is built here: put yours in front, as nn.Sequential(stage, model)"
+_FRONT = "stages before V1 are of a front-end: create_model(NAME, front_end='evnet2025')"
+_PARTS = "front-ends leave parts out: front_end='evnet2025_no_...' (vonenet models --front-ends)"
+_OWN = (
+    "a subcortical stage of your own is VOneNet.from_config(VOneNetConfig(NAME, BACK_END, "
+    "before_v1=(SubcorticalConfig(...),)))"
+)
 _MAPS = (
     "maps of layers are torchvision.models.feature_extraction.create_feature_extractor(model, "
     "['vone_block', LAYER, ...]), with names of model.named_modules()"
 )
-_FANO = "the variance of the noise is its mean, a Fano factor of 1; noise_scale=... changes both"
 # What is said or done otherwise
 ADVICE = {
     **dict.fromkeys(("sf", "theta", "phase", "sigx", "sigy", "gabor_color_prob"), _FILTERS),
     **dict.fromkeys(("map_location", "device"), _DEVICE),
     **dict.fromkeys(("model_path", "weightsdir_path", "weights", "ckpt_path"), _PATH),
-    **dict.fromkeys(("with_retinablock", "with_subcorticalblock", "retinal_noise_mode"), _FRONT),
+    **dict.fromkeys(("with_retinablock", "with_subcorticalblock", "before_v1"), _FRONT),
+    **dict.fromkeys(("with_light_adapt", "with_contrast_norm", "subcort_noise_mode"), _PARTS),
+    **dict.fromkeys(("p_channels", "m_channels", "retinal_noise_mode"), _PARTS),
+    **dict.fromkeys(("colors_p_cells", "with_dog", "subcort_fano_factor"), _OWN),
+    "front_end": "front-ends are of create_model(NAME, front_end=...) and create_front_end(...)",
     **dict.fromkeys(("features_only", "out_indices"), _MAPS),
-    **dict.fromkeys(("vone_fano_factor", "noise_fano"), _FANO),
     "model_arch": "the name comes first: create_model('voneresnet50') or get_model('resnet50')",
     "with_voneblock": "the network without V1 is create_base_model(NAME)",
     "rand_param": "it is True or False; here filters='legacy_uniform' or 'legacy'",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import torch
 from torch import nn
@@ -56,7 +58,9 @@ def load_model(address: str) -> LoadedModel:
         address: a registered name with published weights (`voneresnet50`); a weights file; the
             folder of a finished training, whose last weights are taken; `timm/` and a name of timm
             with weights (`timm/resnet18.a1_in1k`), which are downloaded; `untrained/` and a
-            registered name or `timm/NAME`, with fresh weights; or `module:function` or
+            registered name or `timm/NAME`, with fresh weights, the name also with settings of
+            `create_model` (`untrained/voneresnet18?front_end=evnet2025&image_size=64`); or
+            `module:function` or
             `file.py:function`, a function without arguments that returns a torch module: a
             `PixelModel`, or one with mean and std in `pretrained_cfg`, and names of its outputs, if
             they are known, in `class_names`. Fresh weights, a function's too, are the same ones
@@ -142,7 +146,7 @@ def _find(address: str) -> tuple[str, nn.Module]:
     if address.startswith(UNTRAINED + TIMM):
         return address, _timm_model(address.removeprefix(UNTRAINED + TIMM), pretrained=False)
     if address.startswith(UNTRAINED):
-        return address, create_model(address.removeprefix(UNTRAINED))
+        return address, _untrained(address.removeprefix(UNTRAINED))
     if ":" in address:
         return address.rsplit(":", 1)[1], _called(address)
     if "/" in address or address.endswith(WEIGHTS_SUFFIXES):
@@ -155,6 +159,18 @@ def _find(address: str) -> tuple[str, nn.Module]:
             "module:function, file.py:function"
         ) from None
     return address, create_model(address, pretrained=True)
+
+
+def _untrained(address: str) -> VOneNet:
+    """Build a model of an address such as `voneresnet18?front_end=evnet2025&noise=null`."""
+    name, _, query = address.partition("?")
+    settings: dict[str, Any] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:  # a text without quotes
+            settings[key] = value
+    return create_model(name, **settings)
 
 
 def _of_file(path: Path) -> nn.Module:

@@ -23,8 +23,8 @@ from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
 from vonenet.frontends.front_end import FrontEnd, build_front_end
-from vonenet.frontends.presets import find_preset
-from vonenet.model import VOneNet, VOneNetConfig
+from vonenet.frontends.presets import PRESETS, find_preset
+from vonenet.model import DEFAULT_FRONT_END, VOneNet, VOneNetConfig
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.checks import MOST, whole
 from vonenet.v1.config import FIELDS, image_size_pair
@@ -104,8 +104,8 @@ def create_model(
             or a file: a state dict of the base network or of a VOneNet. The first stage in it is
             left out. A classifier of another number of classes is new and random, as are the
             bottleneck and, in a vision transformer, the patch projection.
-        front_end: a preset (`PRESETS` in `vonenet.frontends.presets`), such as `evnet2025`;
-            `vonenet` by default. Trained weights have their own, and another is refused.
+        front_end: a preset (`list_front_ends`), such as `evnet2025`; `vonenet` by default. Trained
+            weights have their own, and another is refused.
         **settings: `num_classes` (default 1000) and every field of `VOneBlockConfig`: `in_chans`
             (3), `image_size` (224), `visual_degrees` (8 at 224 px), `noise` ("neuronal"),
             `simple_channels`, `complex_channels`, `kernel_size`, `stride`, `sf_min`, `sf_max`,
@@ -150,7 +150,7 @@ def create_model(
         return model
     num_classes = settings.pop("num_classes", None)
     num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
-    front_end = front_end or "vonenet"
+    front_end = front_end or DEFAULT_FRONT_END
     preset = find_preset(front_end)
     if entry.noise is None:
         settings = {"noise": None, **settings}
@@ -199,11 +199,11 @@ def get_model(
     return VOneBlock(find_preset("vonenet2020").v1_config(**ours)).to(map_location)
 
 
-def create_front_end(name: str = "vonenet", **settings: Any) -> FrontEnd:
+def create_front_end(name: str = DEFAULT_FRONT_END, **settings: Any) -> FrontEnd:
     """Build a front-end alone, from images to the responses of V1.
 
     Args:
-        name: a preset (`vonenet.frontends.presets.PRESETS`).
+        name: a preset (`list_front_ends`).
         **settings: every field of `VOneBlockConfig`, as in `create_model`.
     """
     preset = find_preset(name)
@@ -218,6 +218,11 @@ def list_models(pattern: str = "*") -> list[str]:
         pattern: such as `vonere*` or `*convnext*`.
     """
     return fnmatch.filter([*NAMED_MODELS, *_timm_names()], pattern)
+
+
+def list_front_ends(pattern: str = "*") -> list[str]:
+    """List front-ends that match a shell pattern, such as `evnet2025*`."""
+    return fnmatch.filter(PRESETS, pattern)
 
 
 def create_base_model(
