@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class FrontEnd(nn.Module):
         super().__init__()
         for name, stage in stages.items():
             self.add_module(name, stage)
+        for before, after in pairwise(stages):
+            given, read = stages[before].out_channels, stages[after].in_channels
+            if given != read:
+                raise InputError(f"{after} reads {read} channels, and {before} gives {given}")
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute noisy responses of V1, (B, cells, H', W'), to images, (B, in_chans, H, W)."""

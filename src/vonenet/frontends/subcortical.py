@@ -2,7 +2,7 @@
 
 After the EVNets of Piper, Oliveira & Marques 2025 (NeurIPS 38, arXiv 2506.03089) and their
 published code. Pixels in [0, 1], not normalised, become responses of P cells, which oppose two
-colours, and of M cells, which see luminance:
+colours, and of M cells, which see luminance (`docs/frontends.md`):
 
     light adaptation        x <- (x - m) / (m + 1e-5), m the mean of the whole image
     centre and surround     two Gaussians, each of its own colour, over the sum of their weights
@@ -20,9 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from vonenet.errors import InputError
+from vonenet.v1.block import check_images
 from vonenet.v1.checks import real
 from vonenet.v1.gaussian import GaussianBlur, gaussian_profile
 from vonenet.v1.noise import Noise
+
+torch.fx.wrap("check_images")
 
 # Piper et al. 2025, published code: what is added to the mean luminance. `lit`, for the ablation
 # without contrast normalisation, adds more, and leaves pixels as dark as that out of the mean.
@@ -206,9 +209,11 @@ class ContrastNormalization(nn.Module):
 
     def forward(self, responses: Tensor) -> Tensor:
         """Return normalised responses of the shape of `responses`."""
-        contrast = self.pool(responses * responses).clamp_min(SMALLEST_CONTRAST**2).sqrt()
+        energy = self.pool(responses * responses)
+        energy = energy.to(torch.promote_types(energy.dtype, torch.float32))  # under autocast
+        contrast = energy.clamp_min(SMALLEST_CONTRAST**2).sqrt()
         normalized: Tensor = responses / (contrast + self.c50) ** self.exponent
-        return normalized
+        return normalized.to(responses.dtype)
 
 
 def mixed(images: Tensor, colors: Tensor) -> Tensor:
@@ -232,7 +237,6 @@ class Subcortical(nn.Module):
 
     gains: Tensor
     in_channels = 3
-    reads = "pixels"
 
     def __init__(self, config: SubcorticalConfig, pixels_per_degree: float) -> None:
         super().__init__()
@@ -259,12 +263,26 @@ class Subcortical(nn.Module):
         }
         self.noise = Noise(config.noise, 1.0, 0.0, stream=1, **law)
 
+    @property
+    def reads(self) -> str:
+        """What images are: those that no light adaptation makes contrasts of are normalised.
+
+        As in the published code (`data.py`), which trained that ablation so.
+        """
+        return "pixels" if self.config.light_adaptation else "normalized"
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute noisy responses, (B, P + M cells, H, W), to pixels, (B, 3, H, W)."""
         return self.respond(self.mean_response(pixels))
 
     def mean_response(self, pixels: Tensor) -> Tensor:
-        """Compute responses before noise. Shapes as `forward`."""
+        """Compute responses before noise. Shapes as `forward`.
+
+        Raises:
+            InputError: images that are not a batch of three colours.
+        """
+        typed = "images / 255" if self.reads == "pixels" else "images / 127.5 - 1"
+        check_images(pixels, self.cells[0].center_colors, typed)  # type: ignore[arg-type]
         contrasts = self.light_adaptation(pixels)
         responses = [
             normalize(cells(contrasts))

@@ -91,8 +91,14 @@ def plain_magnitude(q0: Tensor, q1: Tensor) -> Tensor:
 
 
 @torch.fx.wrap
-def check_images(images: Tensor, weight: Tensor) -> None:
-    """Raise InputError unless images are a batch of numbers that the weights can be applied to."""
+def check_images(images: Tensor, weight: Tensor, typed: str = "images / 127.5 - 1") -> None:
+    """Raise InputError unless images are a batch of numbers that the weights can be applied to.
+
+    Args:
+        images: what is checked.
+        weight: numbers that images are weighed by, the channels that they read second.
+        typed: what makes images of pixels of 0 to 255.
+    """
     if images.dim() != 4 or images.shape[1] != weight.shape[1] or 0 in images.shape[2:]:
         raise InputError(
             f"images must have shape (batch, {weight.shape[1]}, height, width) with 1 pixel or "
@@ -100,8 +106,8 @@ def check_images(images: Tensor, weight: Tensor) -> None:
         )
     if not images.is_floating_point():
         raise InputError(
-            f"images must be normalised floating-point numbers, got {images.dtype}; for pixels of "
-            f"0 to 255 type images / 127.5 - 1"
+            f"images must be floating-point numbers, got {images.dtype}; for pixels of 0 to 255 "
+            f"type {typed}"
         )
     if images.dtype != weight.dtype and not (
         torch.is_autocast_enabled(images.device.type) and images.dtype != torch.float64
