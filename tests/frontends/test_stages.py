@@ -145,7 +145,7 @@ def test_weights_of_another_front_end_are_refused(tmp_path, pretrained):
         loaded = vonenet.create_model("voneresnet_small", checkpoint=tmp_path / "w.safetensors")
         assert loaded.config.front_end == "evnet2025"
         return
-    with pytest.raises(InputError, match="weights are for front_end='evnet2025', got 'vonenet'"):
+    with pytest.raises(InputError, match="these weights have the front-end evnet2025, not vonenet"):
         vonenet.create_model(
             "voneresnet_small", checkpoint=tmp_path / "w.safetensors", front_end="vonenet"
         )

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vonenet.errors import InputError
 
-# Rows do not name it
-DEFAULT_FRONT_END = "vonenet"
+# V1 alone, today's and the original's, which rows do not name
+UNNAMED_FRONT_ENDS = ("vonenet", "vonenet2020")
 
 
 class PixelModel(nn.Module):
@@ -81,15 +81,15 @@ def preprocessing_text(model: nn.Module, size: tuple[int, int]) -> str:
     """Return what rows say of how pixels reach a model, at this height and width.
 
     For example "mean 0.5 0.5 0.5, std 0.5 0.5 0.5, 224 px"; a VOneNet's front-end is named if it is
-    not the usual one.
+    another than the usual ones.
     """
     height, width = size
     pixels = f"{height} px" if height == width else f"{height}x{width} px"
     if not isinstance(model, PixelModel):
         return f"pixels in [0, 1], {pixels}"
     described = getattr(model.model, "pretrained_cfg", None) or {}
-    name = described.get("front_end", DEFAULT_FRONT_END)
-    front_end = "" if name == DEFAULT_FRONT_END else f", front-end {name}"
+    name = described.get("front_end", UNNAMED_FRONT_ENDS[0])
+    front_end = "" if name in UNNAMED_FRONT_ENDS else f", front-end {name}"
     return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}{front_end}"
 
 
