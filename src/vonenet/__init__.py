@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vonenet.v1.parameters import draw_parameters as draw_parameters
     from vonenet.zoo.checkpoints import load_checkpoint as load_checkpoint
     from vonenet.zoo.checkpoints import save_checkpoint as save_checkpoint
+    from vonenet.zoo.ensemble import Ensemble as Ensemble
     from vonenet.zoo.registry import create_base_model as create_base_model
     from vonenet.zoo.registry import create_front_end as create_front_end
     from vonenet.zoo.registry import create_model as create_model
@@ -52,6 +53,7 @@ _HOME = {
     "vonenet.v1.noise": ["fixed_noise", "no_noise", "noise_generator"],
     "vonenet.v1.parameters": ["GaborParameters", "draw_parameters"],
     "vonenet.zoo.checkpoints": ["load_checkpoint", "save_checkpoint"],
+    "vonenet.zoo.ensemble": ["Ensemble"],
     "vonenet.zoo.registry": [
         "create_base_model",
         "create_front_end",

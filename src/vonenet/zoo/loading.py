@@ -24,6 +24,7 @@ from vonenet.frontends.front_end import FrontEnd
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
 from vonenet.zoo.checkpoints import BASE_FORMAT, load_checkpoint, read_metadata
+from vonenet.zoo.ensemble import Ensemble
 from vonenet.zoo.registry import (
     create_front_end,
     create_model,
@@ -33,6 +34,7 @@ from vonenet.zoo.registry import (
 
 TIMM = "timm/"
 UNTRAINED = "untrained/"
+ENSEMBLE = "ensemble:"
 WEIGHTS_SUFFIXES = (".safetensors", ".tar", ".pth", ".pt")
 DEFAULT_IMAGE_PX = 224
 V1_BLOCK = "vone_block"
@@ -63,8 +65,9 @@ def load_model(address: str) -> LoadedModel:
             `module:function` or
             `file.py:function`, a function without arguments that returns a torch module: a
             `PixelModel`, or one with mean and std in `pretrained_cfg`, and names of its outputs, if
-            they are known, in `class_names`. Fresh weights, a function's too, are the same ones
-            each time, and torch's global generator is left as it was.
+            they are known, in `class_names`; or `ensemble:` and such addresses with `+` between
+            them, models whose logits are averaged. Fresh weights, a function's too, are the same
+            ones each time, and torch's global generator is left as it was.
 
     Raises:
         InputError: nothing is there, or what is there is no model, or one that does not say how its
@@ -131,6 +134,9 @@ def v1_block_of(loaded: LoadedModel) -> str:
 
 def _find(address: str) -> tuple[str, nn.Module]:
     path = Path(address)
+    if address.startswith(ENSEMBLE):
+        members = list(map(_find, address.removeprefix(ENSEMBLE).split("+")))
+        return "+".join(name for name, _ in members), Ensemble([model for _, model in members])
     if (path / RECIPE).is_file():
         if not (path / MODEL).is_file():
             raise InputError(
