@@ -82,9 +82,17 @@ def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
     status, printed, error = run_cli(capsys, "predictivity", toy, *arguments)
     assert status == 0, error
     assert "vone_block" in printed
-    plain, block, plain_head, head = read_jsonl(tmp_path / "results.jsonl")
-    assert [row.metric for row in (plain, plain_head)] == ["pearson_r"] * 2
-    assert block.metric == head.metric == "ceiled_pearson_r"
+    rows = read_jsonl(tmp_path / "results.jsonl")
+    plain, block, rsa, ceiled_rsa = rows[:4]
+    head, head_rsa = rows[5], rows[6]
+    assert [row.metric for row in rows] == 2 * [
+        "pearson_r",
+        "ceiled_pearson_r",
+        "rsa_spearman",
+        "ceiled_rsa_spearman",
+    ]
+    assert rsa.value > head_rsa.value + 0.1
+    assert ceiled_rsa.value == pytest.approx(rsa.value / rsa.flags["rsa_ceiling"])
     assert block.value > 0.9
     assert head.value < block.value - 0.2
     assert (block.n, block.data_size, block.data) == (UNITS, STIMULI, "neurons.npy")
@@ -96,7 +104,9 @@ def test_planted_neurons_are_predicted_by_the_layer_they_were_made_from(
     assert page.index("network vone_block") < page.index("network model.fc")
     assert f"{block.value:.3f}" in printed
     run_cli(capsys, "predictivity", toy, *arguments)
-    assert len(read_jsonl(tmp_path / "results.jsonl")) == 4
+    assert read_jsonl(tmp_path / "results.jsonl") == rows
+    for row in rows:
+        assert f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}] 12 of 12 units" in page
 
 
 def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_path):
@@ -105,7 +115,7 @@ def test_stimuli_have_the_order_that_the_file_names(toy, folder, planted, tmp_pa
     wrong, right = tmp_path / "wrong.npz", tmp_path / "right.npz"
     np.savez(wrong, responses=planted.mean(axis=0)[shuffled])
     np.savez(right, responses=planted.mean(axis=0)[shuffled], stimuli=names)
-    found = [predict(toy, path, folder, out=tmp_path)["vone_block"] for path in (wrong, right)]
+    found = [predict(toy, path, folder, out=tmp_path)["vone_block"][0] for path in (wrong, right)]
     assert found[0].median < 0.3
     assert found[1].median > 0.85
     assert found[1].ceiled is None
@@ -117,7 +127,9 @@ def test_other_responses_under_the_same_name_have_rows_of_their_own(toy, folder,
     for responses in (planted.mean(axis=0), planted[0], planted.mean(axis=0)):
         np.save(path, responses)
         predict(toy, path, folder, out=tmp_path)
-    first, second = read_jsonl(tmp_path / "results.jsonl")
+    rows = read_jsonl(tmp_path / "results.jsonl")
+    first, second = (row for row in rows if row.metric == "pearson_r")
+    assert len(rows) == 4
     assert first.value != second.value
     assert first.data_hash != second.data_hash
 
@@ -216,7 +228,8 @@ def test_missing_repetitions_are_said_in_rows_page_and_terminal(
         "10 of 12",
     ):
         assert said in page
-    *_, row = read_jsonl(tmp_path / "results.jsonl")
+    rows = {row.metric: row for row in read_jsonl(tmp_path / "results.jsonl")}
+    row = rows["ceiled_pearson_r"]
     assert (row.n, row.flags["undefined"], row.flags["units"]) == (10, 2, 12)
     assert row.value > 0.9
     assert row.preprocessing == "mean 0.5, std 0.5, 32 px"

@@ -18,7 +18,7 @@ from vonenet.physiology.predictivity import (
     expected_cost,
     folds_of,
     internal_consistency,
-    layer_axes,
+    layer_responses,
     pls_predictions,
     predictivity,
     predictivity_of,
@@ -375,7 +375,7 @@ def test_axes_give_the_predictions_of_all_features(network, shown, passes):
     responses = np.random.default_rng(0).standard_normal((30, 4))
     responses[7] = np.nan
     neurons = usable_neurons(responses)
-    axes = layer_axes(model, layers, lambda: images, neurons.stimuli, passes=passes)
+    responses_of = layer_responses(model, layers, lambda: images, neurons.stimuli, passes=passes)
     cost = expected_cost(model, layers, lambda: images, len(images), most_gigabytes=1e-6)
     features = shown(model, layers, images)
     assert cost.passes > 1
@@ -383,7 +383,7 @@ def test_axes_give_the_predictions_of_all_features(network, shown, passes):
     for name in layers:
         options = {"components": 3, "folds": 5}
         expected = predictivity(features[name].double().numpy(), responses, **options)
-        found = predictivity_of(axes[name], neurons, **options)
+        found = predictivity_of(responses_of[name].axes, neurons, **options)
         np.testing.assert_allclose(found.per_unit, expected.per_unit, atol=1e-4)
 
 
@@ -391,4 +391,4 @@ def test_features_that_are_not_finite_are_refused(shown):
     model = nn.Sequential(nn.Conv2d(1, 40, 3))
     nn.init.constant_(model[0].weight, torch.nan)
     with pytest.raises(InputError, match="not finite"):
-        layer_axes(model, ["0"], lambda: torch.rand(9, 1, 8, 8), np.ones(9, bool))
+        layer_responses(model, ["0"], lambda: torch.rand(9, 1, 8, 8), np.ones(9, bool))

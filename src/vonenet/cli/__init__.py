@@ -94,6 +94,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "components": COUNT,
     "decision_samples": COUNT,
     "degrees": (0.01, 360),
+    "filter_seed": (0, 2**63 - 1),
     "folds": (2, 10**9),
     "image_degrees": (0.01, 360),
     "image_size": SIZE,

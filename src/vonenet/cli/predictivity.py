@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vonenet.physiology.predictivity import Neurons
     from vonenet.physiology.predictivity import Predictivity as Prediction
     from vonenet.physiology.recording import Array
+    from vonenet.physiology.rsa import Similarity
     from vonenet.results import Result, Value
 
 SHOWN_UNITS = 10
@@ -32,7 +33,8 @@ class Predictivity:
     """Predict your own recorded neurons from a model's layers, as Brain-Score does: one page.
 
     Partial least squares from a layer's responses to the images; Pearson's r on images that were
-    held out, the median over neurons, over the ceiling if the responses have repetitions. A
+    held out, the median over neurons, over the ceiling if the responses have repetitions. Beside
+    it the representational similarity: whether the same images look alike to both. A
     repetition that was not recorded is NaN. Neurons that cannot be predicted are named.
 
     Attributes:
@@ -83,18 +85,20 @@ class Predictivity:
                 f"rows of layers that were finished are in {self.out}; features are not kept, and "
                 "the same command begins anew"
             ) from None
-        print(f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}{'units':>8}")
-        for layer, each in found.items():
+        head = f"{'layer':<28}{'median r':>10}{'95 % interval':>18}{'over ceiling':>14}"
+        print(f"{head}{'RSA':>8}{'units':>8}")
+        for layer, (each, alike) in found.items():
             interval = "{:.3f} to {:.3f}".format(*each.interval)
             ceiled = "-" if each.ceiled is None else f"{each.ceiled:.3f}"
             units = len(each.per_unit) - each.n_undefined
-            print(f"{layer:<28}{each.median:>10.3f}{interval:>18}{ceiled:>14}{units:>8}")
+            rsa = "-" if alike is None else f"{alike.spearman:.3f}"
+            print(f"{layer:<28}{each.median:>10.3f}{interval:>18}{ceiled:>14}{rsa:>8}{units:>8}")
         write_predictivity_report(self.out / RESULTS, self.out / "report.html")
         print(f"\nreport: {(self.out / 'report.html').resolve()}")
 
 
-def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
-    """Return how each layer of a model predicts responses, and write rows of it.
+def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Similarity | None]]:
+    """Return how each layer of a model predicts and resembles responses, and write rows of it.
 
     Everything that can be refused is refused before the model sees the first image.
 
@@ -117,10 +121,11 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
         before_noise,
         check_settings,
         expected_cost,
-        layer_axes,
+        layer_responses,
         predictivity_of,
         usable_neurons,
     )
+    from vonenet.physiology.rsa import similarity_of
     from vonenet.results import RESULTS, append_missing, model_hash
     from vonenet.zoo.loading import v1_block_of
 
@@ -172,7 +177,9 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
 
     begin = time.perf_counter()
     with bar:
-        axes = layer_axes(network, layers, with_bar, neurons.stimuli, passes=cost.passes, **how)
+        responses = layer_responses(
+            network, layers, with_bar, neurons.stimuli, passes=cost.passes, **how
+        )
     share = (time.perf_counter() - begin) / len(layers)
     condition = {
         "image_degrees": image_degrees,
@@ -197,15 +204,17 @@ def predict_neurons(options: Predictivity) -> dict[str, Prediction]:
     found = {}
     for layer in progress_bar(layers, unit="layer", **bars):
         begin = time.perf_counter()
-        found[layer] = predictivity_of(axes[layer], neurons, **regression)
+        axes, unlike = responses[layer]
+        alike = similarity_of(unlike, neurons.means, neurons.rsa_ceiling, seed=options.seed)
+        found[layer] = predictivity_of(axes, neurons, **regression), alike
         seconds = share + time.perf_counter() - begin
         where = {"condition": {"layer": layer, **condition}, "seconds": seconds}
-        append_missing(options.out / RESULTS, _rows(found[layer], columns | where))
+        append_missing(options.out / RESULTS, _rows(*found[layer], columns | where))
     return found
 
 
-def _rows(found: Prediction, columns: dict[str, object]) -> list[Result]:
-    """Return r, and r over the ceiling where there is one, of a layer."""
+def _rows(found: Prediction, alike: Similarity | None, columns: dict[str, object]) -> list[Result]:
+    """Return r and the representational similarity of a layer, and each over its ceiling."""
     from vonenet.results import Result
 
     neurons, units = found.neurons, len(found.per_unit)
@@ -222,6 +231,13 @@ def _rows(found: Prediction, columns: dict[str, object]) -> list[Result]:
         low, high = neurons.ceiling_interval
         flags |= {"ceiling": found.ceiling or 0.0, "ceiling_low": low, "ceiling_high": high}
         estimates["ceiled_pearson_r"] = found.ceiled, found.ceiled_interval
+    if alike is not None:
+        flags["pairs"] = alike.pairs
+        estimates["rsa_spearman"] = alike.spearman, alike.interval
+        if alike.ceiling is not None:
+            flags["rsa_ceiling"] = alike.ceiling
+            over = [each / alike.ceiling for each in (alike.spearman, *alike.interval)]
+            estimates["ceiled_rsa_spearman"] = over[0], (over[1], over[2])
     return [
         Result(
             experiment="predictivity",

@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from vonenet.physiology.layers import (
 )
 from vonenet.physiology.neural_data import checked_responses
 from vonenet.physiology.recording import Array, Mask, as_numbers
+from vonenet.physiology.rsa import ceiling_of_halves, dissimilarities_of_products
 
 COMPONENTS = 25
 FOLDS = 10
@@ -62,6 +63,7 @@ class Neurons:
         consistency: (units used,) as `internal_consistency` has it; None without repetitions.
         ceiling: Its median; None without repetitions.
         ceiling_interval: 95 % interval of the median over resampled units.
+        rsa_ceiling: As `rsa.ceiling_of_halves` has it; None without repetitions.
     """
 
     means: Array
@@ -73,6 +75,7 @@ class Neurons:
     consistency: Array | None
     ceiling: float | None
     ceiling_interval: tuple[float, float] | None
+    rsa_ceiling: float | None
 
 
 def usable_neurons(responses: npt.ArrayLike, *, seed: int = 0) -> Neurons:
@@ -106,10 +109,11 @@ def usable_neurons(responses: npt.ArrayLike, *, seed: int = 0) -> Neurons:
             "that vary, with a response to each of the images"
         )
     used, counts = repeated[:, :, units], here[:, units]
-    consistency, ceiling, interval = None, None, None
+    consistency, ceiling, interval, rsa_ceiling = None, None, None, None
     if recorded.ndim == 3:
         consistency = internal_consistency(used, seed=seed)
         ceiling, interval = _ceiling(consistency, seed)
+        rsa_ceiling = ceiling_of_halves(random_halves(used, seed))
     return Neurons(
         means=means[:, units],
         stimuli=stimuli,
@@ -120,6 +124,7 @@ def usable_neurons(responses: npt.ArrayLike, *, seed: int = 0) -> Neurons:
         consistency=consistency,
         ceiling=ceiling,
         ceiling_interval=interval,
+        rsa_ceiling=rsa_ceiling,
     )
 
 
@@ -255,24 +260,33 @@ class Features:
         """Return how many features differ between images."""
         return len(self._columns)
 
-    def axes(self, rows: Tensor) -> Array:
+    def axes(self, rows: Tensor, products: Array) -> Array:
         """Return the chosen images in their principal axes, or as they are if that is smaller."""
         if len(self) > int(rows.sum()):
-            return rotated(self.products(rows))
+            return rotated(products)
         values: Array = _finite(self._block(0, max(len(self), 1))[rows]).double().numpy()
         return values
 
     def products(self, rows: Tensor) -> Array:
-        """Return the scalar products of the centred features of the chosen images.
+        """Return scalar products, (images + 2, images + 2), of which those of parts can be summed.
+
+        They are those of the chosen images about their mean, of the mean image, and of an image of
+        ones, which makes sums over the features.
 
         Raises:
             InputError: A feature is not finite.
         """
         n = int(rows.sum())
-        products = np.zeros((n, n))
+        assert self._first is not None
+        products = np.zeros((n + 2, n + 2))
+        same = _finite(self._first[~self._differs]).double()
+        products[n:, n:] = [[float(same @ same), 0], [float(same.sum()), len(same)]]
         for start in range(0, len(self), BLOCK):
-            block = self._block(start, min(start + BLOCK, len(self)))[rows]
-            block -= block.mean(dim=0)
+            stop = min(start + BLOCK, len(self))
+            block = self._block(start, stop)[rows]
+            mean = block.mean(dim=0)
+            image = mean + self._first[self._columns[start:stop]]
+            block = torch.cat([block - mean, image[None], torch.ones_like(image)[None]])
             # Of single precision they are summed in single precision within a block only
             syrk = ssyrk if block.dtype == torch.float32 else dsyrk
             products += syrk(1, _finite(block).numpy().T, trans=1, lower=1)
@@ -296,11 +310,11 @@ def _finite(values: Tensor) -> Tensor:
 
 
 def rotated(products: Array) -> Array:
-    """Return the principal axes of features whose products these are, (stimuli, stimuli).
+    """Return the principal axes of features whose `Features.products` these are.
 
     This leaves every prediction of `pls_predictions` as it is, with far fewer features.
     """
-    variances, axes = eigh(products)
+    variances, axes = eigh(products[:-2, :-2])
     found: Array = axes * np.sqrt(np.maximum(variances, 0))
     return found
 
@@ -354,7 +368,19 @@ def expected_cost(
     return Cost(features, gigabytes / passes, passes, seconds)
 
 
-def layer_axes(
+class LayerResponses(NamedTuple):
+    """What is kept of a layer's responses to images.
+
+    Attributes:
+        axes: (images used, axes), for `predictivity_of`.
+        dissimilarities: (images used, images used), for `rsa.similarity_of`.
+    """
+
+    axes: Array
+    dissimilarities: Array
+
+
+def layer_responses(
     model: nn.Module,
     layers: Sequence[str],
     images: Callable[[], Iterable[Tensor]],
@@ -362,8 +388,8 @@ def layer_axes(
     *,
     passes: int = 1,
     **options: Any,
-) -> dict[str, Array]:
-    """Record layers' responses to images and rotate them into their principal axes.
+) -> dict[str, LayerResponses]:
+    """Record layers' responses to images: their principal axes and dissimilarities, by layer.
 
     Args:
         model: As in `show`.
@@ -372,9 +398,6 @@ def layer_axes(
         stimuli: (images,) which of them are used.
         passes: Each takes its share of the features, which it keeps in memory.
         **options: Of `show`.
-
-    Returns:
-        By layer, (images used, axes), for `predictivity_of`.
     """
     rows, axes = torch.from_numpy(stimuli), {}
     products: dict[str, Array] = {}
@@ -384,11 +407,15 @@ def layer_axes(
         show(model, layers, images(), take, **options)
         for name in layers:
             features = kept.pop(name)
+            products[name] = products.get(name, 0) + features.products(rows)
             if passes == 1:
-                axes[name] = features.axes(rows)
-            else:
-                products[name] = products.get(name, 0) + features.products(rows)
-    return axes | {name: rotated(sums) for name, sums in products.items()}
+                axes[name] = features.axes(rows, products[name])
+    return {
+        name: LayerResponses(
+            axes[name] if passes == 1 else rotated(sums), dissimilarities_of_products(sums)
+        )
+        for name, sums in products.items()
+    }
 
 
 def _take(kept: Mapping[str, Features], share: slice, name: str, features: Tensor) -> None:
@@ -433,7 +460,8 @@ def principal_axes(features: npt.NDArray[np.generic], stimuli: Mask) -> Array:
     kept = Features()
     for batch in torch.split(torch.from_numpy(features), BATCH):
         kept.add(batch if batch.dtype == torch.float32 else batch.double())
-    return kept.axes(torch.from_numpy(stimuli))
+    rows = torch.from_numpy(stimuli)
+    return kept.axes(rows, kept.products(rows))
 
 
 def predictivity_of(
@@ -589,22 +617,28 @@ def internal_consistency(responses: Array, *, seed: int = 0) -> Array:
             f"responses have shape {responses.shape}; allowed: at least 2 repetitions, "
             "(repetitions, stimuli, units)"
         )
+    n = np.isfinite(responses).sum(axis=0)
+    agreement = [correlation(one, other) for one, other in random_halves(responses, seed)]
+    r = _mean_of_defined(np.stack(agreement))
+    size = np.where(n > 1, n // 2, np.nan)
+    k = _mean_of_defined(1 / size) / (1 / np.where(n > 0, n, np.nan)).mean(axis=0)
+    consistency: Array = np.where(r > 0, k * r / (1 + (k - 1) * r), r)
+    return consistency
+
+
+def random_halves(responses: Array, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Split repetitions at random; return means over each half, as `internal_consistency` says."""
     here = np.isfinite(responses)
-    n = here.sum(axis=0)
-    half = n // 2
-    generator, agreement = np.random.default_rng(seed), []
+    half = here.sum(axis=0) // 2
     values, size = np.where(here, responses, 0), np.where(half > 0, half, np.nan)
+    generator = np.random.default_rng(seed)
     for _ in range(SPLITS):
         order = generator.permutation(len(responses))
         rank = here[order].cumsum(axis=0)  # among the repetitions of a unit and an image
         drawn, shuffled = here[order] & (rank <= 2 * half), values[order]
         both = (shuffled * drawn).sum(axis=0)
         one = (shuffled * (drawn & (rank <= half))).sum(axis=0)
-        agreement.append(correlation(one / size, (both - one) / size))
-    r = _mean_of_defined(np.stack(agreement))
-    k = _mean_of_defined(1 / size) / (1 / np.where(n > 0, n, np.nan)).mean(axis=0)
-    consistency: Array = np.where(r > 0, k * r / (1 + (k - 1) * r), r)
-    return consistency
+        yield one / size, (both - one) / size
 
 
 def folds_of(stimuli: int, folds: int, seed: int) -> npt.NDArray[np.int64]:

@@ -12,6 +12,8 @@ from vonenet.report.plots import layer_style
 from vonenet.results import Result, read_jsonl
 
 R, CEILED = "pearson_r", "ceiled_pearson_r"
+RSA, CEILED_RSA = "rsa_spearman", "ceiled_rsa_spearman"
+METRICS = (R, CEILED, RSA, CEILED_RSA)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Layer:
         style: Number of its colour.
         r: Row of the median r.
         ceiled: Row of the median r over the ceiling; None where there are no repetitions.
+        rsa: Row of the representational similarity.
+        ceiled_rsa: Row of it over its ceiling; None where there is none.
     """
 
     label: str
@@ -31,6 +35,8 @@ class Layer:
     style: int
     r: Result
     ceiled: Result | None
+    rsa: Result | None = None
+    ceiled_rsa: Result | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def read_recordings(results: Path) -> list[RecordedNeurons]:
     Raises:
         InputError: The file cannot be read, or holds no row of predictivity.
     """
-    rows = [row for row in read_jsonl(results) if row.metric in (R, CEILED) and row.data_hash]
+    rows = [row for row in read_jsonl(results) if row.metric in METRICS and row.data_hash]
     if not rows:
         raise InputError(f"{results} holds no row of vonenet predictivity")
     found: dict[tuple[str, str], list[Result]] = {}
@@ -102,7 +108,7 @@ def _recording(name: str, rows: Sequence[Result]) -> RecordedNeurons:
                 settings_of(each[R]),
                 layer_style(index),
                 each[R],
-                each.get(CEILED),
+                *map(each.get, (CEILED, RSA, CEILED_RSA)),
             )
             for index, each in enumerate(ranked)
         ],
@@ -127,6 +133,8 @@ def facts_of(row: Result) -> dict[str, str]:
         facts["ceiling"] = "{:.3f} [{:.3f}, {:.3f}]".format(
             *(float(flags[name]) for name in ("ceiling", "ceiling_low", "ceiling_high"))
         )
+    if "rsa_ceiling" in flags:
+        facts["ceiling of the similarity"] = f"{float(flags['rsa_ceiling']):.3f}"
     return facts
 
 
