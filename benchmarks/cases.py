@@ -25,9 +25,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.attacks import Budget, attacks
 from benchmarks.measure import Call
-from benchmarks.published import PublishedBlock, PublishedNet
-from vonenet import VOneBlock, create_model
+from benchmarks.published import (
+    PublishedBlock,
+    PublishedFrontEnd,
+    PublishedNet,
+    PublishedSubcortical,
+)
+from vonenet import VOneBlock, create_front_end, create_model
 from vonenet.data import ImageArrays, PixelModel, open_dataset, photograph
+from vonenet.frontends.presets import PRESETS
 from vonenet.model import VOneNet
 from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, frozen_weights
 from vonenet.training import TrainingRecipe, train
@@ -38,6 +44,7 @@ from vonenet.training.distributed import ProcessGroup, micro_batch_sampler
 OURS, PUBLISHED, NO_SUBNORMALS = "ours", "published", "published, no subnormals"
 TORCHVISION, CHANNELS_LAST = "torchvision", "torchvision, channels last"
 FASTER_TORCHVISION, LOWER_BOUND = "faster of torchvision's layouts", "lower bound"
+EVNET, V1_ALONE = "evnet2025", "V1 alone"
 BARE_STEPS, BARE_DECODING, IMAUG = "bare steps", "bare decoding", "imagecorruptions-imaug"
 LEAST_WEIGHTS = {PUBLISHED: 0.0, NO_SUBNORMALS: 1e-30}
 LOOP_STEPS, JPEG_PX, SEVERITY, CLASSES = 12, (500, 375), 3, 1000
@@ -178,6 +185,31 @@ def block(size: Size, *, noise: str | None = "neuronal", gradient: bool = False)
     return Work(calls, counted, passes * filter_operations(mine, size), moved_bytes)
 
 
+def front_end(size: Size, name: str) -> Work:
+    """Prepare a front-end, its V1 without further parts, and the published form of 2025's."""
+    mine, pixels = size.place(create_front_end(name, **size.geometry)), size.pixels()
+    *before, v1 = mine.stages
+    mean, std = mine.normalization
+    images = (pixels - mean) / std
+    calls: dict[str, Call] = {}
+    if name == EVNET:
+        for published, least in LEAST_WEIGHTS.items():
+            plain = size.place(PublishedFrontEnd(mine, least))
+            calls[published] = partial(_forward, plain, images)
+    calls[OURS] = partial(_forward, mine, images)
+    alone = VOneBlock(v1.config, normalization=None, push_pull=None)
+    read = _forward(nn.Sequential(*before), images)
+    return Work({**calls, V1_ALONE: partial(_forward, size.place(alone), read)})
+
+
+def subcortical(size: Size) -> Work:
+    """Prepare the subcortical stage alone, and its published form."""
+    (stage, _), pixels = create_front_end(EVNET, **size.geometry).stages, size.pixels()
+    plain = PublishedSubcortical(stage)
+    calls = {PUBLISHED: size.place(plain), OURS: size.place(stage)}
+    return Work({name: partial(_forward, each, pixels) for name, each in calls.items()})
+
+
 def network(size: Size, *, training: bool = False) -> Work:
     """Prepare inference or a training step of VOneResNet-50 and of torchvision's ResNet-50."""
     mine, base = create_model("voneresnet50", **size.geometry), torchvision.models.resnet50()
@@ -296,6 +328,8 @@ class Case(NamedTuple):
     varied: str = ""  # the field of `Size` that a curve is drawn against
 
 
+# Front-ends of one stage or part each, over V1 without it
+PARTS = [name for name in PRESETS if name.startswith("vonenet_") or "dn" in name]
 IMAGES_PX = (32, 64, 96, 128, 160, 224, 320, 512)
 BY_IMAGE = tuple(Size(px, 8 if px < 320 else 2) for px in IMAGES_PX)
 BY_BATCH = tuple(Size(batch=2**n) for n in range(7))
@@ -306,6 +340,12 @@ CASES = {
     "block-noise": Case("V1 block with noise", block),
     "block-mean": Case("V1 block without noise", partial(block, noise=None)),
     "block-gradient": Case("V1 block and image gradient", partial(block, gradient=True)),
+    "front-end": Case(f"Front-end {EVNET}", partial(front_end, name=EVNET)),
+    "subcortical": Case("Subcortical stage alone", subcortical),
+    **{
+        f"front-end-{name}": Case(f"Front-end {name}", partial(front_end, name=name))
+        for name in PARTS
+    },
     "inference": Case("VOneResNet-50 inference", network),
     "training": Case("VOneResNet-50 training step", partial(network, training=True)),
     "samples": Case(f"{GRADIENT}, {TEN}", sampled_gradient, (Size(samples=10),)),
@@ -353,6 +393,8 @@ GOALS = (
     Goal("block-mean", PUBLISHED, OURS, 10, 6),
     Goal("block-mean", OURS, LOWER_BOUND, 1, 1.5),
     Goal("block-gradient", PUBLISHED, OURS, 8, 5),
+    Goal("front-end", PUBLISHED, OURS, 4, 2),
+    Goal("front-end", OURS, V1_ALONE, 1.5, 1.5),
     Goal("inference", OURS, FASTER_TORCHVISION, 1.15, 1.3),
     Goal("training", OURS, FASTER_TORCHVISION, 1.1, 1.25),
     Goal("samples", PUBLISHED, OURS, 4, 3),

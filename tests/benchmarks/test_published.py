@@ -4,7 +4,12 @@ import pytest
 import torch
 
 import vonenet
-from benchmarks.published import PublishedBlock, PublishedNet
+from benchmarks.published import (
+    PublishedBlock,
+    PublishedFrontEnd,
+    PublishedNet,
+    PublishedSubcortical,
+)
 from vonenet.errors import InputError
 
 SMALL = {"image_size": 32, "simple_channels": 6, "complex_channels": 6}
@@ -35,6 +40,31 @@ def test_noise_equals_our_blocks_on_the_same_draw(recorded, monkeypatch):
     torch.testing.assert_close(PublishedBlock(block)(x), block.respond(mean, z))
     with pytest.raises(InputError, match="'gaussian'"):
         PublishedBlock(vonenet.VOneBlock(**SMALL, noise="gaussian"))
+
+
+@pytest.mark.parametrize("size", [64, 41])
+def test_the_front_end_of_2025_equals_ours(size, monkeypatch):
+    front_end = vonenet.create_front_end(
+        "evnet2025", image_size=64, simple_channels=6, complex_channels=6
+    )
+    pixels = torch.rand(2, 3, size, size)
+    with vonenet.no_noise(front_end):
+        expected = [front_end.stages[0](pixels), front_end(pixels)]
+    plain = PublishedFrontEnd(front_end)
+    plain.subcortical.noise = plain.vone_block.noise = None
+    found = [plain.subcortical(pixels), plain(pixels)]
+    for ours, published in zip(expected, found, strict=True):
+        assert (ours - published).abs().max() < 1e-5 * published.abs().max()
+
+    draws = {4: torch.randn(2, 4, size, size), 12: torch.randn_like(found[1])}
+    monkeypatch.setattr(torch, "randn_like", lambda like: draws[like.shape[1]])
+    plain.subcortical.noise = plain.vone_block.noise = "neuronal"
+    for stage, own in zip(front_end.stages, draws.values(), strict=True):
+        stage.noise.fix(own)
+    assert (front_end(pixels) - plain(pixels)).abs().max() < 1e-5 * found[1].abs().max()
+    without_a_part = vonenet.create_front_end("evnet2025_no_p_cells", image_size=64).stages[0]
+    with pytest.raises(InputError, match="has all parts"):
+        PublishedSubcortical(without_a_part)
 
 
 def test_the_network_has_the_models_weights_as_its_own():

@@ -1,6 +1,6 @@
 """The one wrapper through which pixels in [0, 1] meet a model, and the device that it runs on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -87,7 +87,8 @@ def preprocessing_text(model: nn.Module, size: tuple[int, int]) -> str:
     pixels = f"{height} px" if height == width else f"{height}x{width} px"
     if not isinstance(model, PixelModel):
         return f"pixels in [0, 1], {pixels}"
-    described = getattr(model.model, "pretrained_cfg", None) or {}
+    described = getattr(model.model, "pretrained_cfg", None)
+    described = described if isinstance(described, Mapping) else {}
     name = described.get("front_end", UNNAMED_FRONT_ENDS[0])
     front_end = "" if name in UNNAMED_FRONT_ENDS else f", front-end {name}"
     return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}{front_end}"

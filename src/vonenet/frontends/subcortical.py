@@ -241,6 +241,7 @@ class Subcortical(nn.Module):
     def __init__(self, config: SubcorticalConfig, pixels_per_degree: float) -> None:
         super().__init__()
         self.config = config
+        self.pixels_per_degree = pixels_per_degree
         self.out_channels = len(config.p_cells) + len(config.m_cells)
         scale = pixels_per_degree / REFERENCE_PIXELS_PER_DEGREE
         types = [(P_CELLS, config.p_cells), (M_CELLS, config.m_cells)]
