@@ -137,7 +137,7 @@ def test_every_usual_size_has_sound_defaults(size):
         block = VOneBlock(simple_channels=128, complex_channels=128, image_size=size)
     report = block.sampling_report()
     assert report.aliased == 0
-    assert report.remedies == ()
+    assert report.truncated <= 0.12
     config = block.config
     assert block(torch.zeros(1, 3, size, size)).shape[-1] == size // config.stride
     expected = {28: (2, 13, 2), 32: (2, 15, 2), 64: (2, 29, 2), 96: (4, 23, 2)}

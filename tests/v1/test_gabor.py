@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from vonenet.v1.gabor import colored, gabor_kernels, sampling_report
+from vonenet.v1.gabor import (
+    colored,
+    dc_over_best_grating,
+    gabor_kernels,
+    lost_energy,
+    sampling_remedies,
+    sampling_report,
+)
 from vonenet.v1.parameters import draw_parameters
 
 
@@ -75,8 +82,60 @@ def test_aliasing_is_counted_and_the_remedy_cures_it():
 def test_truncation_is_counted_and_the_remedy_cures_it():
     parameters = draw_parameters(5000)
     assert sampling_report(parameters, 28, 25).truncated == pytest.approx(0.06, abs=0.015)
-    assert sampling_report(parameters, 28, 25).remedies == ()
+    assert sampling_remedies(parameters, 28, 25) == []
     cut = sampling_report(parameters, 28, 11)
     assert cut.truncated > 0.3
     needed = int(cut.remedies[0].split("set kernel_size to ")[1].split(",")[0])
-    assert sampling_report(parameters, 28, needed).remedies == ()
+    assert sampling_remedies(parameters, 28, needed) == []
+
+
+def test_lost_energy_is_that_outside_the_window():
+    """Of kernels with both phases, sampled far beyond it."""
+    parameters, middle = draw_parameters(60, seed=1), slice(88, 113)
+    phases = [gabor_kernels(parameters, 28, 201, phase_shift_deg=shift) for shift in (0, 90)]
+    energy = sum(kernel**2 for kernel in phases).numpy()
+    kept = energy[:, middle, middle].sum((1, 2)) / energy.sum((1, 2))
+    np.testing.assert_allclose(lost_energy(parameters, 28, 25), 1 - kept, atol=2e-3)
+    report = sampling_report(parameters, 28, 25)
+    assert report.lost_energy == np.mean(1 - kept > 0.1) > 0
+    needed = int(report.remedies[-1].rsplit("=", 1)[1])
+    assert sampling_report(parameters, 28, needed).lost_energy == 0
+    assert sampling_report(parameters, 28, needed - 2).lost_energy > 0
+
+
+def responses(kernels, waves):
+    """Of simple and of complex cells to the best of gratings (phases, n, k, k), as V1 has them."""
+    q0, q1 = ((waves * kernel).sum((-2, -1)) for kernel in kernels)
+    complex_cells = np.sqrt((q0**2 + q1**2) / 2)
+    return np.stack([np.maximum(q0, 0).max(0), complex_cells.max(0)])
+
+
+def test_dc_is_that_of_uniform_fields_beside_gratings():
+    """Shown one after the other: frequencies along each filter's own, 16 phases of each."""
+    parameters = draw_parameters(40, seed=2)
+    kernels = [gabor_kernels(parameters, 28, 25, phase_shift_deg=a).numpy() for a in (0, 90)]
+    theta = np.deg2rad(parameters.orientation_deg)[:, None, None]
+    offsets = np.arange(25) - 12
+    along = offsets[:, None] * np.cos(theta) + offsets[None, :] * np.sin(theta)
+    phases = np.arange(16)[:, None, None, None] * np.pi / 8
+    best = np.zeros((2, 40))
+    for cycles_per_pixel in np.linspace(1 / 75, 0.5, 60):
+        waves = np.cos(2 * np.pi * cycles_per_pixel * along + phases)
+        best = np.maximum(best, responses(kernels, waves))
+    fields = np.stack([np.full((40, 25, 25), level) for level in (-1.0, 1.0)])
+    expected = responses(kernels, fields) / best
+    found = dc_over_best_grating(parameters, 28, 25)
+    np.testing.assert_allclose(found, expected, rtol=0.06, atol=0.01)
+
+
+def test_dc_is_counted_and_the_remedy_cures_it():
+    """16 % of the simple and 25 % of the complex cells of the default block."""
+    parameters, how = draw_parameters(512, sf_max=9.0, n_simple=256), {"simple_channels": 256}
+    report = sampling_report(parameters, 28, 25, **how)
+    assert report.simple_dc == pytest.approx(0.16, abs=0.005)
+    assert report.complex_dc == pytest.approx(0.25, abs=0.01)
+    assert report.remedies[0].startswith("16% of the simple and 25% of the complex cells respond")
+    assert report.remedies[0].endswith("set dc_balanced=True")
+    balanced = sampling_report(parameters, 28, 25, dc_balanced=True, **how)
+    assert balanced.simple_dc == balanced.complex_dc == 0
+    assert len(balanced.remedies) == 1  # of the energy that is lost

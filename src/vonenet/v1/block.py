@@ -18,7 +18,12 @@ from torch.nn import functional as F
 from vonenet.errors import InputError, VOneNetWarning
 from vonenet.v1.config import FIELDS, VOneBlockConfig
 from vonenet.v1.filterbank import FilterBank, filter_images
-from vonenet.v1.gabor import SamplingReport, quadrature_weights, sampling_report
+from vonenet.v1.gabor import (
+    SamplingReport,
+    quadrature_weights,
+    sampling_remedies,
+    sampling_report,
+)
 from vonenet.v1.noise import Noise, is_plain
 from vonenet.v1.old_names import current_names
 from vonenet.v1.original import OriginalNames
@@ -185,8 +190,7 @@ class VOneBlock(OriginalNames):
         self.way: str | None = None
         if self._made_from is not None:
             kernel_size = weight_q0.shape[-1]
-            report = sampling_report(self._made_from, c.pixels_per_degree, kernel_size)
-            for remedy in report.remedies:
+            for remedy in sampling_remedies(self._made_from, c.pixels_per_degree, kernel_size):
                 warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -266,8 +270,13 @@ class VOneBlock(OriginalNames):
         parameters = self.gabor_parameters
         if parameters is None:
             return None
-        kernel_size = self.simple_conv_q0.weight.shape[-1]
-        return sampling_report(parameters, self.settings.pixels_per_degree, kernel_size)
+        return sampling_report(
+            parameters,
+            self.settings.pixels_per_degree,
+            self.simple_conv_q0.weight.shape[-1],
+            simple_channels=self.settings.simple_channels,
+            dc_balanced=self.settings.dc_balanced,
+        )
 
     def extra_repr(self) -> str:
         """Return the geometry, for the printed model."""
