@@ -36,6 +36,7 @@ TUNED = FixedPoolConfig(
     pool_exponent=2.0,
     semi_saturation=0.7,
     gain=3.0,
+    untuned_drive=0.4,
 )
 KINDS = [
     FixedPoolConfig(sigma_deg=0.1),
@@ -92,7 +93,8 @@ def test_a_fixed_pool_is_the_formula(sigma):
             blurred, sigma, axis=axis, mode="mirror", radius=math.ceil(2.5 * sigma)
         )
     pool = np.einsum("ij,bjhw->bihw", weight.numpy(), blurred)
-    expected = 3.0 * x.numpy() ** 2.4 / (0.7**2 + pool)
+    drive = x.numpy() + 0.4 * x.numpy().mean(1, keepdims=True)
+    expected = 3.0 * drive**2.4 / (0.7**2 + pool)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
 
 

@@ -2,13 +2,15 @@
 
 It stands between V1's gain and its noise; responses x are 0 or more. There are two kinds.
 
-    fixed       y_i = gain x_i^n / (c^m + sum_j w_ij (G * x_j^m))
+    fixed       y_i = gain (x_i + u mean_j x_j)^n / (c^m + sum_j w_ij (G * x_j^m))
 
 after Heeger 1992 (Visual Neuroscience 9:181), where n = m = 2; Carandini & Heeger 2012 (Nature
 Reviews Neuroscience 13:51), where n = m; and Schuett & Wichmann 2017 (J Vision 17(12):12), where
 n > m. G is a Gaussian in space of sum 1; w_ij falls off, as a Gaussian, with the distance of the
 cells' preferred orientations and of the logarithms of their frequencies, and its rows sum to 1. So
-the pool is an average response, and c the response at which it halves.
+the pool is an average response, and c the response at which it halves. u = 0 but where cells are to
+be as broadly tuned as many of V1 are (Ringach, Shapley & Hawken 2002, J Neurosci 22:5639): it is
+ours, an excitation from all cells at a position alike.
 
     trainable   y_i = x_i / (|b| + sum_j w_ij * x_j)
 
@@ -55,6 +57,7 @@ class FixedPoolConfig:
         pool_exponent: of the responses in the pool [m].
         semi_saturation: response [c] of the pool, in units of V1's response, that halves a cell's.
         gain: factor of the response.
+        untuned_drive: excitation [u] by the average response of all cells at the same position.
     """
 
     kind: str = "fixed"
@@ -66,6 +69,7 @@ class FixedPoolConfig:
     pool_exponent: float = 1.0
     semi_saturation: float = 1.0
     gain: float = 1.0
+    untuned_drive: float = 0.0
 
     def __post_init__(self) -> None:
         _check_kind(self, "fixed")
@@ -77,6 +81,7 @@ class FixedPoolConfig:
             "pool_exponent": (1.0, 10.0),
             "semi_saturation": (1e-6, 1e6),
             "gain": (1e-6, 1e6),
+            "untuned_drive": (0.0, 1e6),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -168,7 +173,10 @@ class FixedPool(nn.Module):
         """Return normalised responses of the shape of `responses`, (B, cells, H, W)."""
         c = self.config
         pool = pooled(_power(responses, c.pool_exponent), self.weight, self.sigma)
-        own = _power(responses, c.exponent)
+        drive = responses
+        if c.untuned_drive:
+            drive = drive + c.untuned_drive * responses.mean(1, keepdim=True)
+        own = _power(drive, c.exponent)
         normalized: Tensor = c.gain * own / (c.semi_saturation**c.pool_exponent + pool)
         return normalized
 
