@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from vonenet.errors import InputError
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.results import model_hash
+from vonenet.training.optim import layer_numbers
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.normalization import (
@@ -26,6 +27,7 @@ from vonenet.v1.normalization import (
 )
 from vonenet.v1.parameters import draw_parameters
 from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
+from vonenet.zoo.registry import create_model
 
 TUNED = FixedPoolConfig(
     sigma_deg=0.3,
@@ -196,6 +198,11 @@ def test_it_stands_between_gain_and_noise(config):
     ]
 
 
+def test_the_pool_is_in_degrees():
+    # 32 px over 2 degrees, stride 2: 8 positions in a degree
+    assert small_block(TUNED).normalization.sigma == pytest.approx(0.3 * 8)
+
+
 def test_without_it_a_block_is_as_it_was():
     block = small_block(None)
     assert block.normalization is None
@@ -279,6 +286,36 @@ def test_onnx_gives_the_same(config):
     session = onnxruntime.InferenceSession(file.getvalue())
     (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     np.testing.assert_allclose(found, block(images).detach().numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vonenet_normalized", "vonenet2026", "vonenetdn2022"])
+def test_presets_train(name):
+    torch.manual_seed(0)
+    model = create_model("voneresnet18", front_end=name, image_size=32, num_classes=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    images, before = torch.rand(4, 3, 32, 32) - 0.5, copy.deepcopy(model.state_dict())
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2, 0]))
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite()
+    changed = {key for key, value in model.state_dict().items() if not value.equal(before[key])}
+    pool = {key for key in before if key.startswith("vone_block.normalization.")}
+    trained = dict(model.named_parameters())
+    assert pool
+    assert changed & pool == {key for key in pool if key in trained}
+    assert not any("simple_conv" in key for key in changed)
+
+
+def test_a_trained_pool_belongs_to_the_first_layer():
+    model = VOneNet.from_config(small_config(KINDS[2]))
+    layers = layer_numbers(model)
+    assert layers.keys() == dict(model.named_parameters()).keys()
+    first = {name for name, number in layers.items() if number == 0}
+    pool = {name for name in layers if name.startswith("vone_block.normalization.")}
+    assert len(pool) == 7
+    assert first == pool | {"bottleneck.weight"}
 
 
 @pytest.mark.parametrize(

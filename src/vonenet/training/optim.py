@@ -93,13 +93,14 @@ def parameter_groups(model: nn.Module, recipe: OptimizationRecipe) -> list[dict[
 def layer_numbers(network: nn.Module) -> dict[str, int]:
     """Return the number of the layer of each parameter, from 0 at the input.
 
-    Of a VOneNet: the bottleneck, then the back-end's layers. A network of timm has timm's own
-    layers. In any other a layer is what `LAYER` says, in the order of definition, and a norm
-    belongs to the layer before it.
+    Of a VOneNet: what its front-end trains and the bottleneck, then the back-end's layers. A
+    network of timm has timm's own layers. In any other a layer is what `LAYER` says, in the order
+    of definition, and a norm belongs to the layer before it.
     """
     children = dict(network.named_children())
     if {"bottleneck", "model"} <= children.keys():
-        first = {f"bottleneck.{name}": 0 for name, _ in children["bottleneck"].named_parameters()}
+        names = (name for name, _ in network.named_parameters())
+        first = {name: 0 for name in names if not name.startswith("model.")}
         after = layer_numbers(children["model"])
         return first | {f"model.{name}": number + 1 for name, number in after.items()}
     matcher: Any = getattr(network, "group_matcher", None)
