@@ -139,17 +139,11 @@ VONENETDN_2022 = Preset(
 # 224 px).
 NORMALIZED = FixedPoolConfig(sigma_deg=0.6, semi_saturation=1.0, gain=1.87)
 
-VONENET_2026 = VONENET.with_v1(
-    "V1 over a fixed pool, as broadly tuned as V1's cells",
-    normalization=replace(NORMALIZED, untuned_drive=0.7, gain=1.08),
-)
-
 PRESETS: dict[str, Preset] = {
     "vonenet": VONENET,
     "vonenet_normalized": replace(
         VONENET.with_v1("V1 over a fixed pool", normalization=NORMALIZED), paper=CARANDINI
     ),
-    "vonenet2026": VONENET_2026,
     "vonenetdn2022": VONENETDN_2022,
     "vonenet_foveated": Preset(
         "V1 behind cortical magnification", HORTON, before_v1=(FoveationConfig(),)

@@ -21,7 +21,7 @@ space of six trained numbers for each pair of channels: height, two widths, angl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
-from vonenet.v1.checks import real
+from vonenet.v1.checks import LARGEST_SEED, real, whole
 from vonenet.v1.gabor import check_kernel_size
 from vonenet.v1.gaussian import blurred, gaussian_profile
 from vonenet.v1.parameters import Array, GaborParameters
@@ -111,10 +111,12 @@ class TrainablePoolConfig:
     kind: str = "trainable"
     kernel_size: int = 9
     per_pair: bool = True
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _check_kind(self, "trainable")
         vars(self)["kernel_size"] = check_kernel_size(self.kernel_size)
+        vars(self)["seed"] = whole("seed", self.seed, 0, LARGEST_SEED)
         _check_bool(self, "per_pair")
 
     def build(
@@ -201,10 +203,7 @@ def pool_weights(config: FixedPoolConfig, n: int, parameters: GaborParameters | 
     Where all cells count alike there is one pool, otherwise one for each cell. Of unknown filters
     they are not numbers.
     """
-    default: dict[str, Any] = {
-        "device": torch.get_default_device(),
-        "dtype": torch.get_default_dtype(),
-    }
+    default = _default()
     orientation, octaves = config.orientation_deg, config.frequency_octaves
     if orientation is None and octaves is None and not config.per_color:
         return torch.full((1, n), 1 / n, **default)
@@ -238,13 +237,19 @@ class TrainablePool(nn.Module):
         self.config = config
         self.cells = n
         shape = (n, n) if config.per_pair else (n,)
-        self.height = nn.Parameter(torch.rand(n, n))
-        self.width_x = nn.Parameter(1 + torch.rand(shape))
-        self.width_y = nn.Parameter(1 + torch.rand(shape))
-        self.angle = nn.Parameter(2 * math.pi * torch.rand(shape))
-        self.center_x = nn.Parameter(torch.randn(shape))
-        self.center_y = nn.Parameter(torch.randn(shape))
-        self.bias = nn.Parameter(1 + torch.rand(()))
+        generator = torch.Generator("cpu").manual_seed(config.seed)
+
+        def drawn(draw: Callable[..., Tensor], *shape: int) -> Tensor:
+            values = draw(shape, generator=generator, device="cpu", dtype=torch.float32)
+            return values.to(**_default())
+
+        self.height = nn.Parameter(drawn(torch.rand, n, n))
+        self.width_x = nn.Parameter(1 + drawn(torch.rand, *shape))
+        self.width_y = nn.Parameter(1 + drawn(torch.rand, *shape))
+        self.angle = nn.Parameter(2 * math.pi * drawn(torch.rand, *shape))
+        self.center_x = nn.Parameter(drawn(torch.randn, *shape))
+        self.center_y = nn.Parameter(drawn(torch.randn, *shape))
+        self.bias = nn.Parameter(1 + drawn(torch.rand))
 
     def forward(self, responses: Tensor) -> Tensor:
         """Return normalised responses of the shape of `responses`, (B, cells, H, W)."""
@@ -271,6 +276,10 @@ class TrainablePool(nn.Module):
         )
         density = torch.exp(-0.5 * (along**2 / variance_x + across**2 / variance_y))
         return density / (2 * math.pi * (variance_x * variance_y).sqrt())
+
+
+def _default() -> dict[str, Any]:
+    return {"device": torch.get_default_device(), "dtype": torch.get_default_dtype()}
 
 
 def _power(responses: Tensor, exponent: float) -> Tensor:
