@@ -7,7 +7,7 @@ BRAINSCORE_VENV ?= .venv-brainscore
 BRAINSCORE_PYTHON := $(BRAINSCORE_VENV)/bin/python
 BRAINSCORE_READY := $(BRAINSCORE_VENV)/.ready
 
-.PHONY: help demo bench test coverage slow lint types brainscore setup clean
+.PHONY: help demo bench frontends test coverage slow lint types brainscore setup clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ bench: setup  ## Measure speed and memory of this machine, write docs/performanc
 	$(BIN)/python -m pip install --quiet foolbox adversarial-robustness-toolbox
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks  # it pins an old requests
 	$(BIN)/python -m benchmarks
+
+frontends: setup  ## Record every front-end (hours), write docs/frontends.md from the rows
+	$(BIN)/vonenet physiology --front-end $$($(BIN)/python -c \
+		"import vonenet; print(*vonenet.list_front_ends())") --out build/frontends
+	mkdir -p results/frontends && cp build/frontends/results.jsonl results/frontends/
+	$(BIN)/python scripts/draw_frontends.py
 
 test: setup  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
