@@ -37,6 +37,7 @@ from vonenet.v1.config import VOneBlockConfig, image_size_pair
 from vonenet.v1.noise import Noise
 from vonenet.v1.original import FILTERS, OriginalNames
 from vonenet.v1.parameters import GaborParameters
+from vonenet.v1.trainable import distribution_penalty
 
 # Grey is 0: a uniform grey image drives no cell.
 PIXEL_MEAN = (0.5, 0.5, 0.5)
@@ -180,6 +181,10 @@ class VOneNet(Answering):
         """Compute logits of V1 responses, noisy or not."""
         logits: Tensor = self.model(self.bottleneck(responses))
         return logits
+
+    def distribution_penalty(self) -> Tensor:
+        """Compute how far trainable filters are from their measured distribution, for a loss."""
+        return distribution_penalty(self.vone_block)
 
     def __getitem__(self, index: int | slice) -> nn.Module:
         """Return V1, bottleneck or back-end by its place, as the original's `nn.Sequential`."""

@@ -355,3 +355,40 @@ def test_a_wrong_recipe_gets_one_line(text, words, message, folder, tmp_path, ca
     assert not out.exists()
     assert command(tmp_path / "recipe.txt", "--data", folder) == 1
     assert "allowed: a .toml file, or one of" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
+def test_gabor_filters_are_trained_near_their_distribution(folder, tmp_path):
+    """They move, are kept, and go on in another run; the penalty enters the loss."""
+    settings = {**SMALL.model.settings, "trainable": True}
+    model = dataclasses.replace(SMALL.model, settings=settings)
+    recipe = dataclasses.replace(SMALL, model=model)
+    start = build_model(recipe, ("cat", "dog")).model.vone_block
+    penalties, losses = [], []
+    for weight in (0.0, 5.0):
+        optimization = dataclasses.replace(SMALL.optimization, distribution_penalty=weight)
+        log = run_training(
+            dataclasses.replace(recipe, optimization=optimization),
+            str(folder),
+            tmp_path / str(weight),
+            progress=False,
+            device="cpu",
+        )
+        losses.append(log.epochs[0].loss)
+        trained = load_model(str(tmp_path / str(weight))).model.model
+        for name, value in trained.vone_block.named_parameters():
+            assert not torch.equal(value, start.get_parameter(name))
+        penalties.append(trained.distribution_penalty().item())
+    assert penalties[1] < penalties[0]
+    assert losses[1] > losses[0] + 1
+    again = dataclasses.replace(model, start_from=str(tmp_path / "5.0"))
+    found = build_model(dataclasses.replace(recipe, model=again), ("cat", "dog")).model.vone_block
+    assert torch.equal(found.gabor_bank.phase_rad, trained.vone_block.gabor_bank.phase_rad)
+
+
+def test_a_penalty_without_trainable_filters_is_refused(folder, tmp_path):
+    optimization = dataclasses.replace(SMALL.optimization, distribution_penalty=1.0)
+    penalized = dataclasses.replace(SMALL, optimization=optimization)
+    for recipe, said in ((penalized, "no trainable Gabor"), (base(penalized), "has no V1")):
+        with pytest.raises(InputError, match=said):
+            run_training(recipe, str(folder), tmp_path / "run", progress=False, device="cpu")

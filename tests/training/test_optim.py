@@ -177,3 +177,12 @@ def test_warm_up_is_a_straight_line(schedule):
     assert learning_rate_at(recipe, 0) == 0
     assert learning_rate_at(recipe, 0.5) == pytest.approx(0.05)
     assert learning_rate_at(recipe, 1.999) == pytest.approx(0.2, rel=1e-3)
+
+
+def test_trainable_gabor_filters_are_not_decayed():
+    settings = {"simple_channels": 4, "complex_channels": 4, "image_size": 32, "trainable": True}
+    network = vonenet.create_model("voneresnet_small", num_classes=5, **settings)
+    recipe = OptimizationRecipe(weight_decay=0.01, layer_decay=0.5)
+    found = settings_by_name(network, parameter_groups(network, recipe))
+    assert found["vone_block.gabor_bank.phase_rad"] == (0.0, found["bottleneck.weight"][1])
+    assert found["bottleneck.weight"][0] == 0.01

@@ -189,7 +189,7 @@ def _ground_truth(subject: Subject) -> GroundTruth | None:
         return None
     parameters, noise = block.gabor_parameters, block.noise
     cells = subject.units[:, 0]
-    kernel_px = block.simple_conv_q0.weight.shape[-1]
+    kernel_px = block.filter_weights()[0].shape[-1]
     cut = cut_by_window(parameters, block.config.pixels_per_degree, kernel_px)
     slope, offset = math.nan, math.nan
     if noise.mode == "neuronal" and noise.rectified:

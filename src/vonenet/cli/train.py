@@ -344,7 +344,8 @@ def _take_weights(model: PixelModel, address: str, classes: Sequence[str]) -> No
             "the same ones in the same order, or model.backbone_weights"
         )
     own, weights = model.model.state_dict(), given.model.state_dict()
-    for name in own:
+    trained = {name for name, _ in model.model.named_parameters()}
+    for name in own.keys() - trained:
         if name.startswith(V1) and not torch.equal(own[name], weights.get(name, own[name][:0])):
             raise InputError(
                 f"model.start_from={address!r} has other V1 filters than this recipe makes; "

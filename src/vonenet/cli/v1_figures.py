@@ -74,5 +74,5 @@ def _responses() -> Figure:
 
 
 def _kernels(block: VOneBlock, parameters: GaborParameters) -> Array:
-    size = block.simple_conv_q0.weight.shape[-1]
+    size = block.filter_weights()[0].shape[-1]
     return gabor_kernels(parameters, block.config.pixels_per_degree, size).numpy()

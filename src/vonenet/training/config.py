@@ -117,6 +117,8 @@ class OptimizationRecipe:
     """For fine-tuning: factor of the learning rate from each layer to the one before it."""
     frozen: tuple[str, ...] = ()
     """Name patterns (shell style) of weights that are not trained, such as "model.layer1.*"."""
+    distribution_penalty: Amount = 0.0
+    """For trainable V1 filters: weight of their distance to the measured distribution."""
     label_smoothing: ShareBelowOne = 0.0
     """Share of the target that is spread over all classes."""
     clip_norm: Positive | None = None

@@ -19,6 +19,8 @@ from vonenet.data.pixels import inner_model
 from vonenet.errors import InputError
 from vonenet.training.config import OptimizationRecipe
 
+# Parameters of trainable Gabor filters: 0 is one of their values, not the smallest
+GABORS = "gabor_bank."
 # timm's "sgd" takes Nesterov's step; in papers, and in a recipe here, it does not.
 TIMM_NAMES = {"sgd": "momentum", "nesterov": "sgd"}
 LOOKAHEAD = "lookahead_"
@@ -77,6 +79,7 @@ def parameter_groups(model: nn.Module, recipe: OptimizationRecipe) -> list[dict[
         if parameter.requires_grad:
             scale = recipe.layer_decay ** (max(layers.values()) - layers[name])
             decayed = recipe.decay_norms_and_biases or parameter.ndim > 1
+            decayed = decayed and GABORS not in name
             key = (scale, recipe.weight_decay if decayed else 0.0)
             groups.setdefault(key, []).append(parameter)
     if not groups:

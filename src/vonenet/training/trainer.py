@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from vonenet.bars import progress_bar
 from vonenet.data.dataset import ImageDataset
-from vonenet.data.pixels import classes_of
+from vonenet.data.pixels import classes_of, inner_model
 from vonenet.data.seeding import seed_at, seed_torch, seeded
 from vonenet.errors import CheckpointError, InputError, Preempted, VOneNetError
 from vonenet.results import BEST, MODEL, EpochRecord
@@ -141,6 +141,20 @@ def train(
     return TrainingLog(recipe, state.records, already_finished=not unfinished)
 
 
+def _penalty_of(model: nn.Module, weight: float) -> Callable[[], Tensor]:
+    """Return a model's penalty; refuse a weight for a model that has none."""
+    network: Any = inner_model(model)
+    penalty: Callable[[], Tensor] = getattr(network, "distribution_penalty", torch.zeros(()).clone)
+    if weight and not hasattr(network, "distribution_penalty"):
+        raise InputError(
+            f"optimization.distribution_penalty={weight:g}, but a {type(network).__name__} has no "
+            "V1; allowed: 0"
+        )
+    if weight:
+        penalty()
+    return penalty
+
+
 class Trainer:
     """The parts of a training and the loop; the signals are those of `noted_signals`."""
 
@@ -184,6 +198,7 @@ class Trainer:
         self.model = model.to(device).to(memory_format=self.format)
         self.optimizer = build_optimizer(model, settings)
         self.trained = [each for part in self.optimizer.param_groups for each in part["params"]]
+        self.penalty = _penalty_of(model, settings.distribution_penalty)
         self.parallel = group.parallel(model)
         precision = getattr(torch, settings.precision)
         mixed_precision = precision != torch.float32
@@ -315,6 +330,8 @@ class Trainer:
             # Mixed labels are smoothed already
             rest = smoothing if targets.ndim == 1 else 0.0
             loss = cross_entropy(logits, targets, label_smoothing=rest)
+            if settings.distribution_penalty:
+                loss = loss + settings.distribution_penalty * self.penalty()
             self.scaler.scale(loss / len(own)).backward()  # type: ignore[no-untyped-call]
             right = targets if targets.ndim == 1 else targets.argmax(dim=1)
             hits = (logits.detach().argmax(dim=1) == right).sum()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError, VOneNetWarning
-from vonenet.v1.config import FIELDS, VOneBlockConfig
+from vonenet.v1.config import FIELDS, VOneBlockConfig, drawn_parameters
 from vonenet.v1.filterbank import FilterBank, filter_images
 from vonenet.v1.gabor import (
     SamplingReport,
@@ -27,8 +27,9 @@ from vonenet.v1.gabor import (
 from vonenet.v1.noise import Noise, is_plain
 from vonenet.v1.old_names import current_names
 from vonenet.v1.original import OriginalNames
-from vonenet.v1.parameters import GaborParameters, draw_parameters
+from vonenet.v1.parameters import GaborParameters
 from vonenet.v1.push_pull import PushPull, pull_weights
+from vonenet.v1.trainable import GaborBank
 
 torch.fx.wrap("filter_images")
 
@@ -147,6 +148,7 @@ class VOneBlock(OriginalNames):
         VOneNetWarning: filters that alias at this pixel grid, or are cut off by their kernel.
     """
 
+    gabor_bank: GaborBank | None
     push_pull: PushPull | None
     _made_from: GaborParameters | None
     reads = "normalized"  # images, of mean 0.5 and standard deviation 0.5
@@ -163,11 +165,16 @@ class VOneBlock(OriginalNames):
         if gabor_parameters is not None:
             c = dataclasses.replace(c, filters="given")
         c = c.resolved()
-        vars(self).update(settings=c, _made_from=gabor_parameters or _drawn(c))
+        vars(self).update(settings=c, _made_from=gabor_parameters or drawn_parameters(c))
         weight_q0, weight_q1, *pull = _weights(self._made_from, c)
         assert c.stride is not None
-        self.simple_conv_q0 = FilterBank(weight_q0, c.stride)
-        self.simple_conv_q1 = FilterBank(weight_q1, c.stride, first=c.simple_channels)
+        assert c.kernel_size is not None
+        self.register_module("gabor_bank", None)
+        if c.trainable:
+            self.gabor_bank = GaborBank(self._made_from, c)
+        fixed = not c.trainable
+        self.simple_conv_q0 = FilterBank(weight_q0 if fixed else None, c.stride)
+        self.simple_conv_q1 = FilterBank(weight_q1 if fixed else None, c.stride, c.simple_channels)
         self.simple = SimpleCells()
         self.complex = ComplexCells()
         self.register_module("push_pull", None)
@@ -189,8 +196,7 @@ class VOneBlock(OriginalNames):
         self.output = nn.Identity()
         self.way: str | None = None
         if self._made_from is not None:
-            kernel_size = weight_q0.shape[-1]
-            for remedy in sampling_remedies(self._made_from, c.pixels_per_degree, kernel_size):
+            for remedy in sampling_remedies(self._made_from, c.pixels_per_degree, c.kernel_size):
                 warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -210,11 +216,10 @@ class VOneBlock(OriginalNames):
         Raises:
             InputError: images that are not a batch with the block's number of channels.
         """
-        phases, c = (self.simple_conv_q0, self.simple_conv_q1), self.settings
-        n_simple = c.simple_channels
-        w0, w1 = (phase.weight for phase in phases)
+        c, n_simple = self.settings, self.settings.simple_channels
+        w0, w1 = self.filter_weights()
         check_images(images, w0)
-        q0, q1 = filter_images(images, w0, w1, phases[0].stride, n_simple, self.way)
+        q0, q1 = filter_images(images, w0, w1, self.simple_conv_q0.stride, n_simple, self.way)
         q0 = self.simple_conv_q0(images, q0)  # phase 0 of all cells
         q1 = self.simple_conv_q1(images, q1)  # phase 90 of complex cells
         of_simple, of_complex = q0.split([n_simple, c.complex_channels], dim=1)
@@ -226,6 +231,13 @@ class VOneBlock(OriginalNames):
         if self.normalization is not None:
             cells = self.normalization(cells)
         return cells
+
+    def filter_weights(self) -> tuple[Tensor, Tensor]:
+        """Return the weights of both phases as they are now, (cells, in_chans, k, k) each."""
+        if self.gabor_bank is not None:
+            weights: tuple[Tensor, Tensor] = self.gabor_bank()
+            return weights
+        return self.simple_conv_q0.weight, self.simple_conv_q1.weight
 
     def respond(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
         """Draw noise on a mean response and rectify: k draws cost one pass of the filters.
@@ -255,7 +267,12 @@ class VOneBlock(OriginalNames):
 
     @property
     def gabor_parameters(self) -> GaborParameters | None:
-        """What the filters are made from; None where they are not, as after loading others."""
+        """What the filters are made from; None where they are not, as after loading others.
+
+        Of trainable filters, the parameters as they are now.
+        """
+        if self.gabor_bank is not None:
+            return self.gabor_bank.gabor_parameters()
         banks = [self.simple_conv_q0, self.simple_conv_q1]
         if self.push_pull is not None:
             banks.append(self.push_pull.pull)
@@ -273,7 +290,7 @@ class VOneBlock(OriginalNames):
         return sampling_report(
             parameters,
             self.settings.pixels_per_degree,
-            self.simple_conv_q0.weight.shape[-1],
+            self.filter_weights()[0].shape[-1],
             simple_channels=self.settings.simple_channels,
             dc_balanced=self.settings.dc_balanced,
         )
@@ -292,24 +309,6 @@ def _nearly_equal(found: Tensor, made: Tensor) -> bool:
     """Tell whether kernels agree but for rounding, to bfloat16 as the coarsest."""
     largest = made.abs().amax((1, 2, 3), keepdim=True)
     return found.shape == made.shape and bool(((found - made).abs() <= 0.005 * largest).all())
-
-
-def _drawn(config: VOneBlockConfig) -> GaborParameters | None:
-    if config.filters == "given":
-        return None
-    assert config.sf_max is not None
-    return draw_parameters(
-        config.out_channels,
-        filters=config.filters,
-        seed=config.seed,
-        color_seed=config.color_seed,
-        sf_min=config.sf_min,
-        sf_max=config.sf_max,
-        sf_corr=config.sf_corr,
-        in_chans=config.in_chans,
-        n_simple=config.simple_channels,
-        channel_shares=config.channel_shares,
-    )
 
 
 def _weights(parameters: GaborParameters | None, config: VOneBlockConfig) -> list[Tensor]:

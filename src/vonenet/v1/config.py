@@ -12,8 +12,13 @@ from vonenet.errors import InputError
 from vonenet.v1.checks import LARGEST_SEED, MOST, plain, real, whole
 from vonenet.v1.gabor import check_kernel_size
 from vonenet.v1.noise import VARIANCE_FLOOR, check_noise
-from vonenet.v1.normalization import NormalizationConfig, normalization_config
-from vonenet.v1.parameters import FILTER_PRIORS, SCHILLER_CORRELATION
+from vonenet.v1.normalization import FixedPoolConfig, NormalizationConfig, normalization_config
+from vonenet.v1.parameters import (
+    FILTER_PRIORS,
+    SCHILLER_CORRELATION,
+    GaborParameters,
+    draw_parameters,
+)
 from vonenet.v1.push_pull import PushPullConfig
 
 T = TypeVar("T")
@@ -82,6 +87,7 @@ class VOneBlockConfig:
         dc_balanced: whether a uniform field drives no filter: its mean is taken off in the shape of
             the envelope. In the published filters it is not.
         push_pull: settings of the push-pull inhibition of simple cells; None: there is none.
+        trainable: whether the filters' parameters are trained (`v1/trainable.py`).
         color_seed: for the original's draws: the torch seed that its colours came from.
         normalization: divisive normalisation between gain and noise, by a fixed pool
             (`FixedPoolConfig`) or a trained one (`TrainablePoolConfig`); None: none.
@@ -111,6 +117,7 @@ class VOneBlockConfig:
     dc_balanced: bool = False
     normalization: NormalizationConfig | None = None
     push_pull: PushPullConfig | None = None
+    trainable: bool = False
 
     def __post_init__(self) -> None:
         """Make every number a plain Python one.
@@ -135,7 +142,7 @@ class VOneBlockConfig:
         vars(self).update(checked | dict(zip(names, noise, strict=True)))
         if self.out_channels == 0:
             raise InputError("a V1 block needs cells: simple_channels + complex_channels is 0")
-        for name in ("rectified", "dc_balanced"):
+        for name in ("rectified", "dc_balanced", "trainable"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_shares()
@@ -144,6 +151,11 @@ class VOneBlockConfig:
             vars(self)["push_pull"] = PushPullConfig(**self.push_pull)
         if not isinstance(self.push_pull, PushPullConfig | None):
             raise InputError(f"push_pull must be a PushPullConfig or None, got {self.push_pull!r}")
+        if self.trainable and (self.push_pull or isinstance(self.normalization, FixedPoolConfig)):
+            raise InputError(
+                "trainable=True contradicts push_pull and a fixed normalization pool, which are "
+                "made once from the filters; allowed: one of them, or a TrainablePoolConfig"
+            )
         if not isinstance(self.filters, str) or self.filters not in (*FILTER_PRIORS, "given"):
             raise InputError(
                 f"filters must be one of {', '.join(FILTER_PRIORS)} or given, got {self.filters!r}"
@@ -209,6 +221,25 @@ class VOneBlockConfig:
 
 # Names of the settings
 FIELDS = tuple(field.name for field in dataclasses.fields(VOneBlockConfig))
+
+
+def drawn_parameters(config: VOneBlockConfig) -> GaborParameters | None:
+    """Return the filters of a resolved configuration; None for those that come from elsewhere."""
+    if config.filters == "given":
+        return None
+    assert config.sf_max is not None
+    return draw_parameters(
+        config.out_channels,
+        filters=config.filters,
+        seed=config.seed,
+        color_seed=config.color_seed,
+        sf_min=config.sf_min,
+        sf_max=config.sf_max,
+        sf_corr=config.sf_corr,
+        in_chans=config.in_chans,
+        n_simple=config.simple_channels,
+        channel_shares=config.channel_shares,
+    )
 
 
 def image_size_pair(image_size: int | Sequence[int]) -> tuple[int, int]:

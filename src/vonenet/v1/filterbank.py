@@ -32,7 +32,7 @@ class FilterBank(Answering):
     Args:
         weight: dense weights of all cells, (cells, C, k, k), k odd. A buffer, saved under its
             published name, which no optimizer sees. If it is made to require a gradient, it gets
-            one.
+            one. None: weights that are trained, which the block has, and applies.
         stride: distance between responses, pixels.
         first: the responses begin with this cell; those of the cells before are never used.
     """
@@ -47,7 +47,7 @@ class FilterBank(Answering):
         "first": "VOneBlock(block.config, simple_channels={value})",
     }
 
-    def __init__(self, weight: Tensor, stride: int, first: int = 0) -> None:
+    def __init__(self, weight: Tensor | None, stride: int, first: int = 0) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         vars(self).update(stride=stride, first=first)
@@ -59,6 +59,8 @@ class FilterBank(Answering):
             images: B, C, H, W.
             responses: what it would give, if it was computed already, together with another phase.
         """
+        if responses is None and self.weight is None:
+            raise InputError("these filters are trained: their block alone can apply them")
         if responses is None:
             n, weight = len(self.weight), self.weight
             responses, _ = filter_images(images, weight, weight, self.stride, n)

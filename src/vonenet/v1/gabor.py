@@ -51,13 +51,34 @@ def gabor_kernels(
         InputError: an even or non-positive kernel size.
     """
     check_kernel_size(kernel_size)
-    orientation = _column(np.deg2rad(parameters.orientation_deg))
-    phase = _column(np.deg2rad(parameters.phase_deg + phase_shift_deg))
-    frequency = _column(parameters.frequency_cpd / pixels_per_degree)  # cycles per pixel
-    sigma_x = _column(parameters.sigma_x_deg * pixels_per_degree)
-    sigma_y = _column(parameters.sigma_y_deg * pixels_per_degree)
+    angles_and_sizes = (
+        np.deg2rad(parameters.orientation_deg),
+        np.deg2rad(parameters.phase_deg + phase_shift_deg),
+        parameters.frequency_cpd / pixels_per_degree,
+        parameters.sigma_x_deg * pixels_per_degree,
+        parameters.sigma_y_deg * pixels_per_degree,
+    )
+    tensors = [torch.from_numpy(np.asarray(each, np.float64)) for each in angles_and_sizes]
+    return sampled_gabors(*tensors, kernel_size=kernel_size, dc_balanced=dc_balanced)
 
-    offsets = torch.arange(kernel_size, dtype=torch.float64, device="cpu") - kernel_size // 2
+
+def sampled_gabors(
+    orientation: Tensor,
+    phase: Tensor,
+    frequency: Tensor,
+    sigma_x: Tensor,
+    sigma_y: Tensor,
+    *,
+    kernel_size: int,
+    dc_balanced: bool,
+) -> Tensor:
+    """Return what `gabor_kernels` does, differentiable, from tensors (n,).
+
+    Their units are radians, cycles per pixel and pixels.
+    """
+    columns = (orientation, phase, frequency, sigma_x, sigma_y)
+    orientation, phase, frequency, sigma_x, sigma_y = (each[:, None, None] for each in columns)
+    offsets = torch.arange(kernel_size, dtype=phase.dtype, device=phase.device) - kernel_size // 2
     x, y = offsets[:, None], offsets[None, :]
     along = x * torch.cos(orientation) + y * torch.sin(orientation)
     across = y * torch.cos(orientation) - x * torch.sin(orientation)
@@ -314,7 +335,3 @@ def cut_by_window(
 def _widest_px(parameters: GaborParameters, pixels_per_degree: float) -> Array:
     widest_deg: Array = np.maximum(parameters.sigma_x_deg, parameters.sigma_y_deg)
     return widest_deg * pixels_per_degree
-
-
-def _column(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.float64))[:, None, None]

@@ -43,6 +43,7 @@ FORMAT, BASE_FORMAT = "vonenet-1", "vonenet-base-1"
 CLASSES, GABORS = "classes", "gabor_parameters"
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
 FILTERS = (Q0, Q1, "vone_block.push_pull.pull.weight")
+CHANNELS = "vone_block.gabor_bank.color_channel"  # of trainable filters
 # Left over in the published resnet50_at file from other code than its model's; and a counter of
 # torch.optim.swa_utils.AveragedModel.
 STRAY_KEYS = ("vone_block.div_u.weight", "vone_block.div_t.weight", "n_averaged")
@@ -456,6 +457,8 @@ def _grey(stored: Checkpoint) -> Checkpoint:
     """Sum the filters over colours: they give what a grey picture's colour copy gives."""
     filters = stored.state_dict.keys() & FILTERS
     grey = {key: stored.state_dict[key].sum(dim=1, keepdim=True) for key in filters}
+    read = (key for key in stored.state_dict if key.startswith(CHANNELS))
+    grey |= {key: torch.zeros_like(stored.state_dict[key]) for key in read}
     parameters = stored.gabor_parameters
     if parameters is not None:
         only = np.zeros_like(parameters.color_channel)

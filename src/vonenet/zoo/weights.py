@@ -34,7 +34,9 @@ STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "ne
 # `module` is also a part's own name in some networks, it is taken away only where it wraps.
 FRONT = ("module.", "model.", "net.", "network.")
 ANYWHERE = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-IN_FRONT_OF_V1 = re.compile(r"(.*?)vone_block\.(?:module\.)*simple_conv_q0\.weight")
+IN_FRONT_OF_V1 = re.compile(
+    r"(.*?)vone_block\.(?:module\.)*(?:simple_conv_q0\.weight|gabor_bank\.phase_rad)"
+)
 WRAPPED_CHILD = re.compile(r"(vone_block|bottleneck|model)\.(?:module\.)+")
 
 
