@@ -291,7 +291,7 @@ def test_onnx_gives_the_same(config):
     np.testing.assert_allclose(found, block(images).detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["vonenet_normalized", "vonenetdn2022"])
+@pytest.mark.parametrize("name", ["vonenet_normalized", "vonenet2026", "vonenetdn2022"])
 def test_presets_train(name):
     torch.manual_seed(0)
     model = create_model("voneresnet18", front_end=name, image_size=32, num_classes=3)
