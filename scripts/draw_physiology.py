@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 TARGET = Path(__file__).parents[1] / "docs" / "images"
-SIZE_PX = (1200, 3000)
+SIZE_PX = (1200, 3600)
 MARGIN_PX = 12
 UNITS = 4
 

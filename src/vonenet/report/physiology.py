@@ -57,7 +57,7 @@ NAMES = {
     "bandwidth": "orientation half-bandwidth",
     "orth_pref_ratio": "orthogonal over preferred response",
     "orientation_selective": "share selective for orientation",
-    "cv_bandwidth_ratio": "circular variance over half-bandwidth",
+    "cv_bandwidth_ratio": "circular variance / half-bandwidth",
     "opr_cv_difference": "orthogonal/preferred less circular variance",
     "modulation_ratio": "F1/F0",
     "max_dc": "largest mean rate",
@@ -71,7 +71,7 @@ NAMES = {
 }
 UNITS = {
     "deg": " (degrees)",
-    "1/deg": " (1/degree)",
+    "1/deg": " (1/°)",
     "cpd": " (cycles/degree)",
     "spikes/s": " (spikes/s)",
     "%": " (%)",
