@@ -119,7 +119,7 @@ def test_draws_share_all_that_is_before_the_first_noise(before_v1, noise, first)
 def test_several_noisy_stages_draw_their_own_numbers():
     front_end = build_front_end(SMALL, [SubcorticalConfig()])
     subcortical, v1 = front_end.stages
-    mean = torch.ones(1, 4, 32, 32)
+    mean = torch.full((1, 4, 32, 32), 1000.0)  # far from where responses are rectified
     with vonenet.fixed_noise(front_end, 3):
         one = subcortical.noise(mean) - mean
         other = v1.noise(mean) - mean
