@@ -98,11 +98,18 @@ LIMITS: dict[str, tuple[float, float]] = {
     "folds": (2, 10**9),
     "image_degrees": (0.01, 360),
     "image_size": SIZE,
+    "k_exc": (1e-6, 1e6),
     "limit": COUNT,
+    "memory": (0.01, 1e6),
+    "noise_level": (0, 1e6),
+    "noise_scale": (1e-6, 1e6),
     "samples": COUNT,
     "seed": (0, 2**63 - 1),
+    "simple_channels": (0, 2**31 - 1),
+    "stride": SIZE,
     "top": COUNT,
     "trials": COUNT,
+    "visual_degrees": (0.01, 360),
 }
 
 
