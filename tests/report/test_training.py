@@ -81,7 +81,8 @@ def test_the_stored_runs_are_read_and_make_a_page_that_says_their_numbers(tmp_pa
         assert run.finished
         assert len(run.validated) == run.planned
     page, table = render(tmp_path, *sorted(STORED.iterdir()))
-    assert "cifar10_resnet_small_base: 54.0% validation accuracy after 6 of 6 epochs" in page
+    said = page.replace("<wbr>", "")  # where a long name may break
+    assert "cifar10_resnet_small_base: 54.0% validation accuracy after 6 of 6 epochs" in said
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in table.splitlines()[1:]}
     assert len(rows) == len(runs)
     assert rows["cifar10_voneresnet_small"] == "6 of 6 51.0 51.8 epoch 5 1.35 102 19 min"
