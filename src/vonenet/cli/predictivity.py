@@ -125,7 +125,7 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
         predictivity_of,
         usable_neurons,
     )
-    from vonenet.physiology.rsa import similarity_of
+    from vonenet.physiology.rsa import seconds_of, similarity_of
     from vonenet.results import RESULTS, append_missing, model_hash
     from vonenet.zoo.loading import v1_block_of
 
@@ -161,11 +161,12 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
     say(about(neurons))
     images = partial(read_images, paths, canvas, image_degrees)
     cost = expected_cost(network, layers, images, len(paths), options.memory, **how)
+    seconds = cost.seconds + len(layers) * seconds_of(*neurons.means.shape)
     passes = "one pass" if cost.passes == 1 else f"{cost.passes} passes"
     say(
         f"{len(paths)} images, {len(layers)} layers in {passes}: "
         f"{cost.features:,} features, {cost.gigabytes:.1f} GB of memory beside the network's; "
-        f"about {cost.seconds:.0f} s"
+        f"about {seconds:.0f} s"
     )
     bars = {"shown": not options.quiet, "leave": False}
     bar = progress_bar(total=len(paths) * cost.passes, unit="image", **bars)
