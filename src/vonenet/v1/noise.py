@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -215,15 +215,33 @@ def switched_noise(
     return add_noise(mean, given, law)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def draw_for_one_image(seed: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
     """Return standard normal numbers for one image, the same for any batch and device."""
-    return torch.from_numpy(_numpy_draw((seed, stream) if stream else seed, (1, *shape)))
+    drawn: Tensor = _DRAWS[stream](seed, shape)
+    return drawn
+
+
+def _draw_of(stream: int) -> Callable[[int, tuple[int, ...]], Tensor]:
+    """Return what draws for one stage, as a constant to `torch.compile`.
+
+    A compiled graph takes one constant of each name, so that each stream has a function.
+    """
+
+    def draw(seed: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(_numpy_draw((seed, stream) if stream else seed, (1, *shape)))
+
+    draw.__code__ = draw.__code__.replace(co_name=f"draw_{stream}")
+    constant: Any = torch.compiler.assume_constant_result(draw)  # type: ignore[no-untyped-call]
+    return constant  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=4)
 def _numpy_draw(seed: int | tuple[int, int], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+# One for each noisy stage that a front-end may have
+_DRAWS = tuple(_draw_of(stream) for stream in range(8))
 
 
 def add_noise(mean: Tensor, standard_normal: Tensor | None, law: NoiseLaw) -> Tensor:
