@@ -111,20 +111,22 @@ def quadrature_weights(
 
     They have torch's default type and stand on its default device.
     """
-    q0, q1 = (
-        gabor_kernels(
-            parameters,
-            pixels_per_degree,
-            kernel_size,
-            phase_shift_deg=shift,
-            dc_balanced=dc_balanced,
-        )
-        for shift in (0.0, 90.0)
-    )
+    q0, q1 = _both_phases(parameters, pixels_per_degree, kernel_size, dc_balanced)
     device, dtype = torch.get_default_device(), torch.get_default_dtype()
     return (
         colored(q0, parameters.color_channel, in_chans).to(device, dtype),
         colored(q1, parameters.color_channel_q1, in_chans).to(device, dtype),
+    )
+
+
+def _both_phases(
+    parameters: GaborParameters, pixels_per_degree: float, kernel_size: int, dc_balanced: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the kernels of both phases of the quadrature pairs, (n, k, k) each."""
+    geometry = parameters, pixels_per_degree, kernel_size
+    return (
+        gabor_kernels(*geometry, dc_balanced=dc_balanced),
+        gabor_kernels(*geometry, phase_shift_deg=90.0, dc_balanced=dc_balanced),
     )
 
 
@@ -294,16 +296,7 @@ def dc_over_best_grating(
     Returns:
         (2, n): of simple cells with these filters, and of complex ones.
     """
-    phases = [
-        gabor_kernels(
-            parameters,
-            pixels_per_degree,
-            kernel_size,
-            phase_shift_deg=shift,
-            dc_balanced=dc_balanced,
-        )
-        for shift in (0.0, 90.0)
-    ]
+    phases = _both_phases(parameters, pixels_per_degree, kernel_size, dc_balanced)
     side = 3 * kernel_size  # frequencies in steps of a third of the window's own
     at_once = max(SPECTRUM_NUMBERS // side**2, 1)
     found = []
