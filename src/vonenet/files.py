@@ -177,9 +177,16 @@ def append_lines(path: Path, lines: str | Callable[[], str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))
         # Not on the file itself, which Windows would then let nobody read
-        lock = target.with_name(f".{target.name}{LOCK}")
-        with _locked(lock, patience_s=math.inf), target.open("a+b", buffering=0) as file:
-            content = (lines if isinstance(lines, str) else lines()).encode()
+        with _locked(target.with_name(f".{target.name}{LOCK}"), patience_s=math.inf):
+            append_own_lines(target, lines if isinstance(lines, str) else lines())
+
+
+def append_own_lines(path: Path, lines: str) -> None:
+    """Append lines of JSON, as `append_lines` does, to a file that no other process writes."""
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b", buffering=0) as file:
+            content = lines.encode()
             end = _end_of_lines(file)
             file.seek(end)
             if is_object(rest := file.readall()):

@@ -174,7 +174,7 @@ def append_missing(path: Path | str, rows: Iterable[Result]) -> None:
         return json.dumps(columns, sort_keys=True)
 
     def missing() -> str:
-        there = {key(row) for row in read_jsonl(path)}
+        there = {key(row) for row in read_jsonl(path)} if Path(path).exists() else set()
         return _as_lines(row for row in rows if key(row) not in there)
 
     append_lines(Path(path), missing)

@@ -199,7 +199,8 @@ def test_killed_again_and_again_it_ends_with_the_same_rows(toy, tmp_path, left_a
     assert kills >= 3
     assert measured(out) == left_alone
     files = ["examples.png", "report.html", RESULTS, "v1_filters.png", "v1_responses.png"]
-    assert sorted(path.name for path in out.iterdir()) == files
+    kept = {path.name for path in out.iterdir()} - {f".{RESULTS}.lock"}  # a kill may leave it
+    assert sorted(kept) == files
 
 
 @pytest.mark.slow

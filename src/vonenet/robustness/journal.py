@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from vonenet.files import append_lines
+from vonenet.files import append_own_lines
 
 
 class Journal:
@@ -33,7 +33,7 @@ class Journal:
         if self._own is not None:
             entry = [measurement, part, found]
             line = {"entry": entry, "checksum": _checksum(entry)}
-            append_lines(self._own, json.dumps(line) + "\n")
+            append_own_lines(self._own, json.dumps(line) + "\n")
 
     def clear(self, done: Container[str]) -> None:
         """Remove the files, whosesoever, that hold nothing but parts of measurements now done."""

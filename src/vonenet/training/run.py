@@ -29,7 +29,7 @@ import torch
 
 from vonenet.data.dataset import ImageDataset
 from vonenet.errors import InputError
-from vonenet.files import append_lines, locked_folder, replace_whole, write_whole
+from vonenet.files import append_own_lines, locked_folder, replace_whole, write_whole
 from vonenet.results import BEST, LOG, RECIPE, RUN, EpochRecord, current_versions
 from vonenet.training.checkpoint import read_checkpoint, sealed
 from vonenet.training.config import TrainingRecipe
@@ -182,7 +182,7 @@ class RunFolder:
         """Log the numbers that are not None, of a kind, "step" or "epoch", after so many steps."""
         if self._log is None:
             return
-        append_lines(self._log, log_line(kind, step, values))
+        append_own_lines(self._log, log_line(kind, step, values))
         numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
         named = {f"{kind}/{name}": value for name, value in numbers.items()}
         if self._tensorboard is not None:
