@@ -14,6 +14,8 @@ from vonenet.data import PixelModel
 from vonenet.frontends.presets import PRESETS
 from vonenet.identity import model_hash
 from vonenet.model import VOneNet
+from vonenet.physiology import Subject
+from vonenet.physiology.stimuli import Canvas, Grating, render
 from vonenet.robustness import averaged_gradient, pgd
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.noise import Noise, fixed_noise, no_noise
@@ -208,6 +210,21 @@ def test_drawing_from_the_mean_response_is_the_forward_pass(built: VOneNet) -> N
         whole = built(images)
         torch.manual_seed(SEED)
         assert torch.equal(built.forward_from_mean_response(built.mean_response(images)), whole)
+
+
+def test_recorded_units_respond_as_the_front_end_does(built: VOneNet) -> None:
+    """A recording computes crops where it can."""
+    canvas = Canvas(built.visual_degrees, built.image_size)
+    stimuli = [Grating(orientation_deg=a, frequency_cpd=2, contrast=a / 200) for a in (10, 60, 150)]
+    subject = Subject(attackable(built), "vone_block", canvas, mean_response=True)
+    images = (render(stimuli, canvas) - built.front_end.normalization[0]) / (
+        built.front_end.normalization[1]
+    )
+    with torch.no_grad(), no_noise(built):
+        whole = built.front_end(images)[:, *subject.units.T]
+    torch.testing.assert_close(
+        torch.from_numpy(subject.mean_response(stimuli)), whole, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_threads_do_not_share_switches(built: VOneNet) -> None:

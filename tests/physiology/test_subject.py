@@ -87,6 +87,19 @@ def test_units_that_see_everything_are_shown_everything(layer):
     np.testing.assert_allclose(subject.respond(STIMULI)[0], shown_to(model, subject), atol=1e-6)
 
 
+def test_a_layer_behind_one_that_sees_everything_computes_a_crop_of_its_input():
+    seen = []
+    adapting = Returning(lambda images: images / (1 + images.mean((1, 2, 3), keepdim=True)))
+    conv = network().model.first
+    model = PixelModel(nn.Sequential(adapting, conv), 0.5, 0.5)
+    subject = Subject(model, "1", CANVAS)
+    hook = conv.register_forward_hook(lambda _, __, maps: seen.append(tuple(maps.shape[2:])))
+    np.testing.assert_allclose(subject.respond(STIMULI)[0], shown_to(model, subject), atol=1e-6)
+    hook.remove()
+    assert subject.window == CANVAS.whole
+    assert seen == [(8, 8), (16, 16)], "the recording, then the model on its own"
+
+
 def test_what_follows_the_layer_is_not_computed():
     model = network(Returning(lambda x: pytest.fail("reached")))
     assert Subject(model, "first", CANVAS).respond(STIMULI).shape == (1, len(STIMULI), 6)

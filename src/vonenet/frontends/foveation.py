@@ -80,13 +80,13 @@ class Foveation(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Resample images (B, C, H, W); beyond their border it goes on as it is there."""
-        scale = self.pixels_per_degree
-        right, down = self.config.fixation_deg
-        return foveated(images, self.config.e2_deg * scale, right * scale, down * scale)
+        return self.respond(self.mean_response(images))
 
     def mean_response(self, images: Tensor) -> Tensor:
         """Return what `forward` does: there is no noise."""
-        return self(images)  # type: ignore[no-any-return]
+        scale = self.pixels_per_degree
+        right, down = self.config.fixation_deg
+        return foveated(images, self.config.e2_deg * scale, right * scale, down * scale)
 
     def respond(self, mean_response: Tensor) -> Tensor:
         """Return what is given."""

@@ -120,7 +120,8 @@ class OnFlatMargin:
         is_square = images.shape[-2] == side and self._blank.shape[-2] == map_side
         if not is_square or stride * map_side != side or not 0 < 2 * self._margin < side:
             return
-        noise = torch.rand((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+        noise = torch.rand((4, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+        noise = torch.cat([noise, 1 - noise])  # rectified units are silent to one of the two
         probes = self._flat + noise.to(images) * (images.max() - images.min())
         for edge in self._edges(probes):
             edge.copy_(self._flat[:, :, :1, :1].expand_as(edge))

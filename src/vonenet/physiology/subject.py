@@ -2,7 +2,9 @@
 
 A unit of an early layer sees some thirty pixels. Where the model gives the same responses to a crop
 around the recorded units as to the whole canvas, only the crop is drawn and computed: a fiftieth of
-the pixels of a V1 block. Whether it does is measured on noise images, not derived.
+the pixels of a V1 block. Where what comes before the layer sees more, as a retina does that adapts
+to the whole image, the crop is of the layer's input. Whether responses are the same is measured on
+noise images, not derived.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +43,7 @@ Responses = npt.NDArray[np.float32]
 LARGEST_BATCH = 1024
 # Margins around the units that are tried as crops, in steps of the layer's map
 MARGINS = (4, 6, 8, 12, 16, 24, 32, 48)
-PROBES = 4
+PROBES = 8
 
 
 class Subject:
@@ -94,6 +98,7 @@ class Subject:
         self.layer = find_layer(model, layer)
         self._is_only_noise = noisy_layers(model) == [self.layer]
         self.device = device_of(model)
+        self._input_window: Window | None = None
         probes = _probe_images(canvas).to(self.device)
         one, before_noise = probes[:1], self._map_before_noise
         with self._recording(0):
@@ -104,7 +109,7 @@ class Subject:
             self.has_mean_response = torch.equal(before_noise(one), before_noise(one))
             self.window, self._units = canvas.whole, self.units
             if self.has_mean_response:
-                self.window, self._units = self._find_window(probes)
+                self._find_windows(probes)
         self.uses_mean_response = mean_response and self.has_mean_response
         self.trials = trials if self.is_stochastic else 1
         crops = canvas.pixels**2 // (self.window.height * self.window.width)
@@ -182,7 +187,8 @@ class Subject:
         return self._map_of(without_noise(self.model), images)
 
     def _map_of(self, model: nn.Module, images: Tensor) -> Tensor:
-        output = outputs_of(model, [self.layer_name], images)[self.layer_name]
+        with _cropped_input(find_layer(model, self.layer_name), self._input_window):
+            output = outputs_of(model, [self.layer_name], images)[self.layer_name]
         return as_map(output, self.layer_name).float()
 
     def _batches(self, stimuli: Sequence[Stimulus], progress: str | None) -> Iterator[Tensor]:
@@ -214,38 +220,85 @@ class Subject:
             )
         return units
 
-    def _find_window(self, images: Tensor) -> tuple[Window, Units]:
-        """Find the smallest crop to which the units respond as to the whole canvas.
+    def _find_windows(self, images: Tensor) -> None:
+        """Find the smallest crop of the images, or of the layer's input, that the units need.
 
-        Returns the window, and the units on its map: the whole canvas and the same units where the
-        units see everything, or the model takes images of one size only.
+        Both stay whole where the units see everything, or the model takes images of one size only.
         """
-        units, whole = self.units, self.canvas.whole
-        responses = self._map_before_noise(images)
-        expected = _pick(responses, units)
-        side = responses.shape[2]
-        stride = self.canvas.pixels // side
-        if stride * side != self.canvas.pixels or side != responses.shape[3]:
-            return whole, units
-        for margin in MARGINS:
-            first = units[:, 1:].min(axis=0) - margin
-            last = units[:, 1:].max(axis=0) + margin
-            if first.min() < 0 or last.max() > side:
-                break
-            top, left = (first * stride).tolist()
-            height, width = ((last - first) * stride).tolist()
-            moved = units - np.array([0, *first])
+        expected = _pick(self._map_before_noise(images), self.units)
+
+        def is_enough(units: Units, cropped: Tensor) -> bool:
+            found = self._map_before_noise(cropped)
+            if (units[:, 1:].max(axis=0) >= found.shape[2:]).any():
+                return False
+            difference = (_pick(found, units) - expected).abs().max()
+            return bool(difference <= SAME * expected.abs().max())
+
+        for window, units in self._windows(self.canvas.pixels):
             try:
-                crop = images[:, :, top : top + height, left : left + width]
-                found = self._map_before_noise(crop)
+                if is_enough(units, _crop(images, window)):
+                    self.window, self._units = window, units
+                    return
             except InputError:  # the model wants larger images, or those of its own size
                 continue
-            if (moved[:, 1:].max(axis=0) >= found.shape[2:]).any():
+        for window, units in self._windows(self._input_side(images)):
+            self._input_window = window
+            try:
+                if is_enough(units, images):
+                    self._units = units
+                    return
+            except InputError:
                 continue
-            difference = (_pick(found, moved) - expected).abs().max()
-            if difference <= SAME * expected.abs().max():
-                return Window(top, left, height, width), moved
-        return whole, units
+        self._input_window = None
+
+    def _windows(self, side: int) -> Iterator[tuple[Window, Units]]:
+        """Yield crops of a square of pixels around the units, and the units on the crop's map."""
+        _, height, width = self.map_shape
+        stride = side // height
+        if height != width or stride * height != side:
+            return
+        for margin in MARGINS:
+            first = self.units[:, 1:].min(axis=0) - margin
+            last = self.units[:, 1:].max(axis=0) + margin
+            if first.min() < 0 or last.max() > height or (last - first).min() == height:
+                return  # no crop
+            top, left, rows, columns = (np.concatenate([first, last - first]) * stride).tolist()
+            yield Window(top, left, rows, columns), self.units - np.array([0, *first])
+
+    def _input_side(self, images: Tensor) -> int:
+        """Return the side of the square that the layer reads; 0 if it reads anything else."""
+        shapes: list[torch.Size] = []
+        layer = find_layer(without_noise(self.model), self.layer_name)
+        hook = layer.register_forward_pre_hook(lambda _, read: shapes.append(read[0].shape))
+        try:
+            self._map_before_noise(images[:1])
+        finally:
+            hook.remove()
+        shape = shapes[0] if shapes else ()
+        return shape[-1] if len(shape) == 4 and shape[-1] == shape[-2] else 0
+
+
+def _crop(images: Tensor, window: Window) -> Tensor:
+    rows = slice(window.top, window.top + window.height)
+    return images[:, :, rows, window.left : window.left + window.width]
+
+
+@contextmanager
+def _cropped_input(layer: nn.Module, window: Window | None) -> Iterator[None]:
+    """Have a layer compute a crop of what it reads, in this thread."""
+    if window is None:
+        yield
+        return
+    thread = get_ident()
+
+    def crop(_: nn.Module, read: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (_crop(read[0], window), *read[1:]) if get_ident() == thread else read
+
+    hook = layer.register_forward_pre_hook(crop)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _pick(maps: Tensor, units: Units) -> Tensor:
@@ -255,12 +308,17 @@ def _pick(maps: Tensor, units: Units) -> Tensor:
 
 
 def _probe_images(canvas: Canvas) -> Tensor:
-    """Draw noise at all frequencies, (n, in_chans, pixels, pixels) in [0, 1], always the same."""
+    """Draw noise at all frequencies, (n, in_chans, pixels, pixels) in [0, 1], always the same.
+
+    Each image comes with its negative: a rectified unit is silent to about half of what it sees,
+    and one that is inhibited by what lies around it to more.
+    """
     generator = torch.Generator().manual_seed(0)
     shape = (PROBES, canvas.in_chans, canvas.pixels, canvas.pixels)
     fine = torch.rand(shape, generator=generator)
     coarse = torch.rand((*shape[:2], 8, 8), generator=generator)
-    return (fine + torch.nn.functional.interpolate(coarse, size=shape[2:])) / 2
+    images = (fine + torch.nn.functional.interpolate(coarse, size=shape[2:])) / 2
+    return torch.cat([images, 1 - images])
 
 
 def _seed_of(seed: int, stimuli: Sequence[Stimulus]) -> int:
