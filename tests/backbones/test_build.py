@@ -11,7 +11,7 @@ from vonenet.errors import InputError
 
 def test_native_names():
     resnets = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    assert list(NATIVE) == [*resnets, "alexnet", "cornet_s", "resnet_small"]
+    assert list(NATIVE) == [*resnets, "alexnet", "cornet_s", "resnet_small", "resnet_tiny"]
 
 
 def test_timm_names_are_those_of_timm_and_of_known_families():

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from vonenet.backbones import NATIVE, build_backbone, build_base
 
 # The last layer in the base network of the stage that V1 replaces.
-FIRST_STAGE_ENDS = {"resnet18": "maxpool", "cornet_s": "V1", "resnet_small": "relu"}
+FIRST_STAGE_ENDS = {
+    "resnet18": "maxpool",
+    "cornet_s": "V1",
+    "resnet_small": "relu",
+    "resnet_tiny": "relu",
+}
 
 
 def with_random_statistics(module):
@@ -18,8 +23,9 @@ def with_random_statistics(module):
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(std=0.1)
             layer.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, std=0.1)
+            if layer.affine:
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.1)
     return module.eval()
 
 

@@ -78,6 +78,7 @@ def test_fields_left_out_keep_their_defaults(tmp_path):
         ("[model]\nsettings = {a = inf}", r"settings.a=inf is impossible; .* or a finite number"),
         ('[model]\nsettings = {"a\\nb" = [1]}', r"settings.a\\nb=\[1\] is impossible"),
         ('["a\\nb"]', r"no table \[a\\nb\]"),
+        ("[model]\nstem_noise = 0.5", r"stem_noise=0.5 is impossible; allowed: 0 unless base"),
         (f"model = '{'x' * 500}'", r"model='x{79}\.\.\. is impossible"),
         ("[[model]]", r"model=\[\{\}\] is impossible; allowed: a dictionary"),
         ("a = " + "[" * 10_000, "cannot be read"),

@@ -9,6 +9,7 @@ from vonenet.data import PixelModel
 from vonenet.data.classes import imagenet_ids
 from vonenet.data.pixels import preprocessing_text
 from vonenet.errors import InputError
+from vonenet.identity import model_hash
 from vonenet.zoo.checkpoints import save_base_checkpoint
 from vonenet.zoo.loading import load_model
 
@@ -103,6 +104,43 @@ def test_the_base_network_of_a_file_brings_its_classes_too(tmp_path):
     loaded = load_model(str(path))
     assert (loaded.image_size, loaded.model.classes) == (32, ("no", "yes"))
     assert float(loaded.model.std) == pytest.approx(0.2)
+
+
+def test_a_base_network_has_the_noise_behind_its_stem_that_it_was_saved_with(tmp_path):
+    base = vonenet.create_base_model(
+        "voneresnet_tiny", stem_noise=0.7, num_classes=2, image_size=32
+    ).eval()
+    described = {"name": "voneresnet_tiny", "in_chans": 3, "image_size": 32, "stem_noise": 0.7}
+    path = tmp_path / "base.safetensors"
+    save_base_checkpoint(base, path, mean=[0.5], std=[0.5], classes=["no", "yes"], **described)
+    loaded = load_model(str(path)).model.model.eval()
+    assert model_hash(loaded) == model_hash(base)
+    base.relu[1].set("gaussian", 0.6)
+    assert model_hash(loaded) != model_hash(base)
+    outputs = []
+    loaded.relu.register_forward_hook(lambda _, __, output: outputs.append(output))
+    images = 20 * torch.randn(8, 3, 32, 32)
+    with torch.no_grad():
+        loaded(images)
+        with vonenet.no_noise(loaded):
+            loaded(images)
+    noisy, silent = outputs
+    added = (noisy - silent)[silent > 4 * 0.7]  # where rectification cuts nothing
+    assert added.std().item() == pytest.approx(0.7, rel=0.1)
+    assert (noisy >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "message"),
+    [
+        ("vonecornet_s", 0.5, "stem_noise=0.5 is impossible for 'cornet_s'"),
+        ("vone_test_vit", 0.5, "stem_noise=0.5 is impossible for 'timm/test_vit'"),
+        ("voneresnet_tiny", -1, "stem_noise"),
+    ],
+)
+def test_noise_that_no_base_network_can_have_is_refused(name, noise, message):
+    with pytest.raises(InputError, match=message), torch.device("meta"):
+        vonenet.create_base_model(name, stem_noise=noise)
 
 
 @pytest.mark.parametrize(("outputs", "first"), [(1000, "n01440764"), (512, None)])

@@ -16,10 +16,11 @@ from vonenet.backbones.backbone import Backbone
 from vonenet.backbones.cornet_s import cornet_s, cornet_s_backbone
 from vonenet.backbones.resnet import (
     DEPTHS,
+    SMALL,
     resnet,
     resnet_backbone,
-    resnet_small,
-    resnet_small_backbone,
+    small_resnet,
+    small_resnet_backbone,
 )
 from vonenet.errors import InputError
 
@@ -36,12 +37,14 @@ class Native:
     """How to build a network that we define, without its first stage and whole.
 
     `halve_stem_stride` changes a whole one for small images, where its stem has stride 4.
+    `stem_end` is the last layer of a whole one's stem, where it has no weights.
     `rename` turns a whole one's weights into the back-end's, where names or shapes differ.
     """
 
     backbone: Callable[..., Backbone]  # (*, num_classes)
     base: Callable[..., nn.Module]  # (*, num_classes, in_chans)
     halve_stem_stride: Callable[[Any], None] | None = None
+    stem_end: str | None = None
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
 
@@ -55,14 +58,22 @@ NATIVE: dict[str, Native] = {
             partial(resnet_backbone, depth),
             partial(resnet, depth),
             lambda model: model.set_submodule("maxpool", nn.Identity()),
+            "maxpool",
         )
         for depth in DEPTHS
     },
-    "alexnet": Native(alexnet_backbone, alexnet, _halve_alexnet_conv1, alexnet_backbone_weights),
+    "alexnet": Native(
+        alexnet_backbone, alexnet, _halve_alexnet_conv1, "features.2", alexnet_backbone_weights
+    ),
     "cornet_s": Native(
         cornet_s_backbone, cornet_s, lambda model: model.set_submodule("V1.pool", nn.Identity())
     ),
-    "resnet_small": Native(resnet_small_backbone, resnet_small),
+    **{
+        name: Native(
+            partial(small_resnet_backbone, name), partial(small_resnet, name), stem_end="relu"
+        )
+        for name in SMALL
+    },
 }
 
 
@@ -78,9 +89,9 @@ def build_backbone(
     Args:
         name: One of `NATIVE`, or `timm/<name>` with a name of `timm_stems.timm_backbone_names()`.
         num_classes: Width of the logits.
-        image_size: Height and width in pixels of the images that V1 will see. Our own networks
-            ask for a V1 of stride 2 where the shorter side is below 128; of timm's, only networks
-            tied to one size, such as vision transformers, take notice.
+        image_size: Height and width in pixels of the images that V1 will see. The published
+            networks among ours ask for a V1 of stride 2 where the shorter side is below 128; of
+            timm's, only networks tied to one size, such as vision transformers, take notice.
         stride: V1's stride in pixels where it is not to be the default. A vision transformer fits
             its patches to it; a convolutional network only gets larger or smaller maps.
 
@@ -92,8 +103,11 @@ def build_backbone(
             whose stem cannot be replaced, and for an image size or stride that does not fit.
     """
     if name in NATIVE:
-        backbone = NATIVE[name].backbone(num_classes=num_classes)
-        return replace(backbone, stride=2) if min(image_size) < SMALL_IMAGE_PX else backbone
+        native = NATIVE[name]
+        backbone = native.backbone(num_classes=num_classes)
+        if native.halve_stem_stride is not None and min(image_size) < SMALL_IMAGE_PX:
+            return replace(backbone, stride=2)
+        return backbone
     _check_is_timm(name)
     from vonenet.backbones import timm_stems
 

@@ -307,7 +307,7 @@ def build_model(recipe: TrainingRecipe, classes: Sequence[str]) -> PixelModel:
     normalization: Mapping[str, Any] = {"mean": PIXEL_MEAN, "std": PIXEL_STD}
     with seeded(recipe.optimization.seed, torch.device("cpu")):
         if model.base:
-            network = create_base_model(model.name, **shared)
+            network = create_base_model(model.name, stem_noise=model.stem_noise, **shared)
             if weights is not None and weights.startswith(PUBLISHED_BY):
                 published = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
                 normalization = published | (getattr(network, "pretrained_cfg", None) or {})
@@ -375,4 +375,5 @@ def write_model(recipe: TrainingRecipe, classes: Sequence[str], model: Any, path
         classes=classes,
         in_chans=recipe.data.in_chans,
         image_size=recipe.data.image_size,
+        stem_noise=recipe.model.stem_noise,
     )

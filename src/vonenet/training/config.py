@@ -55,6 +55,8 @@ class ModelRecipe:
     """A registered name (`vonenet models`), such as voneresnet18 or vone_convnext_tiny."""
     base: StrictBool = False
     """Train the VOneNet's base network: the same back-end with its own first stage."""
+    stem_noise: Amount = 0.0
+    """Of the base network: standard deviation of Gaussian noise on its first stage's outputs."""
     settings: dict[str, Setting] = Field(default_factory=dict)
     """Other settings of `vonenet.create_model`, such as kernel_size or sf_max."""
     backbone_weights: str | None = None
@@ -62,6 +64,14 @@ class ModelRecipe:
     start_from: str | None = None
     """What the whole network starts from: the folder of a finished run of the same network and
     classes, or its weights file."""
+
+    @model_validator(mode="after")
+    def _fields_fit_each_other(self) -> Self:
+        if self.stem_noise and not self.base:
+            raise ValueError(
+                f"stem_noise={self.stem_noise:g} is impossible; allowed: 0 unless base is true"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -122,14 +122,17 @@ def save_base_checkpoint(
     classes: Sequence[str],
     in_chans: int,
     image_size: int,
+    stem_noise: float = 0.0,
 ) -> None:
     """Write a base network to one safetensors file. It appears whole or not at all.
 
     `name` is that of the VOneNet that it is the base of. `mean` and `std` normalise its images,
     `image_size` is their height = width in pixels, and `classes` are names of the logits.
+    `stem_noise` is as in `create_base_model`.
     """
     settings = {"num_classes": len(classes), "in_chans": in_chans, "image_size": image_size}
-    base = {"name": name, "mean": list(mean), "std": list(std), "settings": settings}
+    base: dict[str, Any] = {"name": name, "mean": list(mean), "std": list(std)}
+    base |= {"settings": settings, "stem_noise": stem_noise}
     metadata = {"format": BASE_FORMAT, "base": json.dumps(base), CLASSES: json.dumps(list(classes))}
     write_whole(Path(path), serialize(_tensors(unwrapped(model)), metadata))
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from timm.models import is_model, register_model
 from torch import nn
 
-from vonenet.backbones import build_base
+from vonenet.backbones import NATIVE, build_base
 from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
@@ -26,8 +27,9 @@ from vonenet.frontends.front_end import FrontEnd, build_front_end
 from vonenet.frontends.presets import PRESETS, find_preset
 from vonenet.model import DEFAULT_FRONT_END, VOneNet, VOneNetConfig
 from vonenet.v1.block import VOneBlock
-from vonenet.v1.checks import MOST, whole
+from vonenet.v1.checks import MOST, real, whole
 from vonenet.v1.config import FIELDS, image_size_pair
+from vonenet.v1.noise import Noise
 from vonenet.v1.old_names import current_names
 from vonenet.zoo.backbone_weights import fill_backbone, fill_base
 from vonenet.zoo.checkpoints import (
@@ -79,6 +81,7 @@ NAMED_MODELS = {
         ModelEntry("vonecornet_s", "cornet_s", "the paper's VOneCORnet-S", "cornets"),
         ModelEntry("vonealexnet", "alexnet", "the paper's VOneAlexNet", "alexnet"),
         ModelEntry("voneresnet_small", "resnet_small", "three small residual blocks, for the demo"),
+        ModelEntry("voneresnet_tiny", "resnet_tiny", "three residual blocks, for Tiny ImageNet"),
     )
 }
 
@@ -226,7 +229,11 @@ def list_front_ends(pattern: str = "*") -> list[str]:
 
 
 def create_base_model(
-    name: str, *, backbone_weights: str | Path | None = None, **settings: Any
+    name: str,
+    *,
+    backbone_weights: str | Path | None = None,
+    stem_noise: float = 0.0,
+    **settings: Any,
 ) -> nn.Module:
     """Build what a VOneNet is compared with: the same back-end with its own first stage.
 
@@ -234,12 +241,18 @@ def create_base_model(
         name: the VOneNet's name.
         backbone_weights: start from these weights, as in `create_model`; here the first stage takes
             part.
+        stem_noise: standard deviation of Gaussian noise on the outputs of its first stage, in
+            training and evaluation; the outputs are rectified again.
         **settings: `num_classes`, `in_chans`, `image_size` (one number of pixels or two).
 
     Returns:
         The network, with fresh weights unless others are given.
+
+    Raises:
+        InputError: a setting that cannot be used, or noise behind a first stage that is not ours.
     """
     backbone = find_entry(name).backbone
+    stem_noise = real("stem_noise", stem_noise, 0, 1e6)
     if "image_size" in settings:
         settings["image_size"] = image_size_pair(settings["image_size"])
     base = build_base(backbone, **settings)
@@ -247,6 +260,14 @@ def create_base_model(
         num_classes = settings.get("num_classes", IMAGENET_CLASSES)
         size = settings.get("image_size", IMAGENET_SIZE)
         fill_base(base, backbone, backbone_weights, num_classes, size)
+    if stem_noise:
+        end = NATIVE[backbone].stem_end if backbone in NATIVE else None
+        if end is None:
+            raise InputError(
+                f"stem_noise={stem_noise:g} is impossible for {backbone!r}; allowed: 0"
+            )
+        noise = Noise("gaussian", stem_noise, 0.0)
+        base.set_submodule(end, nn.Sequential(base.get_submodule(end), noise))
     return base
 
 
@@ -259,7 +280,7 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
     path = Path(path)
     description = header_value(path, "base")
     with header_errors(path):
-        backbone, settings = find_entry(description["name"]).backbone, description["settings"]
+        settings, noise = description["settings"], description.get("stem_noise", 0.0)
         mean, std = description["mean"], description["std"]
         if set(settings) != set(BASE_SETTINGS):
             raise InputError(f"its settings must be {', '.join(BASE_SETTINGS)}")
@@ -268,13 +289,13 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
         if not all(math.isfinite(value) for value in (*mean, *std)):
             raise InputError(f"mean and std must be finite, got {mean} and {std}")
         side, channels = settings["image_size"], settings["in_chans"]
-        build = {**settings, "image_size": (side, side)}
+        build = partial(create_base_model, description["name"], stem_noise=noise, **settings)
         with torch.device("meta"):
-            planned = build_base(backbone, **build)
+            planned = build()
     classes, weights = stored_classes(path, settings["num_classes"]), read_safetensors(path)
     refusal = f"{path} does not fit the base network of {description['name']}"
     check_fit(planned, weights, refusal)  # before there is memory for what the header asks for
-    model: Any = build_base(backbone, **build)
+    model: Any = build()
     model.load_state_dict(weights)
     model.pretrained_cfg = {"input_size": (channels, side, side), "mean": mean, "std": std}
     model.class_names = classes
