@@ -289,3 +289,22 @@ def test_what_has_just_been_written_may_change_again(tmp_path, monkeypatch):
     (tmp_path / "set/a/0.png").unlink()
     with pytest.raises(BrokenImageError, match="No such file"):
         data.content_hash()
+
+
+def test_some_classes_of_an_address_are_those_images_with_labels_of_their_own():
+    whole = open_dataset("embedded", image_size=32)
+    part = open_dataset("embedded?classes=4", image_size=32)
+    kept = [0, 2, 5, 7]
+    assert part.classes == tuple(whole.classes[i] for i in kept)
+    of_part = [i for i, label in enumerate(whole.labels.tolist()) if label in kept]
+    assert part.labels.tolist() == [kept.index(whole.labels[i]) for i in of_part]
+    assert torch.equal(part[-1 % len(part)][0], whole[of_part[-1]][0])
+    assert part.name == "embedded/test 32px, 4 of 10 classes"
+    assert part.content_hash() != whole.content_hash()
+    assert len(part.subset(8).labels.unique()) == 4
+
+
+@pytest.mark.parametrize("count", ["0", "11", "-1", "x", "", "9" * 30])
+def test_classes_that_an_address_does_not_have_are_refused(count):
+    with pytest.raises(InputError, match=r"of the classes of 'embedded.*; 1 to 10"):
+        open_dataset(f"embedded?classes={count}", image_size=32)

@@ -176,6 +176,20 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         rank_in_class[torch.argsort(self.labels, stable=True)] = torch.arange(len(self)) - starts
         return self.select(torch.argsort(rank_in_class, stable=True)[:n].sort().values)
 
+    def of_classes(self, n: int) -> Self:
+        """Return the images of `n` classes, evenly spaced in the order of all."""
+        if not 1 <= n <= len(self.classes):
+            allowed = f"1 to {len(self.classes)}"
+            raise InputError(f"cannot take n={n} of the classes of {self.name!r}; {allowed}")
+        kept = torch.arange(n) * len(self.classes) // n
+        place = torch.full((len(self.classes),), -1)
+        place[kept] = torch.arange(n)
+        chosen = self.select((place[self.labels] >= 0).nonzero().flatten())
+        chosen.labels = place[chosen.labels]
+        chosen.classes = tuple(self.classes[i] for i in kept.tolist())
+        chosen.name = f"{self.name}, {n} of {len(self.classes)} classes"
+        return chosen
+
     def matched(self, classes: Sequence[str] | None, outputs: int) -> tuple[Self, str]:
         """Return the same images with a model's outputs as labels, and how they were matched.
 

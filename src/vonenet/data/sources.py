@@ -84,6 +84,8 @@ def open_dataset(
               (~/.cache/vonenet/data) if it is not there;
             - "hub/OWNER/NAME" or "hub/OWNER/NAME:CONFIG", a set of images of the Hugging Face hub,
               read by its `datasets`.
+
+            With "?classes=N" behind it, N of its classes, evenly spaced in their order.
         split: "train" or "test", or what the address calls its parts. Where there is no "test", but
             "val" or "validation", that is taken; the set's name says so. Data of one part, as a
             folder without folders of splits, have only "all", and are in no case taken for a part
@@ -96,6 +98,10 @@ def open_dataset(
     Raises:
         InputError: If the address is none of these, has no such split, or holds no image.
     """
+    address, asked, count = address.partition("?classes=")
+    if asked:
+        dataset = open_dataset(address, split, image_size=image_size, in_chans=in_chans)
+        return dataset.of_classes(int(count) if count.isdecimal() and len(count) < 10 else 0)
     if address == "embedded":
         part = choose_split(split, ("train", "test"), address)
         return load_embedded(part, image_size=image_size, in_chans=in_chans)
