@@ -158,6 +158,7 @@ VONENET_2026 = VONENET.with_v1(
 
 PRESETS: dict[str, Preset] = {
     "vonenet": VONENET,
+    "vonenet_no_noise": VONENET.with_v1("V1 without noise", noise=None),
     "vonenet_normalized": replace(
         VONENET.with_v1("V1 over a fixed pool", normalization=NORMALIZED), paper=CARANDINI
     ),
