@@ -31,11 +31,11 @@ bench: setup  ## Measure speed and memory of this machine, write docs/performanc
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks  # it pins an old requests
 	$(BIN)/python -m benchmarks
 
-frontends: setup  ## Record every front-end (hours), write docs/frontends.md from the rows
+frontends: setup  ## Record every front-end (an hour), write docs/frontends.md from the rows
 	$(BIN)/vonenet physiology --front-end $$($(BIN)/python -c \
 		"import vonenet; print(*vonenet.list_front_ends())") --out build/frontends
 	mkdir -p results/frontends && cp build/frontends/results.jsonl results/frontends/
-	$(BIN)/python scripts/draw_frontends.py
+	$(BIN)/python scripts/draw_frontends.py build/frontends
 
 test: setup  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

@@ -33,6 +33,7 @@ from benchmarks.published import (
 )
 from vonenet import VOneBlock, create_front_end, create_model
 from vonenet.data import ImageArrays, PixelModel, open_dataset, photograph
+from vonenet.frontends.front_end import FrontEnd
 from vonenet.frontends.presets import PRESETS
 from vonenet.model import VOneNet
 from vonenet.robustness import CORRUPTIONS, averaged_gradient, corrupt, frozen_weights
@@ -44,11 +45,16 @@ from vonenet.training.distributed import ProcessGroup, micro_batch_sampler
 OURS, PUBLISHED, NO_SUBNORMALS = "ours", "published", "published, no subnormals"
 TORCHVISION, CHANNELS_LAST = "torchvision", "torchvision, channels last"
 FASTER_TORCHVISION, LOWER_BOUND = "faster of torchvision's layouts", "lower bound"
-EVNET, V1_ALONE = "evnet2025", "V1 alone"
+EVNET, VONENET, V1_ALONE = "evnet2025", "vonenet", "V1 alone"
 BARE_STEPS, BARE_DECODING, IMAUG = "bare steps", "bare decoding", "imagecorruptions-imaug"
 LEAST_WEIGHTS = {PUBLISHED: 0.0, NO_SUBNORMALS: 1e-30}
 LOOP_STEPS, JPEG_PX, SEVERITY, CLASSES = 12, (500, 375), 3, 1000
 RATE, MOMENTUM = 1e-4, 0.9  # too slow to drive weights to infinity on random labels
+
+KINDS = "simple_channels", "complex_channels"
+CELLS = {
+    name: [getattr(each.v1_config(), kind) for kind in KINDS] for name, each in PRESETS.items()
+}
 
 T = TypeVar("T", bound=nn.Module | Tensor)
 CPU = torch.device("cpu")
@@ -186,28 +192,38 @@ def block(size: Size, *, noise: str | None = "neuronal", gradient: bool = False)
 
 
 def front_end(size: Size, name: str) -> Work:
-    """Prepare a front-end, its V1 without further parts, and the published form of 2025's."""
-    mine, pixels = size.place(create_front_end(name, **size.geometry)), size.pixels()
+    """Prepare a front-end, `vonenet`, its V1 without parts, and the published form of 2025's."""
+    fewer, pixels = sum(CELLS[name]) // size.cells, size.pixels()  # 1, and more where it is quick
+
+    def build(preset: str) -> tuple[FrontEnd, Tensor]:
+        cells = dict(zip(KINDS, (n // fewer for n in CELLS[preset]), strict=True))
+        built = size.place(create_front_end(preset, image_size=size.image_px, **cells))
+        mean, std = built.normalization
+        return built, (pixels - mean) / std
+
+    mine, images = build(name)
     *before, v1 = mine.stages
-    mean, std = mine.normalization
-    images = (pixels - mean) / std
     calls: dict[str, Call] = {}
     if name == EVNET:
         for published, least in LEAST_WEIGHTS.items():
             plain = size.place(PublishedFrontEnd(mine, least))
             calls[published] = partial(_forward, plain, images)
     calls[OURS] = partial(_forward, mine, images)
-    alone = VOneBlock(v1.config, normalization=None, push_pull=None)
-    read = _forward(nn.Sequential(*before), images)
-    return Work({**calls, V1_ALONE: partial(_forward, size.place(alone), read)})
+    if before or v1.config.normalization or v1.config.push_pull:
+        alone = size.place(VOneBlock(v1.config, normalization=None, push_pull=None))
+        calls[V1_ALONE] = partial(_forward, alone, _forward(nn.Sequential(*before), images))
+    if name != VONENET:
+        calls[VONENET] = partial(_forward, *build(VONENET))
+    return Work(calls)
 
 
-def subcortical(size: Size) -> Work:
-    """Prepare the subcortical stage alone, and its published form."""
-    (stage, _), pixels = create_front_end(EVNET, **size.geometry).stages, size.pixels()
-    plain = PublishedSubcortical(stage)
-    calls = {PUBLISHED: size.place(plain), OURS: size.place(stage)}
-    return Work({name: partial(_forward, each, pixels) for name, each in calls.items()})
+def stage(size: Size, name: str) -> Work:
+    """Prepare what a front-end has before V1 alone, and the published form of 2025's."""
+    (mine, _), pixels = create_front_end(name, **size.geometry).stages, size.pixels()
+    stages = {OURS: mine}
+    if name == EVNET:
+        stages[PUBLISHED] = PublishedSubcortical(mine)
+    return Work({key: partial(_forward, size.place(each), pixels) for key, each in stages.items()})
 
 
 def network(size: Size, *, training: bool = False) -> Work:
@@ -328,8 +344,6 @@ class Case(NamedTuple):
     varied: str = ""  # the field of `Size` that a curve is drawn against
 
 
-# Front-ends of one stage or part each, over V1 without it
-PARTS = [name for name in PRESETS if name.startswith("vonenet_") or "dn" in name]
 IMAGES_PX = (32, 64, 96, 128, 160, 224, 320, 512)
 BY_IMAGE = tuple(Size(px, 8 if px < 320 else 2) for px in IMAGES_PX)
 BY_BATCH = tuple(Size(batch=2**n) for n in range(7))
@@ -340,11 +354,13 @@ CASES = {
     "block-noise": Case("V1 block with noise", block),
     "block-mean": Case("V1 block without noise", partial(block, noise=None)),
     "block-gradient": Case("V1 block and image gradient", partial(block, gradient=True)),
-    "front-end": Case(f"Front-end {EVNET}", partial(front_end, name=EVNET)),
-    "subcortical": Case("Subcortical stage alone", subcortical),
+    "subcortical": Case("Subcortical stage alone", partial(stage, name=EVNET)),
+    "foveation": Case("Foveation alone", partial(stage, name="vonenet_foveated")),
     **{
-        f"front-end-{name}": Case(f"Front-end {name}", partial(front_end, name=name))
-        for name in PARTS
+        f"front-end-{name}".removesuffix(f"-{EVNET}"): Case(
+            f"Front-end {name}", partial(front_end, name=name), (Size(cells=sum(CELLS[name])),)
+        )
+        for name in PRESETS
     },
     "inference": Case("VOneResNet-50 inference", network),
     "training": Case("VOneResNet-50 training step", partial(network, training=True)),

@@ -1,6 +1,7 @@
 """Writes what docs/frontends.md says of each front-end, from the presets and from rows.
 
-python scripts/draw_frontends.py
+python scripts/draw_frontends.py build/frontends    # takes curves from its recordings first
+python scripts/draw_frontends.py                    # from results/ as it is
 """
 
 from __future__ import annotations
@@ -11,104 +12,234 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from vonenet.frontends.front_end import FrontEnd
 from vonenet.frontends.presets import PRESETS
+from vonenet.physiology import scores
+from vonenet.physiology.recording import Array, Recording, as_numbers, read_recording
+from vonenet.report.page import MINUS, inline_svg
+from vonenet.report.physiology import CEILED, MEAN, UNITS, name_of
+from vonenet.report.plots import COLORS, empty_figure, house_style, logarithmic, series_style
 from vonenet.zoo.registry import create_front_end
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- front-ends: written by `make frontends` -->", "<!-- /front-ends -->"
-PUBLISHED, OURS, V1_ALONE = "published", "ours", "V1 alone"
+OURS, DEFAULT = "ours", "vonenet"
+TIMES = f"{{:.2f}} times `{DEFAULT}`"
+RATIOS = (
+    (TIMES, OURS, DEFAULT),
+    ("{:.2f} times its V1 alone", OURS, "V1 alone"),
+    ("the published form takes {:.2f} times as long", "published", OURS),
+)
 V1_SHOWN = ("filters", "sf_min", "sf_max", "k_exc", "normalization", "push_pull")
-IMAGE_PX = 224
+IMAGE_PX, PICTURE = 224, "images/frontends/{}.svg"  # of the drawings; seen from the page
+# Columns of the table of all, and further lines of the tables of each
+COLUMNS = {
+    "strongly_suppressed": "suppressed",
+    "circular_variance": "circular variance",
+    "orth_pref_ratio": "orthogonal / preferred",
+}
+UNSCORED = ("c50", "cross_orientation_suppression", "fano_factor")
+# What the panels of a figure show, the names of their axes and the numbers along them
+PANELS: dict[str, tuple[str, Sequence[float]]] = {
+    "orientation": ("degrees from the best", (-90, 0, 90)),
+    "spatial_frequency": ("octaves from the best", (-2, 0, 2)),
+    "size": ("diameter (degrees)", ()),
+    "contrast": ("contrast", (0, 0.5, 1)),
+    "orthogonal_mask": ("contrast of the mask", (0, 0.25, 0.5)),
+}
+SVG_STYLE = f"background: {COLORS['paper']}; font-family: sans-serif"
+Row = dict[str, Any]
+Rows = Mapping[tuple[str, str], Row]  # of a front-end, by property and metric
 
 
 def main() -> None:
-    """Write the part of the page between its marks."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "frontends.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    scores, costs = read_scores(ROOT / "results"), read_costs(ROOT / "results" / "bench")
-    parts = [section(name, scores.get(name, {}), costs.get(name)) for name in PRESETS]
-    text = "\n".join([START, "", overview(scores, costs), *parts, END])
-    page.write_text(f"{before}{text}{after}", encoding="utf-8")
+    """Write the curves of recordings, if their folder is given; then figures and page from rows."""
+    results = ROOT / "results"
+    if sys.argv[1:]:
+        paths = sorted(Path(sys.argv[1]).glob("*.npz"), key=lambda path: path.stat().st_mtime)
+        rows = [row for path in paths for row in curve_rows(read_recording(path))]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)  # of a model the last ones count
+        (results / "frontends" / "curves.jsonl").write_text(text, encoding="utf-8")
+    write_page(ROOT / "docs", results)
 
 
-def read_scores(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return rows of `vonenet physiology --front-end NAME` by front-end and property."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for path in sorted(folder.rglob("*.jsonl")):
+def curve_rows(recording: Recording) -> list[Row]:
+    """Return quartiles over units of each curve of the figures, where enough units respond."""
+    rows = []
+    for name in PANELS:
+        x, rates = curve_of(recording, name)
+        if len(rates) >= scores.LEAST_UNITS:
+            known = (np.isfinite(rates).mean(axis=0) >= 0.5) & (np.abs(x) <= 90)  # half of a turn
+            quartiles = np.nanquantile(rates[:, known], (0.25, 0.5, 0.75), axis=0)
+            row: Row = {"model": recording.model, "model_hash": recording.model_hash}
+            row |= {"condition": {"property": name, **recording.settings}, "metric": "tuning"}
+            row |= {"n": len(rates), "seed": recording.settings["seed"], "flags": {}}
+            row |= {"x": x[known].round(3).tolist(), "quartiles": quartiles.round(4).tolist()}
+            rows.append(row)
+    return rows
+
+
+def curve_of(recording: Recording, name: str) -> tuple[Array, Array]:
+    """Return (n,) places and (units, n) responses over the largest, some about a unit's best."""
+    if name == "orthogonal_mask":
+        left = 1 - recording.values("cross_orientation_suppression")
+        return as_numbers([0, 0.5]), left[np.isfinite(left), None] ** [0, 1]
+    population = recording.populations[name]
+    x, n = population.curves[name].x, len(population.curves[name].x)
+    rates = population.curves[name].rates[population.responsive].astype(np.float64)
+    rates /= rates.max(axis=1, keepdims=True)
+    if name not in ("orientation", "spatial_frequency"):
+        return x, rates
+    goes_round = name == "orientation"
+    beyond: dict[str, Any] = {"mode": "wrap"} if goes_round else {"constant_values": np.nan}
+    steps, step = np.arange(1 - n, n), 180 / n if goes_round else np.log2(x[1] / x[0])
+    places = rates.argmax(axis=1)[:, None] + n + steps
+    padded = np.pad(rates, ((0, 0), (n, n)), **beyond)
+    return as_numbers(step * steps), np.take_along_axis(padded, places, axis=1)
+
+
+def read_rows(folder: Path) -> Mapping[str, Rows]:
+    """Return the rows of all files by model; not those that compare with what was built in."""
+    found: dict[str, dict[tuple[str, str], Row]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            name = row.get("model")
-            if name in PRESETS and row.get("metric") == "ceiled_ks_similarity":
-                found.setdefault(name, {})[row["condition"]["property"]] = row
+            if "holds" not in row["flags"]:
+                key = row["condition"]["property"], row["metric"]
+                found.setdefault(row["model"], {})[key] = row
     return found
 
 
-def read_costs(folder: Path) -> dict[str, str]:
-    """Return what each front-end costs beside V1 alone, in words, from the rows of `make bench`."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.glob("*.json")):
+def write_page(docs: Path, results: Path) -> None:
+    """Draw the figures, and write the part of the page between its marks."""
+    found, costs = read_rows(results / "frontends"), read_costs(results / "bench")
+    parts, page = [overview(found, costs)], docs / "frontends.md"
+    (docs / "images" / "frontends").mkdir(parents=True, exist_ok=True)
+    for name in PRESETS:
+        parts.append(section(name, found.get(name, {}), costs[name][1]))
+        if name in found:
+            draw(found[name], docs / PICTURE.format(name))
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    text = "\n".join([START, "", *parts, END])
+    page.write_text(f"{before}{text}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+@house_style()
+def draw(rows: Rows, path: Path) -> None:
+    """Draw the median and the middle half of units of each curve."""
+    figure, color = empty_figure(480, 292), series_style(1)["color"]
+    figure.text(0.72, 0.25, "line: median of units\nband: middle half", va="center")
+    for place, (name, (below, ticks)) in enumerate(PANELS.items()):
+        size = place % 3 / 3 + 0.055, (1 - place // 3) / 2 + 0.137, 0.255, 0.288
+        axes = figure.add_axes(size, ylim=(0, 1.05), xlabel=below, yticks=[0, 0.5, 1])
+        axes.set_title(name.replace("_", " "), color=COLORS["ink"])
+        if row := rows.get((name, "tuning")):
+            low, middle, high = row["quartiles"]
+            axes.fill_between(row["x"], low, high, color=color, alpha=0.25, lw=0)
+            axes.plot(row["x"], middle, color=color)
+            axes.set(xmargin=0, xticks=ticks)
+        else:
+            axes.text(0.5, 0.5, "too few units respond", transform=axes.transAxes, ha="center")
+        if name == "size":
+            logarithmic(axes.xaxis)
+    svg = re.sub(r"var\(--(\w+)\)", lambda name: COLORS[name[1]], inline_svg(figure, path.stem))
+    own = f'<svg xmlns="http://www.w3.org/2000/svg" style="{SVG_STYLE}" '
+    path.write_text(svg.replace("<svg ", own, 1) + "\n", encoding="utf-8")
+
+
+def read_costs(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return each front-end's time over that of `vonenet`, and its cost in words, newest rows."""
+    found = dict.fromkeys(PRESETS, ("", ""))
+    cases: dict[tuple[str, ...], dict[str, list[float]]] = {}  # by run, name and the rest
+    for path in folder.glob("*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        times: dict[str, dict[str, list[float]]] = {}
-        for row in record["rows"]:
-            case = row["case"]
-            if case.startswith("front-end"):
-                name = case.removeprefix("front-end").removeprefix("-") or "evnet2025"
-                times.setdefault(name, {})[row["implementation"]] = row["seconds"]
         machine = f"{record['machine']['name']}, {record['machine']['threads']} threads"
-        for name, seconds in times.items():
-            found[name] = f"{_ratio(seconds, OURS, V1_ALONE)} times V1 alone"
-            if PUBLISHED in seconds:
-                ratio = _ratio(seconds, PUBLISHED, OURS)
-                found[name] += f"; the published form takes {ratio} times as long"
-            found[name] += f" ({machine}, n = {len(seconds[OURS])} rounds)"
+        for row in record["rows"]:
+            if row["case"].startswith("front-end"):
+                name = row["case"].removeprefix("front-end").removeprefix("-") or "evnet2025"
+                key = row["run"], name, f"{row['batch']} images", machine
+                cases.setdefault(key, {})[row["implementation"]] = row["seconds"]
+    for (_, name, images, machine), seconds in sorted(cases.items()):
+        ratios = {
+            form: median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+            for form, above, below in RATIOS
+            if {above, below} <= seconds.keys()
+        }
+        words = [f"{1e3 * median(seconds[OURS]):.3g} ms for {images}"]
+        words += [form.format(ratio) for form, ratio in ratios.items()]
+        short = "1" if name == DEFAULT else f"{ratios[TIMES]:.2f}" if TIMES in ratios else ""
+        found[name] = short, f"{', '.join(words)} ({machine}, {len(seconds[OURS])} rounds)"
     return found
 
 
-def _ratio(seconds: Mapping[str, list[float]], above: str, below: str) -> str:
-    pairs = zip(seconds[above], seconds[below], strict=True)
-    return f"{median(a / b for a, b in pairs):.2f}"
-
-
-def overview(scores: Mapping[str, Mapping[str, Any]], costs: Mapping[str, str]) -> str:
-    """Return the table of all front-ends."""
-    lines = [
-        "## All of them",
-        "",
-        "| name | what it is | paper | mean score |",
-        "|---|---|---|---|",
-    ]
+def overview(found: Mapping[str, Rows], costs: Mapping[str, Any]) -> str:
+    """Return the table of all front-ends, below what is published of V1."""
+    head = ["front-end", "mean score", *COLUMNS.values(), f"time / `{DEFAULT}`"]
+    lines = ["## All of them", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    cells = [_of_v1(scores.PUBLISHED[each]) for each in COLUMNS]
+    lines.append(f"| V1 of macaques |  | {' | '.join(cells)} |  |")
     for name, preset in PRESETS.items():
-        mean = scores.get(name, {}).get("mean")
-        score = "not recorded" if mean is None else _score(mean)
-        lines.append(f"| [`{name}`](#{name}) | {preset.summary} | {preset.paper} | {score} |")
+        rows = found.get(name, {})
+        paper = " ".join(re.findall(r"^\w+|(?<= )\d{4}\b", preset.paper)[:2])  # first author, year
+        about = (
+            f"[<code>{name.replace('_', '_<wbr>')}</code>](#{name})<br>{preset.summary} ({paper})"
+        )
+        mean = _score(rows[MEAN, CEILED]) if rows else "not recorded"
+        cells = [about, mean, *(_typical(rows, each) for each in COLUMNS), costs[name][0]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def section(name: str, scores: Mapping[str, Any], cost: str | None) -> str:
-    """Return what the page says of a front-end: drawing, scores, cost."""
+def _of_v1(published: Any) -> str:
+    """Return the share of published cells, or their median, interpolated within its bin."""
+    middle = np.interp(0.5, [0, *np.cumsum(published.shares)], published.edges)
+    return f"{published.shares[1]:.0%}" if published.name in scores.SHARES else f"{middle:.2f}"
+
+
+def _typical(rows: Rows, name: str) -> str:
+    """Return the share of units with a property, or its median; "" if there is none."""
+    if row := rows.get((name, "share")):
+        return f"{row['value']:.0%}"
+    row = rows.get((name, "median"))
+    if row is None or name == "preferred_orientation":  # whose median means nothing
+        return ""
+    if name == "c50" and row["value"] > 1:
+        return "above 1"  # it does not saturate
+    value = round(row["value"], 3) + 0.0  # not -0
+    return (f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", MINUS)
+
+
+def section(name: str, rows: Rows, cost: str) -> str:
+    """Return what the page says of a front-end: drawing, tuning, cost, scores."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of filters that alias, or are cut off
         front_end = create_front_end(name, image_size=IMAGE_PX).to("meta")  # for shapes alone
     lines = [f"### {name}", "", f"{PRESETS[name].summary}. {PRESETS[name].paper}.", ""]
     lines += ["```", *drawing(front_end), "```", ""]
-    if scores:
-        lines += ["| property | similarity over the ceiling, 95 % interval | n |", "|---|---|---|"]
-        for key, row in scores.items():
-            lines.append(f"| {key.replace('_', ' ')} | {_score(row)} | {row['n']} |")
-        where = next(iter(scores.values()))["condition"]
-        said = f"{where['pixels']} px, {where['degrees']:g} degrees, {where['units']} units"
-        lines += ["", f"{said}, seed {next(iter(scores.values()))['seed']}.", ""]
     if cost:
         lines += [f"Cost: {cost}.", ""]
-    return "\n".join(lines)
+    if not rows:
+        return "\n".join(lines)
+    lines += [f"![Tuning of {name}]({PICTURE.format(name)})", ""]
+    lines += ["| property | median or share | score | n |", "|---|---|---|---|"]
+    for key in (MEAN, *scores.PUBLISHED, *UNSCORED):
+        unit = UNITS[scores.PUBLISHED[key].unit] if key in scores.PUBLISHED else ""
+        scored = rows.get((key, CEILED))
+        if row := scored or rows.get((key, "median")):
+            score = _score(scored) if scored else ""
+            cells = name_of(key) + unit, _typical(rows, key), score, str(row["n"])
+            lines.append(f"| {' | '.join(cells)} |")
+    row = next(iter(rows.values()))
+    where = row["condition"]
+    said = f"{where['pixels']} px, {where['degrees']:g} degrees, {where['units']} units"
+    return "\n".join([*lines, "", f"{said}, seed {row['seed']}.", ""])
 
 
 def drawing(front_end: FrontEnd) -> list[str]:
@@ -120,7 +251,7 @@ def drawing(front_end: FrontEnd) -> list[str]:
         images = stage(images)
         lines.append("  |")
         lines.append(f"{key:<14}{_shape(images)}  {type(stage).__name__}")
-        lines += [f"{'  |':<14}  {line}" for line in textwrap.wrap(settings(stage), 92)]
+        lines += [f"{'  |':<14}  {line}" for line in textwrap.wrap(settings(stage), 76)]
     return lines
 
 
@@ -129,7 +260,10 @@ def settings(stage: Any) -> str:
     config = dataclasses.asdict(stage.config)
     if type(stage).__name__ != "VOneBlock":
         return ", ".join(f"{key} {value}" for key, value in config.items())
-    shown = [f"{key} {config[key]}" for key in V1_SHOWN if config[key] is not None]
+    for part in ("normalization", "push_pull"):
+        own = {key: value for key, value in (config[part] or {}).items() if value is not None}
+        config[part] = own and f"({', '.join(f'{key} {value}' for key, value in own.items())})"
+    shown = [f"{key} {config[key]}" for key in V1_SHOWN if config[key] not in (None, {})]
     noise = f"Fano factor {config['fano_factor']:g}, scale {config['noise_scale']:g}"
     geometry = re.sub(r"\s+", " ", stage.extra_repr())
     return ", ".join([geometry, noise, "rectified" if config["rectified"] else "signed", *shown])

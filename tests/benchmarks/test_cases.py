@@ -54,3 +54,25 @@ def test_every_implementation_runs(key, monkeypatch):
     assert OURS in calls
     for call in calls.values():
         call()
+
+
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
+@pytest.mark.parametrize(
+    ("name", "others", "cells", "default"),
+    [
+        ("vonenet", set(), (16, 16), None),
+        ("vonenet2021_simple", {"vonenet"}, (32, 0), 32),
+        ("vonenet_push_pull", {"vonenet", "V1 alone"}, (16, 16), 32),
+        ("vonenetdn2022", {"vonenet", "V1 alone"}, (2, 2), 32),
+    ],
+)
+def test_front_ends_are_measured_with_their_own_cells_beside_vonenet(name, others, cells, default):
+    case, cpu = CASES[f"front-end-{name}"], torch.device("cpu")
+    (size,) = cases.sizes_of(case, cpu, quick=True)
+    calls = case.prepare(size).calls
+    assert set(calls) == {OURS} | others
+    found = calls[OURS].args[0].stages[-1].config
+    assert (found.simple_channels, found.complex_channels) == cells
+    assert sum(cells) == size.cells == cases.sizes_of(case, cpu, quick=False)[0].cells / 16
+    if default:
+        assert calls["vonenet"]().shape[1] == default
