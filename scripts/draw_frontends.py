@@ -41,11 +41,9 @@ RATIOS = (
 V1_SHOWN = ("filters", "sf_min", "sf_max", "k_exc", "normalization", "push_pull")
 IMAGE_PX, PICTURE = 224, "images/frontends/{}.svg"  # of the drawings; seen from the page
 # Columns of the table of all, and further lines of the tables of each
-COLUMNS = {
-    "strongly_suppressed": "suppressed",
-    "circular_variance": "circular variance",
-    "orth_pref_ratio": "orthogonal / preferred",
-}
+COLUMNS = ("strongly_suppressed", "circular_variance", "orth_pref_ratio")
+NAMES = ("suppressed", "circular variance", "orthogonal / preferred")
+HEAD = ("front-end", "mean score", *NAMES, f"time / `{DEFAULT}`")
 UNSCORED = ("c50", "cross_orientation_suppression", "fano_factor")
 # What the panels of a figure show, the names of their axes and the numbers along them
 PANELS: dict[str, tuple[str, Sequence[float]]] = {
@@ -139,14 +137,13 @@ def draw(rows: Rows, path: Path) -> None:
     for place, (name, (below, ticks)) in enumerate(PANELS.items()):
         size = place % 3 / 3 + 0.055, (1 - place // 3) / 2 + 0.137, 0.255, 0.288
         axes = figure.add_axes(size, ylim=(0, 1.05), xlabel=below, yticks=[0, 0.5, 1])
-        axes.set_title(name.replace("_", " "), color=COLORS["ink"])
-        if row := rows.get((name, "tuning")):
+        row = rows.get((name, "tuning"))
+        axes.set_title(name.replace("_", " ") if row else "too few units", color=COLORS["ink"])
+        if row:
             low, middle, high = row["quartiles"]
             axes.fill_between(row["x"], low, high, color=color, alpha=0.25, lw=0)
             axes.plot(row["x"], middle, color=color)
             axes.set(xmargin=0, xticks=ticks)
-        else:
-            axes.text(0.5, 0.5, "too few units respond", transform=axes.transAxes, ha="center")
         if name == "size":
             logarithmic(axes.xaxis)
     svg = re.sub(r"var\(--(\w+)\)", lambda name: COLORS[name[1]], inline_svg(figure, path.stem))
@@ -172,17 +169,16 @@ def read_costs(folder: Path) -> dict[str, tuple[str, str]]:
             for form, above, below in RATIOS
             if {above, below} <= seconds.keys()
         }
-        words = [f"{1e3 * median(seconds[OURS]):.3g} ms for {images}"]
-        words += [form.format(ratio) for form, ratio in ratios.items()]
+        time = f"{1e3 * median(seconds[OURS]):.3g} ms for {images}"
+        words = ", ".join([time, *(form.format(ratio) for form, ratio in ratios.items())])
         short = "1" if name == DEFAULT else f"{ratios[TIMES]:.2f}" if TIMES in ratios else ""
-        found[name] = short, f"{', '.join(words)} ({machine}, {len(seconds[OURS])} rounds)"
+        found[name] = short, f"{words} ({machine}, {len(seconds[OURS])} rounds)"
     return found
 
 
 def overview(found: Mapping[str, Rows], costs: Mapping[str, Any]) -> str:
     """Return the table of all front-ends, below what is published of V1."""
-    head = ["front-end", "mean score", *COLUMNS.values(), f"time / `{DEFAULT}`"]
-    lines = ["## All of them", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines = ["## All of them", "", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     cells = [_of_v1(scores.PUBLISHED[each]) for each in COLUMNS]
     lines.append(f"| V1 of macaques |  | {' | '.join(cells)} |  |")
     for name, preset in PRESETS.items():
@@ -223,8 +219,7 @@ def section(name: str, rows: Rows, cost: str) -> str:
         front_end = create_front_end(name, image_size=IMAGE_PX).to("meta")  # for shapes alone
     lines = [f"### {name}", "", f"{PRESETS[name].summary}. {PRESETS[name].paper}.", ""]
     lines += ["```", *drawing(front_end), "```", ""]
-    if cost:
-        lines += [f"Cost: {cost}.", ""]
+    lines += [f"Cost: {cost or 'not measured'}.", ""]
     if not rows:
         return "\n".join(lines)
     lines += [f"![Tuning of {name}]({PICTURE.format(name)})", ""]

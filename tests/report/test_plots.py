@@ -4,12 +4,15 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.markers import MarkerStyle
 
 from vonenet.report.page import inline_svg, swatch
 from vonenet.report.plots import (
     COLORS,
     STYLES,
     accuracy_against_radius,
+    layer_style,
+    series_style,
 )
 from vonenet.report.tables import Estimate
 
@@ -41,3 +44,13 @@ def test_inlined_figures_follow_the_page_and_each_is_the_same_every_time():
     assert not set(re.findall("#[0-9a-f]{6}", svg)) & set(COLORS.values())
     assert svg == inline_svg(accuracy_against_radius("linf", CURVES), '"<script>')
     assert len({swatch(number, line) for number in range(STYLES) for line in (True, False)}) == 16
+
+
+def test_each_of_many_layers_has_a_sign_of_its_own_that_is_seen():
+    signs = {swatch(layer_style(index), False) for index in range(30)}
+    assert len(signs) == 30
+    colors = [series_style(layer_style(index))["color"] for index in range(30)]
+    assert COLORS["s0"] not in colors  # of a base
+    markers = [series_style(layer_style(index))["marker"] for index in range(30)]
+    assert all(MarkerStyle(marker).is_filled() for marker in markers)  # edges have paper's colour
+    assert markers[7:] == [f"$\\mathbf{{{place}}}$" for place in range(8, 31)]

@@ -112,7 +112,8 @@ def swatch(number: int, line: bool = True) -> Markup:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, 16))
         axes.axis("off")
         style = plots.series_style(number) | ({} if line else {"linestyle": ""})
-        axes.plot([1, width / 2, width - 1], [8, 8, 8], markevery=[1], markersize=8, **style)
+        style = {"markersize": 8} | style
+        axes.plot([1, width / 2, width - 1], [8, 8, 8], markevery=[1], **style)
     return inline_svg(figure, "")
 
 

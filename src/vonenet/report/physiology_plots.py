@@ -94,8 +94,8 @@ def distribution_figure(
     right: Style = {"xycoords": ("figure fraction", "data"), "ha": "right", "va": "center"}
     bar: Style = {"color": COLORS["cells"], "edgecolor": COLORS["paper"], "lw": 0.7}
     for row, base in zip(rows, range(0, -len(rows), -1), strict=True):
-        style = series_style(row.style) | {"linestyle": ""}
-        axis.plot([7 / WIDTH], [base + 0.4], ms=8, transform=at_side, clip_on=False, **style)
+        style = {"markersize": 8} | series_style(row.style) | {"linestyle": ""}
+        axis.plot([7 / WIDTH], [base + 0.4], transform=at_side, clip_on=False, **style)
         axis.axhline(base, color=COLORS["line"], lw=1)
         if row.shares is None:
             axis.annotate(row.units, (0.03, base + 0.3), xycoords=("axes fraction", "data"))
@@ -307,7 +307,8 @@ def _set_ticks(axis: Axes, log: bool, ticks: Ticks) -> None:
     if log:
         logarithmic(axis.xaxis)
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        most = 4 if np.ptp(axis.get_xlim()) < 0.1 else 5  # small numbers are long ones
+        axis.xaxis.set_major_locator(MaxNLocator(most, steps=ROUND))
         axis.xaxis.set_major_formatter("{x:g}")
     if isinstance(ticks, Mapping):
         axis.set_xticks(list(ticks), list(ticks.values()))

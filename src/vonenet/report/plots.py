@@ -40,7 +40,7 @@ COLORS = {
     "s6": "#2b8cc4",
     "s7": "#1c2127",
 }
-MARKERS = ("s", "o", "D", "^", "X", "v", "P", "_")
+MARKERS = ("s", "o", "D", "^", "X", "v", "P", ">")
 DASHES = ((0, (6, 3)), "-", "-", "-", (0, (2, 2)), (0, (2, 2)), (0, (2, 2)), (0, (8, 2, 2, 2)))
 STYLES = len(MARKERS)
 
@@ -100,14 +100,17 @@ def new_figure(width_px: float = 350, height_px: float = 270) -> tuple[Figure, A
 
 
 def layer_style(index: int) -> int:
-    """Return the number of a layer's style: all but 0, the grey of a base."""
-    return 1 + index % (STYLES - 1)
+    """Return the number of a layer's style: all but those of grey, the colour of a base."""
+    return index + 1 + index // (STYLES - 1)
 
 
 def series_style(number: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of a series, for `Axes.plot`."""
-    index = number % STYLES
-    return {"color": COLORS[f"s{index}"], "marker": MARKERS[index], "linestyle": DASHES[index]}
+    """Return colour, marker and dashes of a series; a layer's place where no marker is left."""
+    turn, index = divmod(number, STYLES)
+    style = {"color": COLORS[f"s{index}"], "marker": MARKERS[index], "linestyle": DASHES[index]}
+    place = str(number - turn)
+    size = {"markersize": 4 + 4 * len(place), "markeredgewidth": 0}
+    return style | size | {"marker": f"$\\mathbf{{{place}}}$"} if turn else style
 
 
 def logarithmic(axis: Axis) -> None:
