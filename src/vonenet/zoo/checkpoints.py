@@ -88,6 +88,14 @@ def save_checkpoint(
         InputError: the file would not give this model again: it is no VOneNet, its back-end is not
             the one of its configuration, or there are not as many names as logits.
     """
+    # unlike save_file, with usual rights
+    write_whole(Path(path), serialize(*packed(model, classes)))
+
+
+def packed(
+    model: nn.Module, classes: Sequence[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the header of a VOneNet's file; raise as `save_checkpoint`."""
     bare = unwrapped(model)
     if not isinstance(bare, VOneNet):
         raise InputError(
@@ -109,7 +117,7 @@ def save_checkpoint(
         metadata[GABORS] = json.dumps(parameters.to_dict())
     if names is not None:
         metadata[CLASSES] = json.dumps(list(names))
-    write_whole(Path(path), serialize(tensors, metadata))  # unlike save_file, with usual rights
+    return tensors, metadata
 
 
 def save_base_checkpoint(
@@ -187,13 +195,13 @@ def _kind(part: nn.Module | None) -> str:
     return f"{name}({OF_TRAINING.sub('', part.extra_repr())})"
 
 
-def stored_classes(path: Path, outputs: int) -> tuple[str, ...] | None:
+def stored_classes(header: Mapping[str, str], outputs: int, path: Path) -> tuple[str, ...] | None:
     """Return the names of the outputs that a weights file was saved with, if it has any.
 
     Raises:
         CheckpointError: they are not names, or not as many as outputs.
     """
-    names = header_value(path, CLASSES) if CLASSES in read_metadata(path) else None
+    names = header_value(header, CLASSES, path) if CLASSES in header else None
     if names is None:
         return None
     with header_errors(path):
@@ -208,11 +216,11 @@ def _check_classes(names: Sequence[str], outputs: int, where: str) -> None:
         raise InputError(f"{where} has {n} names for {outputs} outputs; needed: a name for each")
 
 
-def header_value(path: Path, key: str) -> Any:
+def header_value(header: Mapping[str, str], key: str, path: Path) -> Any:
     """Read a value, stored as JSON, of the header of a safetensors file."""
     try:
-        return json.loads(read_metadata(path)[key])
-    except (KeyError, ValueError, RecursionError) as error:
+        return json.loads(header[key])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} has a {key} that cannot be read: {reason}") from error
 
@@ -250,7 +258,15 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
     if not path.is_file():
         raise CheckpointError(f"no weights file {path}")
     settings = current_names(settings, SETTINGS)
-    stored = _read_safetensors(path) if is_safetensors(path) else _read_published(path, settings)
+    if is_safetensors(path):
+        stored = unpacked(read_metadata(path), read_safetensors(path), path)
+    else:
+        stored = _read_published(path, settings)
+    return built(stored, path, name, **settings)
+
+
+def built(stored: Checkpoint, path: Path, name: str | None = None, **settings: Any) -> VOneNet:
+    """Build what a file says, with settings as those of `load_checkpoint`; raise as it does."""
     config = _with_settings(stored.config, settings)
     config = dataclasses.replace(config, name=name or config.name)
     # Before there is memory for what the file asks for
@@ -271,27 +287,32 @@ def load_checkpoint(path: str | Path, *, name: str | None = None, **settings: An
             f"{path.name} was trained for {stored.config.num_classes} classes: the head for "
             f"{config.num_classes} is new and untrained",
             VOneNetWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     load_strictly(model, weights, refusal)
     return model
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
-    if (found := read_metadata(path).get("format")) != FORMAT:
+def unpacked(header: Mapping[str, str], weights: dict[str, Tensor], path: Path) -> Checkpoint:
+    """Read the tensors and the header that `packed` gave.
+
+    Raises:
+        CheckpointError: the header is of another format, or says what cannot be used.
+    """
+    if (found := header.get("format")) != FORMAT:
         raise CheckpointError(
             f"{path} is not a vonenet checkpoint: its format is {found!r}, not {FORMAT!r}"
         )
-    described = header_value(path, "config")
-    gabors = header_value(path, GABORS) if GABORS in read_metadata(path) else None
+    described = header_value(header, "config", path)
+    gabors = header_value(header, GABORS, path) if GABORS in header else None
     with header_errors(path):
         config = VOneNetConfig.from_dict(described)
         for side in image_size_pair(config.v1.image_size):
             whole("image_size", side, 1, LARGEST_IMAGE_PX)
         config.v1.resolved()
         parameters = GaborParameters.from_dict(gabors) if gabors else None
-    classes = stored_classes(path, config.num_classes)
-    return Checkpoint(config, read_safetensors(path), parameters, classes)
+    classes = stored_classes(header, config.num_classes, path)
+    return Checkpoint(config, weights, parameters, classes)
 
 
 @contextmanager
@@ -303,6 +324,8 @@ def header_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CheckpointError:
+        raise
     except Exception as error:  # timm's networks raise anything for numbers that do not fit
         reason = (
             f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())

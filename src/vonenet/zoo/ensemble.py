@@ -7,18 +7,34 @@ the embedding or the logits. A classifier is linear: averaged embeddings give av
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from vonenet.data import PixelModel
-from vonenet.errors import InputError
+from vonenet.data.pixels import classes_of, inner_model
+from vonenet.errors import CheckpointError, InputError
+from vonenet.files import write_whole
 from vonenet.frontends import stage as stages_of
 from vonenet.model import VOneNet
 from vonenet.v1.checks import whole
+from vonenet.zoo.checkpoints import (
+    built,
+    header_errors,
+    header_value,
+    packed,
+    read_metadata,
+    unpacked,
+)
+from vonenet.zoo.weights import read_safetensors
 
+ENSEMBLE_FORMAT = "vonenet-ensemble-1"
 PLACES = ("bottleneck", "logits")
 
 
@@ -43,12 +59,11 @@ class Ensemble(nn.Module):
         if at not in PLACES:
             raise InputError(f"at must be {' or '.join(PLACES)}, got {at!r}")
         self.at, self.draws = at, whole("draws", draws, 1)
-        self.members: Any = nn.ModuleList(map(_taking_pixels, models))
-        inner: list[Any] = [member.model for member in self.members]
+        inner: list[Any] = list(map(inner_model, models))
         described = [_described(model) for model in inner]
         first = _same("image sizes", [each.get("input_size") for each in described])
         _same("numbers of classes", [each.get("num_classes") for each in described])
-        named = [m.classes or getattr(m.model, "class_names", None) for m in self.members]
+        named = [classes_of(m) or getattr(inner_model(m), "class_names", None) for m in models]
         self.class_names = _same("classes", named)
         if at == "bottleneck":
             if others := [model for model in inner if not isinstance(model, VOneNet)]:
@@ -56,8 +71,62 @@ class Ensemble(nn.Module):
                 raise InputError(f"a {kind} has no bottleneck; allowed: VOneNets")
             shapes = [(m.bottleneck.out_channels, m.vone_block.stride) for m in inner]
             _same("bottlenecks", shapes)
+        self.members: Any = nn.ModuleList(map(_taking_pixels, models))
         channels = first[0] if first else 1
-        self.pretrained_cfg = {**described[0], "mean": (0.0,) * channels, "std": (1.0,) * channels}
+        shared = {k: v for k, v in described[0].items() if all(d.get(k) == v for d in described)}
+        own = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+        self.pretrained_cfg = shared | own | ({"input_size": first} if first else {})
+
+    def save(self, path: str | Path) -> None:
+        """Write VOneNets and how they are combined to one safetensors file, whole or not at all.
+
+        Raises:
+            InputError: the file would not give this ensemble again.
+        """
+        tensors: dict[str, Tensor] = {}
+        headers = []
+        for i, member in enumerate(self.members):
+            if not _is_alike(member, _described(member.model)):
+                raise InputError(
+                    f"model {i} of the ensemble normalises its images otherwise than its front-end "
+                    "does, which a file does not keep; give Ensemble the VOneNet itself"
+                )
+            weights, header = packed(member.model, self.class_names)
+            tensors |= {f"{i}.{name}": value for name, value in weights.items()}
+            headers.append(header)
+        parts = [id(part) for member in self.members for part in member.modules()]
+        if len(set(parts)) < len(parts):
+            raise InputError(
+                "models of the ensemble share parts, which a file would hold as several; put "
+                "copies (copy.deepcopy) in, or for draws of one model draws=..."
+            )
+        described = {"at": self.at, "draws": self.draws, "members": headers}
+        metadata = {"format": ENSEMBLE_FORMAT, "ensemble": json.dumps(described)}
+        write_whole(Path(path), serialize(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ensemble:
+        """Load what `save` wrote, bit for bit.
+
+        Raises:
+            CheckpointError: the file is damaged, or no ensemble's.
+        """
+        path = Path(path)
+        header = read_metadata(path)
+        if header.get("format") != ENSEMBLE_FORMAT:
+            raise CheckpointError(f"{path} is not there, or no file of an ensemble")
+        described = header_value(header, "ensemble", path)
+        weights: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in read_safetensors(path).items():
+            number, _, name = key.partition(".")
+            weights[number][name] = value
+        with header_errors(path):
+            headers = described["members"]
+            if weights.keys() - set(map(str, range(len(headers)))):
+                raise InputError(f"it has weights of more than {len(headers)} models")
+            stored = [unpacked(h, weights[str(i)], path) for i, h in enumerate(headers)]
+            models = [built(each, path) for each in stored]
+            return cls(models, described["at"], described["draws"])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute logits, (B, num_classes), of images (B, C, H, W)."""
@@ -91,15 +160,23 @@ class Ensemble(nn.Module):
 
 
 def _taking_pixels(model: nn.Module) -> PixelModel:
-    if isinstance(model, PixelModel):
+    described = _described(inner_model(model))
+    if isinstance(model, PixelModel) and not _is_alike(model, described):
         return model
-    described = _described(model)
     if "mean" not in described or "std" not in described:
         raise InputError(
             f"a {type(model).__name__} does not say how its images are normalised; allowed: "
             "vonenet.data.PixelModel(model, mean, std)"
         )
-    return PixelModel(model, described["mean"], described["std"])
+    return PixelModel(inner_model(model), described["mean"], described["std"])
+
+
+def _is_alike(model: PixelModel, described: Mapping[str, Any]) -> bool:
+    """Tell whether a model normalises images as what is inside it wants them."""
+    return all(
+        bool((values.cpu().flatten() == torch.tensor(described.get(name, torch.nan))).all())
+        for name, values in (("mean", model.mean), ("std", model.std))
+    )
 
 
 def _before_noise(member: Any, pixels: Tensor) -> Tensor:

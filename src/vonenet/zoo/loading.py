@@ -24,7 +24,7 @@ from vonenet.frontends.front_end import FrontEnd
 from vonenet.model import VOneNet
 from vonenet.results import BEST, MODEL, RECIPE
 from vonenet.zoo.checkpoints import BASE_FORMAT, load_checkpoint, read_metadata
-from vonenet.zoo.ensemble import Ensemble
+from vonenet.zoo.ensemble import ENSEMBLE_FORMAT, Ensemble
 from vonenet.zoo.registry import (
     create_front_end,
     create_model,
@@ -57,12 +57,12 @@ def load_model(address: str) -> LoadedModel:
     """Load a model by its address.
 
     Args:
-        address: a registered name with published weights (`voneresnet50`); a weights file; the
-            folder of a finished training, whose last weights are taken; `timm/` and a name of timm
-            with weights (`timm/resnet18.a1_in1k`), which are downloaded; `untrained/` and a
-            registered name or `timm/NAME`, with fresh weights, the name also with settings of
-            `create_model` (`untrained/voneresnet18?front_end=evnet2025&image_size=64`); or
-            `module:function` or
+        address: a registered name with published weights (`voneresnet50`); a weights file, also
+            of `Ensemble.save`; the folder of a finished training, whose last weights are taken;
+            `timm/` and a name of timm with weights (`timm/resnet18.a1_in1k`), which are downloaded;
+            `untrained/` and a registered name or `timm/NAME`, with fresh weights, the name also
+            with settings of `create_model`
+            (`untrained/voneresnet18?front_end=evnet2025&image_size=64`); or `module:function` or
             `file.py:function`, a function without arguments that returns a torch module: a
             `PixelModel`, or one with mean and std in `pretrained_cfg`, and names of its outputs, if
             they are known, in `class_names`; or `ensemble:` and such addresses with `+` between
@@ -111,7 +111,9 @@ def _unsaid(address: str, module: nn.Module) -> str:
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
     """Return the visual angle of a model's images; 8 for models that do not say theirs."""
-    inner = loaded.model.model
+    inner: Any = loaded.model.model
+    if isinstance(inner, Ensemble):
+        inner = inner.members[0].model
     if isinstance(inner, VOneNet | FrontEnd):
         return float(inner.stages[-1].config.resolved_visual_degrees)
     return DEFAULT_DEGREES
@@ -180,8 +182,9 @@ def _untrained(address: str) -> VOneNet:
 
 
 def _of_file(path: Path) -> nn.Module:
-    is_base = read_metadata(path).get("format") == BASE_FORMAT
-    return load_base_checkpoint(path) if is_base else load_checkpoint(path)
+    others = {BASE_FORMAT: load_base_checkpoint, ENSEMBLE_FORMAT: Ensemble.load}
+    load = others.get(read_metadata(path).get("format", ""), load_checkpoint)
+    return load(path)
 
 
 def _timm_model(name: str, *, pretrained: bool) -> nn.Module:

@@ -39,6 +39,7 @@ from vonenet.zoo.checkpoints import (
     header_errors,
     header_value,
     load_checkpoint,
+    read_metadata,
     stored_classes,
 )
 from vonenet.zoo.weights import PUBLISHED, fetch, read_safetensors
@@ -278,7 +279,8 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
         CheckpointError: the file is damaged, or its weights do not fit.
     """
     path = Path(path)
-    description = header_value(path, "base")
+    header = read_metadata(path)
+    description = header_value(header, "base", path)
     with header_errors(path):
         settings, noise = description["settings"], description.get("stem_noise", 0.0)
         mean, std = description["mean"], description["std"]
@@ -292,7 +294,8 @@ def load_base_checkpoint(path: str | Path) -> nn.Module:
         build = partial(create_base_model, description["name"], stem_noise=noise, **settings)
         with torch.device("meta"):
             planned = build()
-    classes, weights = stored_classes(path, settings["num_classes"]), read_safetensors(path)
+    classes = stored_classes(header, settings["num_classes"], path)
+    weights = read_safetensors(path)
     refusal = f"{path} does not fit the base network of {description['name']}"
     check_fit(planned, weights, refusal)  # before there is memory for what the header asks for
     model: Any = build()
