@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 
 import vonenet
 from vonenet import Ensemble, cli, fixed_noise, no_noise
-from vonenet.data import PixelModel, open_dataset
+from vonenet.data import PixelModel, inner_model, open_dataset
 from vonenet.identity import model_hash
 from vonenet.results import read_jsonl
 from vonenet.robustness.sampling import averaged_gradient, two_stages
-from vonenet.zoo.loading import load_model
+from vonenet.zoo.loading import load_model, visual_degrees_of
 
 TINY = {"image_size": 32, "simple_channels": 4, "complex_channels": 4, "num_classes": 5}
 pytestmark = pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
@@ -123,9 +123,8 @@ def three(at):
     members = [variant(0), variant(1, filters="legacy", noise="gaussian")]
     if at == "logits":
         members.append(variant(2, front_end="evnet2025", trainable=True))
-    for member in members:
-        member.class_names = ("ant", "bee", "cow", "dog", "emu")
-    return members
+    names = "ant", "bee", "cow", "dog", "emu"
+    return [PixelModel(members[0], 0.5, 0.5, classes=names), *members[1:]]
 
 
 @pytest.mark.parametrize("draws", [1, 2, 4, 8])
@@ -136,7 +135,9 @@ def test_a_file_gives_the_same_ensemble(tmp_path, pixels, at, draws):
     loaded = load_model(str(tmp_path / "e.safetensors"))
     again = loaded.model.model
     assert (loaded.name, loaded.image_size, loaded.in_chans) == ("e", 32, 3)
-    assert loaded.model.classes == ensemble.class_names
+    assert loaded.model.classes == ("ant", "bee", "cow", "dog", "emu")
+    assert visual_degrees_of(loaded) == again.members[0].model.visual_degrees != 8
+    assert ("front_end" in again.pretrained_cfg) == (at == "bottleneck")  # if it is one
     assert (again.at, again.draws, again.pretrained_cfg) == (at, draws, ensemble.pretrained_cfg)
     assert model_hash(again) == model_hash(ensemble)
     for one, other in zip(again.members, ensemble.members, strict=True):
@@ -170,7 +171,7 @@ def test_its_identity_is_that_of_its_members_and_of_how_they_are_combined():
         Ensemble(louder(), at="bottleneck"),
     ]
     assert len(set(map(model_hash, ensembles))) == len(ensembles)
-    wrapped = [PixelModel(model, 0.5, 0.5, classes=model.class_names) for model in same]
+    wrapped = [PixelModel(model, 0.5, 0.5) for model in map(inner_model, same)]
     assert model_hash(Ensemble(wrapped, at="bottleneck")) == model_hash(ensembles[0])
 
 
