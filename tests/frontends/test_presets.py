@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -16,10 +17,11 @@ from vonenet.identity import model_hash
 from vonenet.model import VOneNet
 from vonenet.physiology import Subject
 from vonenet.physiology.stimuli import Canvas, Grating, render
-from vonenet.robustness import averaged_gradient, pgd
+from vonenet.robustness import averaged_gradient, averaged_probabilities, pgd
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.noise import Noise, fixed_noise, no_noise
 from vonenet.zoo.checkpoints import load_checkpoint, save_checkpoint
+from vonenet.zoo.ensemble import Ensemble
 from vonenet.zoo.registry import create_front_end, create_model
 
 CELLS, CLASSES, SEED = 8, 3, 5
@@ -151,11 +153,48 @@ def test_two_presets_are_two_models(built: VOneNet) -> None:
     assert model_hash(other.front_end) != model_hash(built.front_end)
 
 
-def test_exported_it_gives_the_same(built: VOneNet) -> None:
+class Both(nn.Module):
+    """A model that gives its V1 responses beside its logits."""
+
+    def __init__(self, model: VOneNet) -> None:
+        super().__init__()
+        self.inner = model
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        responses = images
+        for stage in self.inner.stages:
+            responses = stage(responses)
+        return responses, self.inner.logits_from_v1(responses)
+
+
+def assert_near(found, expected, share: float) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (torch.as_tensor(one) - other).abs().max() <= share * other.abs().max()
+
+
+@pytest.mark.parametrize("switched", [no_noise, partial(fixed_noise, seed=SEED)])
+def test_exported_it_gives_the_same(built: VOneNet, switched) -> None:
     images = images_for(built)
-    with torch.no_grad(), no_noise(built):
-        exported = torch.export.export(built, (images,)).module()
-        torch.testing.assert_close(exported(images), built(images), rtol=1e-3, atol=1e-4)
+    with torch.no_grad(), switched(built):
+        exported = torch.export.export(Both(built), (images,)).module()
+        assert_near(exported(images), Both(built)(images), 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # of the exporters
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("switched", [no_noise, partial(fixed_noise, seed=SEED)])
+def test_an_onnx_runtime_gives_the_same(built: VOneNet, switched, dynamo, tmp_path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    images, path = images_for(built), tmp_path / "net.onnx"
+    with torch.no_grad(), switched(built):
+        torch.onnx.export(Both(built), (images,), path, dynamo=dynamo)
+        session = runtime.InferenceSession(path)
+        found = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        assert_near(found, Both(built)(images), 1e-4)
 
 
 @pytest.mark.slow
@@ -210,6 +249,21 @@ def test_drawing_from_the_mean_response_is_the_forward_pass(built: VOneNet) -> N
         whole = built(images)
         torch.manual_seed(SEED)
         assert torch.equal(built.forward_from_mean_response(built.mean_response(images)), whole)
+
+
+def test_decisions_are_averaged_over_draws(built: VOneNet) -> None:
+    """2, 4 and 8 draws, as published: of probabilities in `evaluate`, of logits in an ensemble."""
+    model, pixels = attackable(built), torch.rand(2, 3, *[built.image_size] * 2)
+    with torch.no_grad():
+        torch.manual_seed(SEED)
+        whole = torch.stack([model(pixels) for _ in range(8)])
+        for draws in (2, 4, 8):
+            torch.manual_seed(SEED)
+            found = averaged_probabilities(model, pixels, draws)
+            torch.testing.assert_close(found, whole[:draws].softmax(-1).mean(0))
+            torch.manual_seed(SEED)
+            found = Ensemble([built], draws=draws)(pixels)
+            torch.testing.assert_close(found, whole[:draws].mean(0))
 
 
 def test_recorded_units_respond_as_the_front_end_does(built: VOneNet) -> None:

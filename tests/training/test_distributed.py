@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.training.under_launcher import main
+from tests.training.under_launcher import main, vonenet
 from vonenet.errors import InputError
 from vonenet.training.config import OptimizationRecipe
 from vonenet.training.distributed import (
@@ -187,6 +187,20 @@ def test_two_processes_attack_a_vonenet_as_one_does(tmp_path):
     said = run(*TORCHRUN, *MODULE, str(tmp_path / "two"), "--attacked")
     assert (tmp_path / "two" / "model.safetensors").exists(), said
     assert_same_run(tmp_path / "two", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_two_processes_train_gabor_filters_as_one_does(tmp_path):
+    """The penalty is computed outside of what DistributedDataParallel wraps; a run also goes on."""
+    main([str(tmp_path / "alone"), "--trainable"])
+    main([str(tmp_path / "two"), "--trainable", "--stop-after", "100"])
+    said = run(*TORCHRUN, *MODULE, str(tmp_path / "two"), "--trainable")
+    assert (tmp_path / "two" / "model.safetensors").exists(), said
+    assert_same_run(tmp_path / "two", tmp_path / "alone")
+    trained = load_file(tmp_path / "two" / "model.safetensors")
+    for name, value in vonenet(front_end="vonenet_trainable").state_dict().items():
+        if "gabor_bank.log2" in name:
+            assert not torch.allclose(trained[name], value, atol=1e-3)
 
 
 @pytest.mark.slow

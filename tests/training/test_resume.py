@@ -27,6 +27,7 @@ from tests.training.toys import (
     toy_model,
     toy_recipe,
 )
+from tests.training.under_launcher import vonenet
 from vonenet.data import ImageArrays
 from vonenet.errors import InputError, Preempted, VOneNetWarning
 from vonenet.files import locked_folder
@@ -106,6 +107,28 @@ def test_every_optimizer_goes_on_to_the_bit(images, tmp_path, optimizer):
     model, found = trained(images, tmp_path / "cut", recipe)
     assert same_weights(model, expected)
     assert numbers(found) == numbers(log)
+
+
+def test_trained_gabor_filters_go_on_to_the_bit(images, tmp_path):
+    """With the penalty, without which they end elsewhere."""
+
+    def run(folder, weight, data=images):
+        optimization = dataclasses.replace(RECIPE.optimization, distribution_penalty=weight)
+        recipe = dataclasses.replace(RECIPE, optimization=optimization)
+        model = vonenet(front_end="vonenet_trainable").float()
+        log = fit(model, data, recipe, out=tmp_path / folder, checkpoint_minutes=0)
+        return model, numbers(log)
+
+    expected, log = run("whole", 1.0)
+    for asked in (30, 80):
+        with pytest.raises(CutError):
+            run("cut", 1.0, watched(images, asked, cut))
+    model, found = run("cut", 1.0)
+    assert same_weights(model, expected)
+    assert found == log
+    other = run("free", 0.0)[0].model.vone_block.gabor_bank.state_dict()
+    for name, value in model.model.vone_block.gabor_bank.named_parameters():
+        assert not torch.allclose(other[name], value, atol=1e-4)
 
 
 def test_the_log_tells_each_epoch_once(images, tmp_path):

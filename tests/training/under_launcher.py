@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,13 +30,13 @@ RECIPE = toy_recipe(
 ATTACK = AdversarialRecipe(epsilon=0.6, norm="l2", steps=2, gradient_samples=3)
 
 
-def attacked_model() -> PixelModel:
+def vonenet(**settings: Any) -> PixelModel:
     """A VOneNet, whose mean response the noise draws of an attack share.
 
     In float64: attacks make rounding errors grow from step to step.
     """
     torch.manual_seed(0)
-    settings = {"simple_channels": 16, "complex_channels": 16, "visual_degrees": 2.0}
+    settings |= {"simple_channels": 16, "complex_channels": 16, "visual_degrees": 2.0}
     model = create_model("voneresnet_small", image_size=PX, in_chans=1, num_classes=10, **settings)
     return PixelModel(model, 0.5, 0.5).double()
 
@@ -45,6 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--attacked", action="store_true")
+    parser.add_argument("--trainable", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--endless", action="store_true")
     parser.add_argument("--stop-after", type=int, help="images until the first process is stopped")
@@ -63,12 +65,18 @@ def main(words: Sequence[str] | None = None) -> int:
     if chosen.endless:
         endless = dataclasses.replace(recipe.optimization, epochs=10_000)
         recipe = dataclasses.replace(recipe, optimization=endless)
+    model, count = toy_model(noise=0.5), 200
     if chosen.attacked:
         recipe = dataclasses.replace(recipe, adversarial=ATTACK)
+        model, count = vonenet(), 64
+    if chosen.trainable:
+        penalized = dataclasses.replace(recipe.optimization, distribution_penalty=2.0)
+        recipe = dataclasses.replace(recipe, optimization=penalized)
+        model = vonenet(front_end="vonenet_trainable")
     try:
         train(
-            attacked_model() if chosen.attacked else toy_model(noise=0.5),
-            Watched(toy_images(64 if chosen.attacked else 200), stop),
+            model,
+            Watched(toy_images(count), stop),
             recipe,
             validation=validation,
             out=chosen.out,

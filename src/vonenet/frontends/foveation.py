@@ -105,7 +105,7 @@ def foveated(images: Tensor, e2_px: float, right_px: float, down_px: float) -> T
         torch.arange(n, device=images.device, dtype=dtype) - (n - 1) / 2 for n in (height, width)
     )
     y, x = torch.meshgrid(*offsets, indexing="ij")
-    radius = torch.hypot(x, y)
+    radius = (x * x + y * y).sqrt()  # ONNX has neither hypot nor expm1
     half = min(height, width) / 2
     m0 = half / (e2_px * math.log1p(half / e2_px))
     # 1 / M at r is exp(r / (M0 E2)) / M0; the excess over 1 pixel is averaged over, along the
@@ -114,7 +114,8 @@ def foveated(images: Tensor, e2_px: float, right_px: float, down_px: float) -> T
     means = torch.zeros_like(images, dtype=dtype)
     for step in range(POINTS):
         r = radius + excess * ((step + 0.5) / POINTS - 0.5)
-        eccentricity = e2_px * torch.expm1((r / (m0 * e2_px)).clamp_max(FARTHEST))
+        u = (r / (m0 * e2_px)).clamp_max(FARTHEST)
+        eccentricity = e2_px * torch.tanh(u / 2) * (torch.exp(u) + 1)  # e2 (exp(u) - 1)
         # At the fovea itself eccentricity / radius is 1 / M0.
         ratio = torch.where(radius > 0, eccentricity / radius.clamp_min(1e-6), 1 / m0)
         # grid_sample counts from -1 at an image's left border to 1 at its right one.

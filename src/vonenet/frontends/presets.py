@@ -21,6 +21,7 @@ BARBULESCU = "Barbulescu, Marques & Oliveira 2024, ECAI 27"
 STRISCIUGLIO = "Strisciuglio et al. 2020, Neural Computing and Applications 32:17957"
 CIRINCIONE = "Cirincione et al. 2022, SVRHM (OpenReview KAAbo44qhJV)"
 CARANDINI = "Carandini & Heeger 2012, Nature Reviews Neuroscience 13:51"
+PEREZ = "Pérez et al. 2020, ECCV, p. 450; the penalty is this package's"
 HORTON = "Horton & Hoyt 1991, Arch Ophthalmol 109:816"
 PIPER = "Piper, Oliveira & Marques 2025, arXiv 2506.03089"
 
@@ -171,6 +172,11 @@ PRESETS: dict[str, Preset] = {
         "V1 with push-pull inhibition of simple cells",
         STRISCIUGLIO,
         {"push_pull": PushPullConfig()},
+    ),
+    # Train it with `distribution_penalty` in [optimization], or the filters go where they like.
+    "vonenet_trainable": replace(
+        VONENET.with_v1("V1 whose Gabor filters' parameters are trained", trainable=True),
+        paper=PEREZ,
     ),
     "vonenet2020": VONENET_2020,
     "vonenet2020_uniform": VONENET_2020.with_v1(

@@ -60,13 +60,13 @@ class GaborBank(nn.Module):
     def _weight(self, phase_deg: float, color_channel: Tensor) -> Tensor:
         c, p = self._config, {name: getattr(self, name) for name in NAMES}
         assert c.kernel_size is not None
-        cycles_per_px = p["log2_frequency_cpd"].exp2() / c.pixels_per_degree
+        cycles_per_px = 2 ** p["log2_frequency_cpd"] / c.pixels_per_degree
         kernels = sampled_gabors(
             p["orientation_rad"],
             p["phase_rad"] + math.radians(phase_deg),
             cycles_per_px,
-            p["log2_nx_cycles"].exp2() / cycles_per_px,
-            p["log2_ny_cycles"].exp2() / cycles_per_px,
+            2 ** p["log2_nx_cycles"] / cycles_per_px,
+            2 ** p["log2_ny_cycles"] / cycles_per_px,
             kernel_size=c.kernel_size,
             dc_balanced=c.dc_balanced,
         )
