@@ -67,7 +67,7 @@ class Predictivity:
     trials: int | None = None
     components: int = 25
     folds: int = 10
-    memory: float = 4.0
+    memory: float = 6.0
     out: Path = Path("predictivity")
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -127,6 +127,7 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
     )
     from vonenet.physiology.rsa import seconds_of, similarity_of
     from vonenet.results import RESULTS, append_missing, model_hash
+    from vonenet.v1.memory import keep_freed_memory
     from vonenet.zoo.loading import v1_block_of
 
     def say(text: str) -> None:
@@ -135,6 +136,7 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
 
     if not 0 < options.memory < math.inf:
         raise InputError(f"memory must be above 0 gigabytes, got {options.memory}")
+    keep_freed_memory()
     recorded, names = read_responses(options.responses)
     paths = image_files(options.images, names)
     if len(paths) != recorded.shape[-2]:

@@ -21,6 +21,7 @@ import torch
 from scipy.linalg import eigh
 from scipy.linalg.blas import dsyrk, ssyrk
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
@@ -44,7 +45,7 @@ PERCENTILES = (2.5, 97.5)
 # Pearson's r of two stimuli is always 1 or -1
 LEAST_HELD_OUT = 3
 EXHAUSTED = 1e-12  # share of the features' variance below which there is nothing left to use
-BLOCK = 16_384  # features whose products are summed at a time
+BLOCK = 8192  # features whose products are summed at a time
 BATCH = 8  # images at once: V1's responses to more would leave the processor's cache
 FLOAT_BYTES = 4
 
@@ -247,14 +248,15 @@ class Features:
         """Take the features of further images, (images, n)."""
         if self._first is None:
             self._first = features[0].clone()
-            self._differs = torch.zeros(len(self._first), dtype=torch.bool)
-            self._columns = torch.zeros(0, dtype=torch.int64)
-        differences = features - self._first
-        new = ((differences != 0).any(dim=0) & ~self._differs).nonzero()[:, 0]
-        self._differs[new] = True
+            self._same = torch.arange(len(self._first))
+            self._columns = self._same[:0]
+        rest = features.index_select(1, self._same) - self._first[self._same]
+        differs = rest.abs_().amax(dim=0) != 0
         # In the images before, the new ones are 0: their parts end earlier
-        self._columns = torch.cat([self._columns, new])
-        self._parts.append(differences[:, self._columns])
+        self._columns = torch.cat([self._columns, self._same[differs]])
+        self._same = self._same[~differs]
+        part = features.index_select(1, self._columns)
+        self._parts.append(part.sub_(self._first[self._columns]))
 
     def __len__(self) -> int:
         """Return how many features differ between images."""
@@ -264,8 +266,7 @@ class Features:
         """Return the chosen images in their principal axes, or as they are if that is smaller."""
         if len(self) > int(rows.sum()):
             return rotated(products)
-        values: Array = _finite(self._block(0, max(len(self), 1))[rows]).double().numpy()
-        return values
+        return _finite(self._block(rows, 0, max(len(self), 1)).double().numpy())
 
     def products(self, rows: Tensor) -> Array:
         """Return scalar products, (images + 2, images + 2), of which those of parts can be summed.
@@ -279,33 +280,32 @@ class Features:
         n = int(rows.sum())
         assert self._first is not None
         products = np.zeros((n + 2, n + 2))
-        same = _finite(self._first[~self._differs]).double()
+        same = self._first[self._same].double()
         products[n:, n:] = [[float(same @ same), 0], [float(same.sum()), len(same)]]
         for start in range(0, len(self), BLOCK):
-            stop = min(start + BLOCK, len(self))
-            block = self._block(start, stop)[rows]
-            mean = block.mean(dim=0)
-            image = mean + self._first[self._columns[start:stop]]
-            block = torch.cat([block - mean, image[None], torch.ones_like(image)[None]])
+            block = self._block(rows, start, min(start + BLOCK, len(self)), more=2)
+            mean = block[:n].mean(dim=0)
+            block[:n] -= mean
+            block[n] = mean + self._first[self._columns[start : start + BLOCK]]
+            block[n + 1] = 1
             # Of single precision they are summed in single precision within a block only
             syrk = ssyrk if block.dtype == torch.float32 else dsyrk
-            products += syrk(1, _finite(block).numpy().T, trans=1, lower=1)
-        whole: Array = np.tril(products) + np.tril(products, -1).T
-        return whole
+            products += syrk(1, block.numpy().T, trans=1, lower=1)
+        return _finite(np.tril(products) + np.tril(products, -1).T)
 
-    def _block(self, start: int, stop: int) -> Tensor:
-        block = self._parts[0].new_zeros(sum(map(len, self._parts)), stop - start)
-        row = 0
-        for part in self._parts:
-            known = part[:, start:stop]
-            block[row : row + len(part), : known.shape[1]] = known
-            row += len(part)
-        return block
+    def _block(self, rows: Tensor, start: int, stop: int, more: int = 0) -> Tensor:
+        """Return some features of the chosen images, and `more` rows of undefined contents."""
+        parts = [part[:, start:stop] for part in self._parts]
+        width = stop - start
+        whole = [p if p.shape[1] == width else F.pad(p, (0, width - p.shape[1])) for p in parts]
+        if not rows.all():
+            whole = [torch.cat(whole)[rows]]
+        return torch.cat([*whole, parts[0].new_empty(more, width)])
 
 
-def _finite(values: Tensor) -> Tensor:
-    if not values.isfinite().all():
-        raise InputError("features of the layer are not finite; allowed: numbers")
+def _finite(values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise InputError("features of the layer are not finite, or too large; allowed: numbers")
     return values
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from scipy.stats import rankdata
 
 from vonenet.physiology.recording import Array
 
@@ -108,7 +107,7 @@ def dissimilarities_of_products(products: Array) -> Array:
     n, units = len(products) - 2, products[-1, -1]
     about_mean = np.eye(n, n + 2)
     about_mean[:, -2] = 1  # the mean image, which products are about
-    powers = np.einsum("ij,jk,ik->i", about_mean, products, about_mean)
+    powers = (about_mean @ products * about_mean).sum(axis=1)
     about_mean[:, -1] = -(products[:n, -1] + products[-2, -1]) / units  # the image's mean
     covariance = about_mean @ products @ about_mean.T
     square = np.diag(covariance)
@@ -119,7 +118,7 @@ def dissimilarities_of_products(products: Array) -> Array:
 
 def pairs_of(matrix: Array) -> Array:
     """Return what is above the diagonal, (pairs,)."""
-    found: Array = matrix[np.triu_indices(len(matrix), 1)]
+    found: Array = matrix[~np.tri(len(matrix), dtype=bool)]
     return found
 
 
@@ -156,5 +155,13 @@ def seconds_of(images: int, neurons: int) -> float:
 
 
 def _centered_ranks(values: Array) -> Array:
-    ranks: Array = rankdata(values) - (len(values) + 1) / 2
+    """Rank values about their mean rank; equal ones share the mean of theirs.
+
+    `scipy.stats.rankdata` takes four times as long, for its sort is stable.
+    """
+    order = np.argsort(values)
+    ordered, ranks = values[order], np.empty(len(values))
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # of equal ones
+    times = np.diff(first, append=len(values))
+    ranks[order] = np.repeat(first + (times - len(values)) / 2, times)
     return ranks
