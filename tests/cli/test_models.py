@@ -1,11 +1,15 @@
 """`vonenet models` for programs."""
 
+import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
-from vonenet.cli.models import Models
+from vonenet.cli.models import Models, _model_row
 from vonenet.errors import InputError
+from vonenet.names import NAMED_MODELS
 
 
 def test_models_as_json_are_the_rows_of_the_table(capsys):
@@ -28,3 +32,17 @@ def test_front_ends_are_listed_with_stages_and_papers(capsys):
     assert "vonenet2020 " in table
     with pytest.raises(InputError, match="no front-end matches 'x'; try"):
         Models("x", front_ends=True).run()
+
+
+@pytest.mark.parametrize("entry", NAMED_MODELS.values(), ids=list(NAMED_MODELS))
+def test_sizes_of_named_models_are_those_of_models_that_are_built(entry):
+    assert _model_row(entry) == _model_row(dataclasses.replace(entry, trained=None, stride=0))
+
+
+@pytest.mark.parametrize("of", ["", "front_ends=True"])
+def test_named_models_are_listed_without_the_seconds_that_timm_and_torchvision_take(of):
+    code = (
+        f"import sys; from vonenet.cli.models import Models; Models({of}).run()\n"
+        "assert not {'timm', 'torchvision', 'torch._dynamo'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

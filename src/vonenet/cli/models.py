@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from vonenet.bars import progress_bar
 from vonenet.errors import InputError
+from vonenet.names import NAMED_MODELS
 
 if TYPE_CHECKING:
-    from vonenet.zoo.registry import ModelEntry
+    from vonenet.names import ModelEntry
 
 NAMED = "named"
 COLUMNS = ("name", "trained", "front-end", "weights")
@@ -54,9 +57,8 @@ def front_end_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
     """
     from vonenet.frontends.front_end import V1_STAGE
     from vonenet.frontends.presets import PRESETS
-    from vonenet.zoo.registry import list_front_ends
 
-    names = list_front_ends("*" if pattern == NAMED else pattern)
+    names = fnmatch.filter(PRESETS, "*" if pattern == NAMED else pattern)
     if not names:
         raise InputError(f"no front-end matches {pattern!r}; try 'evnet*', or '*' for all")
     return [
@@ -72,12 +74,14 @@ def front_end_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
 
 def model_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
     """Return name, trained parameters, front-end and weights of all models of a pattern."""
-    from vonenet.zoo.registry import NAMED_MODELS, find_entry, list_models
+    entries = list(NAMED_MODELS.values())
+    if pattern != NAMED:
+        from vonenet.zoo.registry import find_entry, list_models
 
-    names = list(NAMED_MODELS) if pattern == NAMED else list_models(pattern)
-    if not names:
+        entries = list(map(find_entry, list_models(pattern)))
+    if not entries:
         raise InputError(f"no model matches {pattern!r}; try 'vone*resnet*', or '*' for all")
-    return [_model_row(find_entry(name)) for name in names]
+    return [_model_row(entry) for entry in progress_bar(entries, unit="model", leave=False)]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -88,29 +92,32 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def _more(front_ends: bool) -> str:
     """Say what else there is to list."""
-    from vonenet.zoo.registry import list_front_ends, list_models
+    from vonenet.frontends.presets import PRESETS
 
     if front_ends:
         return "\nused as: vonenet.create_model(NAME, front_end=...)"
     return (
-        f"\nand {len(list_models('vone_*'))} with a timm back-end: vonenet models 'vone_*'\n"
-        f"with any of {len(list_front_ends())} front-ends: vonenet models --front-ends"
+        "\nand hundreds with a timm back-end: vonenet models 'vone_*'\n"
+        f"with any of {len(PRESETS)} front-ends: vonenet models --front-ends"
     )
 
 
 def _model_row(entry: ModelEntry) -> tuple[str, str, str, str]:
-    import torch
-
-    from vonenet.backbones import build_backbone
     from vonenet.v1.config import VOneBlockConfig
 
-    with torch.device("meta"):
-        backbone = build_backbone(entry.backbone)
-    v1 = VOneBlockConfig(noise=entry.noise, stride=backbone.stride).resolved()
-    trained = sum(parameter.numel() for parameter in backbone.module.parameters())
-    trained += v1.out_channels * backbone.in_channels
+    trained, stride = entry.trained, entry.stride
+    v1 = VOneBlockConfig(noise=entry.noise)
+    if trained is None:
+        import torch
+
+        from vonenet.backbones import build_backbone
+
+        with torch.device("meta"):
+            backbone = build_backbone(entry.backbone)
+        trained = sum(parameter.numel() for parameter in backbone.module.parameters())
+        trained, stride = trained + v1.out_channels * backbone.in_channels, backbone.stride
     front = (
         f"{v1.simple_channels} simple + {v1.complex_channels} complex, "
-        f"stride {v1.stride}, noise {v1.noise or 'off'}"
+        f"stride {stride}, noise {v1.noise or 'off'}"
     )
     return entry.name, f"{trained / 1e6:.2f} M", front, "published" if entry.weights else "-"

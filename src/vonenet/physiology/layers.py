@@ -169,7 +169,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         InputError: No such layer, with near names.
     """
     inner = dict(inner_model(model).named_modules())
-    layers = inner if name in inner else dict(model.named_modules())
+    layers: dict[str, nn.Module] = inner if name in inner else dict(model.named_modules())
     if not name or name not in layers:
         known = [layer for layer in inner if layer]
         near = difflib.get_close_matches(name, known, NEAR_NAMES, cutoff=0.3) or known[:NEAR_NAMES]

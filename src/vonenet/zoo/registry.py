@@ -10,7 +10,6 @@ import fnmatch
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from vonenet.errors import InputError
 from vonenet.frontends.front_end import FrontEnd, build_front_end
 from vonenet.frontends.presets import PRESETS, find_preset
 from vonenet.model import DEFAULT_FRONT_END, VOneNet, VOneNetConfig
+from vonenet.names import NAMED_MODELS, ModelEntry
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.checks import MOST, real, whole
 from vonenet.v1.config import FIELDS, image_size_pair
@@ -52,39 +52,6 @@ BASE_SETTINGS = {"num_classes": MOST, "in_chans": 3, "image_size": LARGEST_IMAGE
 _SEPARATORS = re.compile("[-_ ]")
 # What timm.create_model passes to every model, beside the user's own keywords.
 _TIMMS_OWN = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A registered VOneNet."""
-
-    name: str  # what users type
-    backbone: str  # the back-end's name
-    summary: str  # a few words
-    weights: str | None = None  # key of its published weights, if any
-    noise: str | None = "neuronal"  # noise mode that it was made with
-
-
-NAMED_MODELS = {
-    entry.name: entry
-    for entry in (
-        ModelEntry("voneresnet18", "resnet18", "ResNet-18 behind V1"),
-        ModelEntry("voneresnet34", "resnet34", "ResNet-34 behind V1"),
-        ModelEntry("voneresnet50", "resnet50", "the paper's VOneResNet-50", "resnet50"),
-        ModelEntry(
-            "voneresnet50_at", "resnet50", "VOneResNet-50, adversarially trained", "resnet50_at"
-        ),
-        ModelEntry(
-            "voneresnet50_ns", "resnet50", "VOneResNet-50, without noise", "resnet50_ns", noise=None
-        ),
-        ModelEntry("voneresnet101", "resnet101", "ResNet-101 behind V1"),
-        ModelEntry("voneresnet152", "resnet152", "ResNet-152 behind V1"),
-        ModelEntry("vonecornet_s", "cornet_s", "the paper's VOneCORnet-S", "cornets"),
-        ModelEntry("vonealexnet", "alexnet", "the paper's VOneAlexNet", "alexnet"),
-        ModelEntry("voneresnet_small", "resnet_small", "three small residual blocks, for the demo"),
-        ModelEntry("voneresnet_tiny", "resnet_tiny", "three residual blocks, for Tiny ImageNet"),
-    )
-}
 
 
 def create_model(
@@ -315,7 +282,7 @@ def find_entry(name: str) -> ModelEntry:
     if name.startswith(TIMM_PREFIX):
         timm_name = name.removeprefix(TIMM_PREFIX)
         # A name that timm knows but has no adapter gets its reason from build_backbone.
-        return ModelEntry(name, f"timm/{timm_name}", f"timm's {timm_name} behind V1")
+        return ModelEntry(name, f"timm/{timm_name}")
     known = [*NAMED_MODELS, *_timm_names()]
     near = difflib.get_close_matches(name, known, n=4) or list(NAMED_MODELS)
     raise InputError(f"unknown model {name!r}; nearest: {', '.join(near)}")
