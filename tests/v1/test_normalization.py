@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.ndimage import gaussian_filter1d
 
 from vonenet.errors import InputError
@@ -43,10 +44,11 @@ TUNED = FixedPoolConfig(
 KINDS = [
     FixedPoolConfig(sigma_deg=0.1),
     TUNED,
+    FixedPoolConfig(untuned_drive=0.4, varied=True, seed=2),
     TrainablePoolConfig(kernel_size=3),
     TrainablePoolConfig(kernel_size=3, per_pair=False),
 ]
-ids = ["untuned", "tuned", "pairs", "channels"]
+ids = ["untuned", "tuned", "varied", "pairs", "channels"]
 every_kind = pytest.mark.parametrize("config", KINDS, ids=ids)
 
 
@@ -84,27 +86,42 @@ def test_weights_of_a_fixed_pool_fall_off_with_orientation_frequency_and_colour(
     np.testing.assert_allclose(pool_weights(TUNED, 12, turned).numpy(), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("sigma", [0.4, 2.0])
-def test_a_fixed_pool_is_the_formula(sigma):
+@pytest.mark.parametrize(("sigma", "varied"), [(0.4, False), (2.0, False), (0.4, True)])
+def test_a_fixed_pool_is_the_formula(sigma, varied):
     x = torch.rand(2, 6, 9, 11, dtype=torch.float64)
     weight = pool_weights(TUNED, 6, draw_parameters(6, seed=1)).double()
-    found = FixedPool(dataclasses.replace(TUNED, sigma_deg=sigma / 7), weight, 7.0)(x)
+    config = dataclasses.replace(TUNED, sigma_deg=sigma / 7, varied=varied)
+    module = FixedPool(config, weight, 7.0, 6).double()
+    found = module(x)
+    strength, untuned = 1.0, 0.4
+    if varied:
+        strength, untuned = module.strength.numpy(), module.untuned.numpy()
     blurred = x.numpy() ** 2.0
     for axis in (2, 3):
         blurred = gaussian_filter1d(
             blurred, sigma, axis=axis, mode="mirror", radius=math.ceil(2.5 * sigma)
         )
     pool = np.einsum("ij,bjhw->bihw", weight.numpy(), blurred)
-    drive = x.numpy() + 0.4 * x.numpy().mean(1, keepdims=True)
-    expected = 3.0 * drive**2.4 / (0.7**2 + pool)
+    drive = x.numpy() + untuned * x.numpy().mean(1, keepdims=True)
+    expected = 3.0 * drive**2.4 / (0.7**2 + strength * pool)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
+
+
+def test_varied_cells_have_exponential_factors_that_do_not_depend_on_each_other():
+    module = FixedPoolConfig(untuned_drive=0.4, varied=True).build(512, None, 7.0)
+    strength, untuned = (each.flatten().numpy() for each in (module.strength, module.untuned))
+    assert stats.kstest(strength, "expon").statistic < 0.01
+    assert stats.kstest(untuned / 0.4, "expon").statistic < 0.01
+    assert abs(stats.spearmanr(strength, untuned).statistic) < 0.1
+    other = FixedPoolConfig(untuned_drive=0.4, varied=True, seed=1).build(512, None, 7.0)
+    assert not torch.equal(other.strength, module.strength)
 
 
 def test_without_tuning_one_pool_serves_all_cells():
     config = FixedPoolConfig(sigma_deg=0.1)
     assert pool_weights(config, 6, None).tolist() == [[pytest.approx(1 / 6)] * 6]
     uniform = torch.full((1, 6, 8, 8), 2.0)
-    module = FixedPool(config, pool_weights(config, 6, None), 7.0)
+    module = FixedPool(config, pool_weights(config, 6, None), 7.0, 6)
     torch.testing.assert_close(module(uniform), uniform / (1 + 2))
 
 
@@ -312,7 +329,7 @@ def test_presets_train(name):
 
 
 def test_a_trained_pool_belongs_to_the_first_layer():
-    model = VOneNet.from_config(small_config(KINDS[2]))
+    model = VOneNet.from_config(small_config(KINDS[3]))
     layers = layer_numbers(model)
     assert layers.keys() == dict(model.named_parameters()).keys()
     first = {name for name, number in layers.items() if number == 0}

@@ -2,7 +2,7 @@
 
 It stands between V1's gain and its noise; responses x are 0 or more. There are two kinds.
 
-    fixed       y_i = gain (x_i + u mean_j x_j)^n / (c^m + sum_j w_ij (G * x_j^m))
+    fixed       y_i = gain (x_i + u_i mean_j x_j)^n / (c^m + s_i sum_j w_ij (G * x_j^m))
 
 after Heeger 1992 (Visual Neuroscience 9:181), where n = m = 2; Carandini & Heeger 2012 (Nature
 Reviews Neuroscience 13:51), where n = m; and Schuett & Wichmann 2017 (J Vision 17(12):12), where
@@ -10,7 +10,10 @@ n > m. G is a Gaussian in space of sum 1; w_ij falls off, as a Gaussian, with th
 cells' preferred orientations and of the logarithms of their frequencies, and its rows sum to 1. So
 the pool is an average response, and c the response at which it halves. u = 0 but where cells are to
 be as broadly tuned as many of V1 are (Ringach, Shapley & Hawken 2002, J Neurosci 22:5639): it is
-ours, an excitation from all cells at a position alike.
+ours, an excitation from all cells at a position. s_i = 1 and u_i = u, or both vary among cells, as
+the strength of surrounds and the breadth of tuning do in V1 (Cavanaugh, Bair & Movshon 2002, J
+Neurophysiol 88:2530, figure 5; Ringach et al. 2002, figure 3): then each is drawn from an
+exponential distribution of that mean.
 
     trainable   y_i = x_i / (|b| + sum_j w_ij * x_j)
 
@@ -58,6 +61,8 @@ class FixedPoolConfig:
         semi_saturation: response [c] of the pool, in units of V1's response, that halves a cell's.
         gain: factor of the response.
         untuned_drive: excitation [u] by the average response of all cells at the same position.
+        varied: whether each cell has a pool's strength [s] and an untuned drive of its own.
+        seed: of what is drawn for each cell.
     """
 
     kind: str = "fixed"
@@ -70,6 +75,8 @@ class FixedPoolConfig:
     semi_saturation: float = 1.0
     gain: float = 1.0
     untuned_drive: float = 0.0
+    varied: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _check_kind(self, "fixed")
@@ -88,12 +95,15 @@ class FixedPoolConfig:
             if value is not None or name not in ("orientation_deg", "frequency_octaves"):
                 vars(self)[name] = real(name, value, low, high)
         _check_bool(self, "per_color")
+        _check_bool(self, "varied")
+        vars(self)["seed"] = whole("seed", self.seed, 0, LARGEST_SEED)
 
     def build(
         self, n: int, parameters: GaborParameters | None, positions_per_degree: float
     ) -> FixedPool:
         """Build the module for n cells; of unknown filters its weights come with the filters."""
-        return FixedPool(self, pool_weights(self, n, parameters), positions_per_degree)
+        weight = pool_weights(self, n, parameters)
+        return FixedPool(self, weight, positions_per_degree, n)
 
 
 @dataclass(frozen=True)
@@ -157,30 +167,51 @@ class FixedPool(nn.Module):
     Args:
         config: settings.
         weight: the pools' weights, (pools, cells): one pool for all cells, or one for each. They
-            are saved with the filters that they were made for.
+            are saved with the filters that they were made for, and so are both factors below.
         positions_per_degree: positions of V1's map in one degree of visual angle.
+        n: number of cells.
     """
 
     weight: Tensor
+    strength: Tensor | None  # s and u of each cell, (cells, 1, 1)
+    untuned: Tensor | None
 
     def __init__(
-        self, config: FixedPoolConfig, weight: Tensor, positions_per_degree: float
+        self, config: FixedPoolConfig, weight: Tensor, positions_per_degree: float, n: int
     ) -> None:
         super().__init__()
         self.config = config
         self.sigma = config.sigma_deg * positions_per_degree
         self.register_buffer("weight", weight)
+        strength, untuned = varied_factors(n, config.seed) if config.varied else (None, None)
+        self.register_buffer("strength", strength)
+        self.register_buffer("untuned", None if untuned is None else config.untuned_drive * untuned)
 
     def forward(self, responses: Tensor) -> Tensor:
         """Return normalised responses of the shape of `responses`, (B, cells, H, W)."""
         c = self.config
         pool = pooled(_power(responses, c.pool_exponent), self.weight, self.sigma)
+        if self.strength is not None:
+            pool = self.strength * pool
         drive = responses
         if c.untuned_drive:
-            drive = drive + c.untuned_drive * responses.mean(1, keepdim=True)
+            factor = c.untuned_drive if self.untuned is None else self.untuned
+            drive = drive + factor * responses.mean(1, keepdim=True)
         own = _power(drive, c.exponent)
         normalized: Tensor = c.gain * own / (c.semi_saturation**c.pool_exponent + pool)
         return normalized
+
+
+def varied_factors(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw two factors for each of n cells, (n, 1, 1), both exponential with mean 1.
+
+    They are the distribution's quantiles at the middles of n equal shares, in random order: few
+    cells have it as many do.
+    """
+    generator = np.random.default_rng(seed)
+    shares = [(generator.permutation(n) + 0.5) / n for _ in range(2)]
+    strength, untuned = (torch.from_numpy(-np.log1p(-share))[:, None, None] for share in shares)
+    return strength.to(**_default()), untuned.to(**_default())
 
 
 @torch.fx.wrap
