@@ -156,10 +156,7 @@ class VOneNet(Answering):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits, (B, num_classes), of normalised images, (B, in_chans, H, W)."""
-        responses = images
-        for stage in self.stages:
-            responses = stage(responses)
-        return self.logits_from_v1(responses)
+        return self.logits_from_v1(stages_of.responses(self.stages, images))
 
     def mean_response(self, images: Tensor) -> Tensor:
         """Compute what lies before the first noise.

@@ -180,6 +180,7 @@ def test_other_noise(toy, tmp_path, function, slope, offset):
     [
         ("plain", {}, r"plain has no vone_block: .*--layer NAME; .* 0, 1, 2, 3"),
         ("network@vone_blok", {}, "no layer 'vone_blok'; near names: vone_block"),
+        ("network", {"layer": "model.x"}, r"^network: the model has no layer 'model\.x'"),
         ("network@model.fc", {}, "'model.fc' has no spatial extent"),
         ("network", {"degrees": 0.0}, "degrees must be above 0, got 0"),
         ("network", {"trials": 0}, "trials must be 1 or more, got 0"),

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from vonenet.v1.gabor import (
+    aliased_and_truncated,
     colored,
     dc_over_best_grating,
     gabor_kernels,
     lost_energy,
-    sampling_remedies,
     sampling_report,
 )
 from vonenet.v1.parameters import draw_parameters
@@ -82,11 +82,11 @@ def test_aliasing_is_counted_and_the_remedy_cures_it():
 def test_truncation_is_counted_and_the_remedy_cures_it():
     parameters = draw_parameters(5000)
     assert sampling_report(parameters, 28, 25).truncated == pytest.approx(0.06, abs=0.015)
-    assert sampling_remedies(parameters, 28, 25) == []
+    assert aliased_and_truncated(parameters, 28, 25)[2] == []
     cut = sampling_report(parameters, 28, 11)
     assert cut.truncated > 0.3
     needed = int(cut.remedies[0].split("set kernel_size to ")[1].split(",")[0])
-    assert sampling_remedies(parameters, 28, needed) == []
+    assert aliased_and_truncated(parameters, 28, needed)[2] == []
 
 
 def test_lost_energy_is_that_outside_the_window():

@@ -5,13 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import vonenet
 from vonenet.errors import InputError, SettingError, VOneNetWarning
 from vonenet.v1.block import VOneBlock
 from vonenet.v1.config import VOneBlockConfig
 from vonenet.v1.parameters import draw_parameters
 
 SMALL = {"simple_channels": 4, "complex_channels": 4, "image_size": 32}
+PICTURE = Image.new("RGB", (32, 32))
 NUMBERS = [
     name
     for name, value in vars(VOneBlockConfig().resolved()).items()
@@ -72,6 +75,16 @@ def test_images_of_another_type_are_refused_in_one_line(kind):
     if kind == torch.uint8:
         with torch.autocast("cpu", torch.bfloat16), pytest.raises(InputError, match="uint8"):
             block(images)
+
+
+@pytest.mark.parametrize("front_end", ["vonenet", "evnet2025", "vonenet_foveated"])
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 3, 32, 32)), [torch.zeros(3, 8, 8)], None, PICTURE]
+)
+def test_what_is_no_tensor_is_refused_with_what_to_type(front_end, images):
+    model = vonenet.create_front_end(front_end, image_size=32, seed=3)
+    with pytest.raises(InputError, match=r"got (ndarray|list|NoneType|Image); .*torch\.from_numpy"):
+        model(images)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 0, 32), (0, 3, 0, 0), (2, 3, 32, 0)])

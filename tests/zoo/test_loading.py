@@ -169,11 +169,17 @@ def test_published_models_know_imagenets_classes(tmp_path, monkeypatch):
     assert load_model("voneresnet50").model.classes == tuple(imagenet_ids())
 
 
-@pytest.mark.parametrize("address", ["untrained/voneresnet18", "untrained/timm/resnet10t"])
-def test_untrained_models_have_the_same_weights_each_time(address):
+FRESH = "untrained/voneresnet_small?image_size=32"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["untrained/voneresnet18", "untrained/timm/resnet10t", f"ensemble:{FRESH}+{FRESH}&seed=1"],
+)
+def test_untrained_models_are_named_so_and_have_the_same_weights_each_time(address):
     before = torch.get_rng_state()
     one, other = load_model(address), load_model(address)
-    assert one.name == address
+    assert one.name == address.removeprefix("ensemble:")  # what rows and pages call it
     for key, tensor in one.model.state_dict().items():
         torch.testing.assert_close(tensor, other.model.state_dict()[key], rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), before)

@@ -33,7 +33,8 @@ class Physiology:
     Attributes:
         model: a name with published weights, a weights file, timm/NAME, untrained/NAME,
             module:function or file.py:function; with @LAYER, that layer of it.
-        layer: the layer, by its name in the model; the V1 block if not given.
+        layer: the layer, by its name, in every model and front-end that has no @LAYER of its own;
+            the V1 block if not given.
         compare: further models to record and show beside it, each as MODEL or MODEL@LAYER.
         front_end: front-ends to record without any network behind them, each by the name of its
             preset, such as evnet2025; the model may be left out.
@@ -87,6 +88,7 @@ def record_models(options: Physiology) -> list[Recording]:
     Raises:
         InputError: A model, layer or setting cannot be used.
     """
+    from vonenet.errors import InputError
     from vonenet.physiology import Subject, record
     from vonenet.physiology.recording import read_recording, save_recording
     from vonenet.physiology.scores import recording_rows
@@ -95,14 +97,18 @@ def record_models(options: Physiology) -> list[Recording]:
 
     recordings = {}
     for loaded, canvas, layer in _models_on_canvas(options):
-        subject = Subject(
-            loaded.model,
-            v1_block_of(loaded) if layer is None else layer,
-            canvas,
-            trials=DEFAULT_TRIALS if options.trials is None else options.trials,
-            mean_response=options.trials is None,
-            seed=options.seed,
-        )
+        layer = v1_block_of(loaded) if layer is None else layer
+        try:
+            subject = Subject(
+                loaded.model,
+                layer,
+                canvas,
+                trials=DEFAULT_TRIALS if options.trials is None else options.trials,
+                mean_response=options.trials is None,
+                seed=options.seed,
+            )
+        except InputError as error:
+            raise InputError(f"{loaded.name}: {error}") from error
         weights = model_hash(loaded.model)
         path = options.out / _file_name(loaded.name, weights, subject)
         if not path.is_file():

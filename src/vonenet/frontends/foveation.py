@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError
-from vonenet.v1.checks import real
+from vonenet.v1.checks import check_is_tensor, real
 
 # Points along the radius that are averaged where the image is made smaller, so that it does not
 # alias: enough down to a sixth. Across the radius it is nowhere made smaller inside the circle.
@@ -99,6 +99,7 @@ def foveated(images: Tensor, e2_px: float, right_px: float, down_px: float) -> T
 
     PyTorch's `grid_sample` has no forward mode and no second derivative.
     """
+    check_is_tensor(images)
     dtype = torch.promote_types(images.dtype, torch.float32)
     height, width = images.shape[-2:]
     offsets = (

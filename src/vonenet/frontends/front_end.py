@@ -47,9 +47,7 @@ class FrontEnd(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute noisy responses of V1, (B, cells, H', W'), to images, (B, in_chans, H, W)."""
-        for stage in self.stages:
-            images = stage(images)
-        return images
+        return stages_of.responses(self.stages, images)
 
     def mean_response(self, images: Tensor) -> Tensor:
         """Compute what lies before the first noise: with V1 alone, its mean response."""

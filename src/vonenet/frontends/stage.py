@@ -48,22 +48,24 @@ class StageConfig(Protocol):
         ...
 
 
+def responses(stages: Sequence[Any], images: Tensor) -> Tensor:
+    """Return the responses of the last stage; each stage reads those of the one before."""
+    for stage in stages:
+        images = stage(images)
+    return images
+
+
 def mean_response(stages: Sequence[Any], images: Tensor) -> Tensor:
     """Return what lies before the first noise: one pass of it serves any number of draws."""
-    *silent, first = stages[: first_noisy(stages) + 1]
-    for stage in silent:
-        images = stage(images)
-    result: Tensor = first.mean_response(images)
+    place = first_noisy(stages)
+    result: Tensor = stages[place].mean_response(responses(stages[:place], images))
     return result
 
 
 def respond(stages: Sequence[Any], mean_response: Tensor) -> Tensor:
     """Return the responses of the last stage after a draw of noise in each stage that has one."""
     first, *following = stages[first_noisy(stages) :]
-    responses: Tensor = first.respond(mean_response)
-    for stage in following:
-        responses = stage(responses)
-    return responses
+    return responses(following, first.respond(mean_response))
 
 
 def first_noisy(stages: Sequence[Any]) -> int:

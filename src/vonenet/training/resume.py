@@ -119,11 +119,13 @@ def restore_log(path: Path, facts: Mapping[str, Any]) -> None:
 def restored_best(path: Path, expected: list[int] | None) -> list[int] | None:
     """Return what a checkpoint says of the best weights, or None if they are not there as it says.
 
-    Then they are put aside, and a `VOneNetWarning` says so.
+    Then they are put aside, and a `VOneNetWarning` says so. They may be of an epoch after the
+    checkpoint, as after a kill, which is trained again.
     """
     if expected is None or size_and_checksum(path) == expected:
         return expected
-    _put_aside(path, "it is not what the checkpoint says; only a better epoch writes it again")
+    why = "it is not what the checkpoint says: of a later epoch, which is trained again, or changed"
+    _put_aside(path, f"{why}; only a better epoch writes it again")
     return None
 
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vonenet.errors import InputError, VOneNetWarning
+from vonenet.v1.checks import check_is_tensor
 from vonenet.v1.config import FIELDS, VOneBlockConfig, drawn_parameters
 from vonenet.v1.filterbank import FilterBank, filter_images
 from vonenet.v1.gabor import (
     SamplingReport,
+    aliased_and_truncated,
     quadrature_weights,
-    sampling_remedies,
     sampling_report,
 )
 from vonenet.v1.noise import Noise, is_plain
@@ -105,6 +106,7 @@ def check_images(images: Tensor, weight: Tensor, typed: str = "images / 127.5 - 
         weight: numbers that images are weighed by, the channels that they read second.
         typed: what makes images of pixels of 0 to 255.
     """
+    check_is_tensor(images)
     if images.dim() != 4 or images.shape[1] != weight.shape[1] or 0 in images.shape[2:]:
         raise InputError(
             f"images must have shape (batch, {weight.shape[1]}, height, width) with 1 pixel or "
@@ -196,7 +198,8 @@ class VOneBlock(OriginalNames):
         self.output = nn.Identity()
         self.way: str | None = None
         if self._made_from is not None:
-            for remedy in sampling_remedies(self._made_from, c.pixels_per_degree, c.kernel_size):
+            geometry = self._made_from, c.pixels_per_degree, c.kernel_size
+            for remedy in aliased_and_truncated(*geometry)[2]:
                 warnings.warn(remedy, VOneNetWarning, stacklevel=2)
 
     def forward(self, images: Tensor) -> Tensor:

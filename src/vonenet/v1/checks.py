@@ -1,10 +1,12 @@
-"""Numbers of users: made plain Python ones, or refused in one line with what is allowed."""
+"""Numbers and images of users: made plain ones, or refused in one line with what is allowed."""
 
 from __future__ import annotations
 
 import math
 from numbers import Real
 from typing import Any
+
+from torch import Tensor
 
 from vonenet.errors import InputError
 
@@ -42,3 +44,13 @@ def real(name: str, value: Any, low: float, high: float) -> float:
     if is_number and low <= number <= high and math.isfinite(number):
         return float(number)
     raise InputError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+
+
+def check_is_tensor(images: Any) -> None:
+    """Raise InputError, with what to type, unless images are a torch tensor."""
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"images must be a torch tensor, got {type(images).__name__}; of an array type "
+            "torch.from_numpy(array), of a picture "
+            "torchvision.transforms.functional.to_tensor(picture)[None]"
+        )

@@ -198,7 +198,7 @@ def sampling_report(
     n = len(parameters) if simple_channels is None else simple_channels
     simple_dc, complex_dc = _share(dc[0, :n]), _share(dc[1, n:])
     lost = lost_energy(*geometry) > LARGE_LOSS
-    remedies = sampling_remedies(*geometry)
+    aliased, truncated, remedies = aliased_and_truncated(*geometry)
     if simple_dc + complex_dc > 0:
         remedies.append(
             f"{simple_dc:.0%} of the simple and {complex_dc:.0%} of the complex cells respond to a "
@@ -215,8 +215,8 @@ def sampling_report(
         )
     return SamplingReport(
         nyquist_cpd=pixels_per_degree / 2,
-        aliased=float(np.mean(parameters.frequency_cpd > pixels_per_degree / 2)),
-        truncated=float(np.mean(cut_by_window(*geometry))),
+        aliased=aliased,
+        truncated=truncated,
         lost_energy=float(np.mean(lost)),
         simple_dc=simple_dc,
         complex_dc=complex_dc,
@@ -224,10 +224,10 @@ def sampling_report(
     )
 
 
-def sampling_remedies(
+def aliased_and_truncated(
     parameters: GaborParameters, pixels_per_degree: float, kernel_size: int
-) -> list[str]:
-    """Say what would mend filters that alias or are wider than their kernel, if many are."""
+) -> tuple[float, float, list[str]]:
+    """Return these shares, as in `SamplingReport`, and what would mend them, if they are large."""
     nyquist_cpd = pixels_per_degree / 2
     aliased = float(np.mean(parameters.frequency_cpd > nyquist_cpd))
     truncated = float(np.mean(cut_by_window(parameters, pixels_per_degree, kernel_size)))
@@ -246,7 +246,7 @@ def sampling_remedies(
             f"{truncated:.0%} of the V1 filters are wider than half their {kernel_size} px kernel "
             f"and are cut off; set kernel_size to {needed}"
         )
-    return remedies
+    return aliased, truncated, remedies
 
 
 def lost_energy(

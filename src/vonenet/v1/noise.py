@@ -136,7 +136,10 @@ class Noise(Answering):
 
     @property
     def law(self) -> NoiseLaw:
-        """How the noise follows the mean, as it is set now."""
+        """How the noise follows the mean, as it is set now.
+
+        Its fields are attributes of their own, for these count in a model's hash.
+        """
         return NoiseLaw(*(getattr(self, name) for name in NoiseLaw._fields))
 
     def forward(self, mean_response: Tensor, standard_normal: Tensor | None = None) -> Tensor:
