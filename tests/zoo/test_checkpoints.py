@@ -16,6 +16,8 @@ from torch import nn
 import vonenet
 from tests.published import golden_weights, write_published
 from vonenet import cli
+from vonenet.errors import CheckpointError, InputError
+from vonenet.zoo import checkpoints
 from vonenet.zoo.checkpoints import STRAY_KEYS, save_base_checkpoint
 from vonenet.zoo.registry import load_base_checkpoint
 from vonenet.zoo.weights import plain_names
@@ -54,6 +56,58 @@ def test_our_files_give_the_same_model(tmp_path, name, settings):
     )
     size = model.pretrained_cfg["input_size"]
     assert same_outputs(model, again, torch.rand(2, *size))
+
+
+@pytest.mark.parametrize("front_end", ["vonenet", "vonenet2026", "evnet2025", "vonenet_push_pull"])
+def test_a_compact_file_gives_the_model_with_rounded_weights(tmp_path, front_end):
+    settings = {**TINY, "image_size": 64, "front_end": front_end}
+    model = vonenet.create_model("voneresnet_small", **settings)
+    model.class_names = tuple("abcdefghij")
+    whole, compact = tmp_path / "whole.safetensors", tmp_path / "compact.safetensors"
+    vonenet.save_checkpoint(model, whole)
+    vonenet.save_checkpoint(model, compact, compact=True)
+    assert compact.stat().st_size < whole.stat().st_size / 2
+    assert not any("simple_conv" in key for key in load_file(compact))
+    again = vonenet.load_checkpoint(compact)
+    assert again.config == model.config
+    assert again.class_names == model.class_names
+    for key, value in again.state_dict().items():
+        expected = model.state_dict()[key]
+        is_front_end = key in dict(model.front_end.state_dict())
+        assert torch.equal(value, expected if is_front_end else expected.half().to(expected.dtype))
+    vonenet.save_checkpoint(again, compact, compact=True)
+    assert same_outputs(again, vonenet.load_checkpoint(compact), torch.rand(2, 3, 64, 64))
+
+
+def test_a_compact_file_keeps_filters_that_its_settings_do_not_give(tmp_path, small):
+    path = tmp_path / "compact.safetensors"
+    changed = copy.deepcopy(small)
+    with torch.no_grad():
+        changed.vone_block.simple_conv_q0.weight[0] += 0.1
+    vonenet.save_checkpoint(changed, path, compact=True)
+    again = vonenet.load_checkpoint(path)
+    for name in ("q0", "q1"):
+        key = f"vone_block.simple_conv_{name}.weight"
+        assert torch.equal(again.state_dict()[key], changed.state_dict()[key])
+
+
+def test_a_compact_file_whose_filters_would_be_others_is_refused(tmp_path, small, monkeypatch):
+    path = tmp_path / "compact.safetensors"
+    vonenet.save_checkpoint(small, path, compact=True)
+    drawn = checkpoints._drawn
+    monkeypatch.setattr(
+        checkpoints, "_drawn", lambda stored: {k: 1.001 * v for k, v in drawn(stored).items()}
+    )
+    with pytest.raises(CheckpointError, match=r"simple_conv_q0.weight, and its settings give"):
+        vonenet.load_checkpoint(path)
+
+
+def test_weights_that_a_compact_file_cannot_hold_are_refused(tmp_path, small):
+    changed = copy.deepcopy(small)
+    with torch.no_grad():
+        changed.bottleneck.weight[0] = 1e6
+    with pytest.raises(InputError, match=r"bottleneck.weight has values that float16"):
+        vonenet.save_checkpoint(changed, tmp_path / "compact.safetensors", compact=True)
 
 
 def test_create_model_takes_a_checkpoint(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vonenet.errors import CheckpointError, InputError, VOneNetWarning
 from vonenet.files import write_whole
+from vonenet.frontends.front_end import build_front_end
 from vonenet.identity import PACKAGES
 from vonenet.model import VOneNet, VOneNetConfig
 from vonenet.v1.checks import whole
@@ -40,7 +42,9 @@ from vonenet.zoo.weights import (
 )
 
 FORMAT, BASE_FORMAT = "vonenet-1", "vonenet-base-1"
-CLASSES, GABORS = "classes", "gabor_parameters"
+CLASSES, GABORS, DROPPED = "classes", "gabor_parameters", "dropped"
+# Of tensors that a compact file lacks: numbers at most, and how far their sums may differ, relative
+MOST_DROPPED, SAME_SUM = 1 << 28, 1e-5
 Q0, Q1 = "vone_block.simple_conv_q0.weight", "vone_block.simple_conv_q1.weight"
 FILTERS = (Q0, Q1, "vone_block.push_pull.pull.weight")
 CHANNELS = "vone_block.gabor_bank.color_channel"  # of trainable filters
@@ -72,7 +76,11 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    model: nn.Module, path: str | Path, *, classes: Sequence[str] | None = None
+    model: nn.Module,
+    path: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    compact: bool = False,
 ) -> None:
     """Write a VOneNet to one safetensors file, with all that is needed to build it again.
 
@@ -83,13 +91,18 @@ def save_checkpoint(
         model: a VOneNet, also within DataParallel or compiled.
         path: the file.
         classes: names of the logits; `model.class_names` by default.
+        compact: write a small file to give away: weights rounded to float16, and without filters
+            and whatever else the settings give again.
 
     Raises:
         InputError: the file would not give this model again: it is no VOneNet, its back-end is not
             the one of its configuration, or there are not as many names as logits.
     """
     # unlike save_file, with usual rights
-    write_whole(Path(path), serialize(*packed(model, classes)))
+    tensors, header = packed(model, classes)
+    if compact:
+        tensors, header = _compact(tensors, header, Path(path))
+    write_whole(Path(path), serialize(tensors, header))
 
 
 def packed(
@@ -118,6 +131,59 @@ def packed(
     if names is not None:
         metadata[CLASSES] = json.dumps(list(names))
     return tensors, metadata
+
+
+def _compact(
+    tensors: Mapping[str, Tensor], header: Mapping[str, str], path: Path
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Leave out what the settings give again, and round the rest to float16."""
+    drawn = _drawn(unpacked(header, {}, path))
+    dropped, kept = {}, {}
+    for key, value in tensors.items():
+        if key in drawn and torch.allclose(value, drawn[key], atol=1e-7):
+            dropped[key] = _sum_of(value)
+        elif value.is_floating_point() and key not in drawn:
+            kept[key] = value.half()
+            if not kept[key].isfinite().all():
+                raise InputError(f"{key} has values that float16 cannot hold: save it whole")
+        else:
+            kept[key] = value
+    return kept, {**header, DROPPED: json.dumps(dropped)}
+
+
+def _drawn(stored: Checkpoint) -> dict[str, Tensor]:
+    """Return the buffers of the front-end that its settings give."""
+    config = stored.config
+    front_end = build_front_end(config.v1, config.before_v1, stored.gabor_parameters)
+    return {key: value.detach().contiguous() for key, value in front_end.named_buffers()}
+
+
+def _restored(stored: Checkpoint, dropped: Mapping[str, float], path: Path) -> Checkpoint:
+    """Return what a compact file says, with what it lacks.
+
+    Raises:
+        CheckpointError: what the settings give here is not what the file was saved with.
+    """
+    planned = dict(_planned(stored.config).named_buffers())
+    numbers = sum(planned[key].numel() for key in dropped)
+    if numbers > MOST_DROPPED:
+        raise CheckpointError(f"{path} lacks {numbers} numbers; allowed: {MOST_DROPPED}")
+    weights = {
+        key: v.float() if v.is_floating_point() else v for key, v in stored.state_dict.items()
+    }
+    drawn = _drawn(stored)
+    for key, expected in dropped.items():
+        if not math.isclose(_sum_of(drawn[key]), expected, rel_tol=SAME_SUM):
+            raise CheckpointError(
+                f"{path} was saved without {key}, and its settings give another one here; needed: "
+                "a file with it"
+            )
+        weights[key] = drawn[key]
+    return dataclasses.replace(stored, state_dict=weights)
+
+
+def _sum_of(values: Tensor) -> float:
+    return float(values.double().abs().sum())
 
 
 def save_base_checkpoint(
@@ -312,7 +378,12 @@ def unpacked(header: Mapping[str, str], weights: dict[str, Tensor], path: Path) 
         config.v1.resolved()
         parameters = GaborParameters.from_dict(gabors) if gabors else None
     classes = stored_classes(header, config.num_classes, path)
-    return Checkpoint(config, weights, parameters, classes)
+    stored = Checkpoint(config, weights, parameters, classes)
+    if DROPPED not in header:
+        return stored
+    dropped = header_value(header, DROPPED, path)
+    with header_errors(path):
+        return _restored(stored, dropped, path)
 
 
 @contextmanager
