@@ -211,7 +211,7 @@ def test_an_address_says_settings_of_a_fresh_network():
         ("toy_models_of_a_test:nothing", "returns a int; needed: a torch module"),
         (
             "toy_models_of_a_test:plain",
-            "does not say how .* return vonenet.data.PixelModel\\(model,",
+            "does not say how .* needed: vonenet.data.PixelModel\\(model,",
         ),
         ("toy_models_of_a_test:named_by_text", "does not say how"),
         ("toy_models_of_a_test:broken", "test.py:[0-9]+: ValueError: two lines$"),

@@ -168,14 +168,13 @@ def put_on_canvas(
     Degrees are those of an image's shorter side, and so are the canvas's pixels: a rectangular
     model is shown squares, whose pixels are as large as those it was made for.
     """
-    from vonenet.data.pixels import chosen_device
+    from vonenet.data.pixels import chosen_device, described
     from vonenet.physiology import Canvas
     from vonenet.zoo.loading import visual_degrees_of
 
     loaded.model.to(chosen_device(device))
     degrees = visual_degrees_of(loaded) if degrees is None else degrees
-    described = getattr(loaded.model.model, "pretrained_cfg", None) or {}
-    _, *sides = described.get("input_size", (0, loaded.image_size))
+    _, *sides = described(loaded.model.model).get("input_size", (0, loaded.image_size))
     return loaded, Canvas(degrees, min(sides), loaded.in_chans)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,30 @@ class PixelModel(nn.Module):
         return logits
 
 
+def described(model: nn.Module) -> Mapping[str, Any]:
+    """Return what `pretrained_cfg` says of a model's images and outputs, if it has one."""
+    found = getattr(model, "pretrained_cfg", None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def taking_pixels(model: nn.Module, whose: str) -> PixelModel:
+    """Return a `PixelModel` of a model that says how its images are normalised.
+
+    Raises:
+        InputError: It does not; the line begins with `whose`.
+    """
+    known = described(model)
+    if "mean" not in known or "std" not in known:
+        hint = "for pixels in [0, 1] as they are: 0.0, 1.0"
+        if type(model).__module__.startswith("torchvision."):
+            hint = "torchvision's are nearly all (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)"
+        raise InputError(
+            f"{whose} does not say how its images are normalised; needed: vonenet.data.PixelModel("
+            f"model, mean, std), or model.pretrained_cfg = {{'mean': mean, 'std': std}} ({hint})"
+        )
+    return PixelModel(model, known["mean"], known["std"])
+
+
 def classes_of(model: nn.Module) -> tuple[str, ...] | None:
     """Return the names of a model's outputs; None where they are not known."""
     return model.classes if isinstance(model, PixelModel) else None
@@ -87,9 +112,7 @@ def preprocessing_text(model: nn.Module, size: tuple[int, int]) -> str:
     pixels = f"{height} px" if height == width else f"{height}x{width} px"
     if not isinstance(model, PixelModel):
         return f"pixels in [0, 1], {pixels}"
-    described = getattr(model.model, "pretrained_cfg", None)
-    described = described if isinstance(described, Mapping) else {}
-    name = described.get("front_end", UNNAMED_FRONT_ENDS[0])
+    name = described(model.model).get("front_end", UNNAMED_FRONT_ENDS[0])
     front_end = "" if name in UNNAMED_FRONT_ENDS else f", front-end {name}"
     return f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, {pixels}{front_end}"
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from vonenet.errors import InputError
 from vonenet.report.page import (
     DASH,
+    Panel,
     count,
     duration,
     first_column,
@@ -368,17 +368,14 @@ def robustness(models: Sequence[Model], audit: Sequence[AuditRow]) -> dict[str, 
         "means": MEANS,
         "of_models": of_models,
         "disputed": facts.get(DISPUTED, {}),
-        "on_others": [m.label for m in models[1:] if on_other_images(m, base)],
+        "on_others": [
+            m.label for m in models[1:] if any(m.obstacle(base, s) == "images" for s in m.rows)
+        ],
         "differing": [term for term in PROTOCOL_TERMS if len(facts.get(term, ())) > 1],
     }
 
 
-def on_other_images(model: Model, base: Model) -> bool:
-    """Return whether a condition was measured on other images than the base's."""
-    return any(model.obstacle(base, setting) == "images" for setting in model.rows)
-
-
-def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
+def attack_plots(models: Sequence[Model]) -> list[Panel]:
     """Return accuracy against radius, a plot for each norm that was attacked by plain PGD."""
     plots = []
     for norm, name in NORMS.items():
@@ -391,7 +388,8 @@ def attack_plots(models: Sequence[Model]) -> list[tuple[str, Markup]]:
             }
         if any(any(curve) for curve in curves.values()):
             label = f"accuracy against the {name} radius of the attack"
-            plots.append((name, inline_svg(accuracy_against_radius(norm, curves), label)))
+            picture = inline_svg(accuracy_against_radius(norm, curves), label)
+            plots.append(Panel(name, picture, ""))
     return plots
 
 

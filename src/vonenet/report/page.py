@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from math import isfinite
 from pathlib import Path
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from vonenet.files import write_whole, written
 from vonenet.report import plots
+from vonenet.results import Result
 
 DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
 NAME_WIDTH = 24  # characters of a terminal's first column, at least
@@ -89,18 +90,14 @@ def inline_svg(figure: Figure, label: str) -> Markup:
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
     body = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
-    body = re.sub(r"<[^>]*>", _with_short_numbers, body)
+    short = partial(re.sub, r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}")
+    body = re.sub(r"<[^>]*>", lambda tag: short(tag[0]), body)  # to a hundredth of a pixel
     body = re.sub(r"\s+", " ", body)
     spoken = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     return Markup(  # noqa: S704 - matplotlib escapes what it writes
         f'<svg {spoken} viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}">{body}</svg>'
     )
-
-
-def _with_short_numbers(tag: re.Match[str]) -> str:
-    """Return a tag with coordinates to a hundredth of a pixel."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
 
 
 @cache
@@ -146,6 +143,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def with_interval(row: Result, digits: int = 3) -> str:
+    """Return a number of a row and its interval, such as `0.41 [0.37, 0.44]`."""
+    return f"{row.value:.{digits}f} [{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -24,6 +24,7 @@ from vonenet.report.page import (
     first_column,
     inline_svg,
     printable,
+    with_interval,
     write_html,
 )
 from vonenet.report.physiology_plots import Distribution
@@ -246,11 +247,6 @@ def why_not(layer: Layer, name: str) -> str:
     return f"no score: {count(units, 'unit')} of {LEAST_UNITS} needed"
 
 
-def similarity(row: Result) -> str:
-    """Return a similarity and its interval."""
-    return f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
-
-
 def _defined(row: Result) -> int:
     """Return for how many units of a similarity's row the property is defined."""
     return row.n - int(row.flags.get("undefined", 0))
@@ -287,7 +283,7 @@ def verdict(layers: Sequence[Layer]) -> str:
     if not ranked:
         reasons = {why_not(layer, MEAN) for layer in layers}
         return f"No layer has a score ({'; '.join(sorted(reasons))})."
-    said = [f"{layer.label}, {similarity(mean)}" for layer, mean in ranked[:2]]
+    said = [f"{layer.label}, {with_interval(mean, 2)}" for layer, mean in ranked[:2]]
     mean = ranked[0][1]
     over = count(int(mean.flags["properties"]), "published property", "published properties")
     if not said[1:]:
@@ -310,7 +306,7 @@ def text_table(layers: Sequence[Layer]) -> str:
             if row is None:
                 column.append(f"{DASH} {why_not(layer, name)}")
             else:
-                column.append("0.00 (none)" if is_missing(row) else similarity(row))
+                column.append("0.00 (none)" if is_missing(row) else with_interval(row, 2))
         width = 2 + max(map(len, column))
         lines = [f"{line}{cell:>{width}}" for line, cell in zip(lines, column, strict=True)]
     return "\n".join(lines)
@@ -540,7 +536,7 @@ def agreement(row: Result) -> str:
     names = {"correlation": "correlation", "share": "share alike", "ratio": "median ratio"}
     parts = [
         f"{'✓ agrees' if row.flags['holds'] else '✗ does not agree'}: {names[row.metric]} "
-        f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]",
+        f"{with_interval(row)}",
         count(row.n, "unit"),
     ]
     if "offset" in row.flags:

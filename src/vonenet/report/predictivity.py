@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vonenet.errors import InputError
-from vonenet.report.page import count, write_html
+from vonenet.report.page import count, with_interval, write_html
 from vonenet.report.plots import layer_style
 from vonenet.results import Result, read_jsonl
 
@@ -16,44 +16,25 @@ RSA, CEILED_RSA = "rsa_spearman", "ceiled_rsa_spearman"
 METRICS = (R, CEILED, RSA, CEILED_RSA)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What one layer of a model predicts of one recording.
+class Layer(NamedTuple):
+    """What one layer of a model predicts of one recording."""
 
-    Attributes:
-        label: Model and layer.
-        settings: How it was measured, in words.
-        style: Number of its colour.
-        r: Row of the median r.
-        ceiled: Row of the median r over the ceiling; None where there are no repetitions.
-        rsa: Row of the representational similarity.
-        ceiled_rsa: Row of it over its ceiling; None where there is none.
-    """
-
-    label: str
-    settings: str
-    style: int
-    r: Result
-    ceiled: Result | None
-    rsa: Result | None = None
-    ceiled_rsa: Result | None = None
+    label: str  # model and layer
+    settings: str  # how it was measured, in words
+    style: int  # number of its colour
+    r: Result  # the median
+    ceiled: Result | None  # over the ceiling; None where there are no repetitions
+    rsa: Result | None = None  # the representational similarity
+    ceiled_rsa: Result | None = None  # over its ceiling; None where there is none
 
 
-@dataclass(frozen=True)
-class RecordedNeurons:
-    """One recording, and the layers that were measured on it.
+class RecordedNeurons(NamedTuple):
+    """One recording, and the layers that were measured on it."""
 
-    Attributes:
-        name: Its file.
-        facts: What there is of it and what is missing, by name.
-        layers: The best first.
-        earlier: Rows that an earlier version of the code measured, which are not shown.
-    """
-
-    name: str
-    facts: dict[str, str]
-    layers: Sequence[Layer]
-    earlier: int
+    name: str  # its file
+    facts: dict[str, str]  # what there is of it and what is missing, by name
+    layers: Sequence[Layer]  # the best first
+    earlier: int  # rows that an earlier version of the code measured, which are not shown
 
 
 def write_predictivity_report(results: Path, out: Path) -> None:
@@ -68,7 +49,6 @@ def write_predictivity_report(results: Path, out: Path) -> None:
         out,
         recordings=recordings,
         verdicts=[verdict(each) for each in recordings],
-        estimate=estimate,
         sources=results.name,
     )
 
@@ -151,18 +131,13 @@ def settings_of(row: Result) -> str:
     )
 
 
-def estimate(row: Result) -> str:
-    """Return a number with its interval."""
-    return f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
-
-
 def verdict(recording: RecordedNeurons) -> str:
     """Return which layer predicts the neurons best, and how well."""
     best, *others = recording.layers
-    said = f"{best.label}: r {estimate(best.r)}"
+    said = f"{best.label}: r {with_interval(best.r)}"
     if best.ceiled:
-        said += f", {estimate(best.ceiled)} of the ceiling"
+        said += f", {with_interval(best.ceiled)} of the ceiling"
     if not others:
         return f"{said}."
     overlap = " (the intervals overlap)" if best.r.ci_low <= others[0].r.ci_high else ""
-    return f"Best: {said}. Next: {others[0].label}, r {estimate(others[0].r)}{overlap}."
+    return f"Best: {said}. Next: {others[0].label}, r {with_interval(others[0].r)}{overlap}."

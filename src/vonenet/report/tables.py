@@ -302,15 +302,13 @@ def models_of(rows: Iterable[Result]) -> list[Model]:
             data = images.get(decider, benchmark)
         own = grouped.setdefault((name, weights, data, samples), defaultdict(list))
         own[setting].append(row)
-    return [
-        Model(
-            _label(identity, grouped),
-            *identity[:3],
-            {setting: _last_of_each_seed(_most_thorough(found)) for setting, found in own.items()},
-            [setting for setting, found in own.items() if _is_disputed(_most_thorough(found))],
-        )
-        for identity, own in grouped.items()
-    ]
+    models = []
+    for identity, own in grouped.items():
+        found = {setting: _most_thorough(measured) for setting, measured in own.items()}
+        kept = {setting: last for setting, (last, _) in found.items()}
+        disputed = [setting for setting, (_, is_disputed) in found.items() if is_disputed]
+        models.append(Model(_label(identity, grouped), *identity[:3], kept, disputed))
+    return models
 
 
 def _checked(row: Result) -> tuple[tuple[str, str, int], Setting]:
@@ -349,24 +347,20 @@ def _label(identity: tuple[str, str, str, int], others: Iterable[tuple[str, str,
     return f"{name} ({', '.join(telling)})" if telling else name
 
 
-def _most_thorough(rows: Sequence[Result]) -> list[Result]:
-    """Return, of rows of one setting, those of the most thorough measurement."""
-    most = max(map(_thoroughness, rows))
-    return [row for row in rows if _thoroughness(row) == most]
+def _most_thorough(rows: Sequence[Result]) -> tuple[list[Result], bool]:
+    """Return the last row of each seed, of those measured most thoroughly under one setting.
+
+    And whether others of these say something else, in number or in what was measured.
+    """
+    work = [_work_and_images(row) for row in rows]
+    kept = [row for row, own in zip(rows, work, strict=True) if own == max(work)]
+    last = list({row.seed: row for row in kept}.values())
+    said = {(r.seed, r.value, r.data_hash, r.classes, r.preprocessing) for r in kept}
+    return last, len(said) > len(last)
 
 
-def _last_of_each_seed(rows: Sequence[Result]) -> list[Result]:
-    return list({row.seed: row for row in rows}.values())
-
-
-def _is_disputed(rows: Sequence[Result]) -> bool:
-    """Return whether rows of one seed say different things, in number or in what was measured."""
-    said = {(r.seed, r.value, r.data_hash, r.classes, r.preprocessing) for r in rows}
-    return len(said) > len(_last_of_each_seed(rows))
-
-
-def _thoroughness(row: Result) -> tuple[float, int]:
-    """Work of the attack per image, then images."""
+def _work_and_images(row: Result) -> tuple[float, int]:
+    """Return the work of the attack per image, and how many images there were."""
     condition = row.condition
     return float(condition.get("steps", 1)) * float(condition.get("gradient_samples", 1)), row.n
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from vonenet.data import PixelModel
-from vonenet.data.pixels import classes_of, inner_model
+from vonenet.data.pixels import classes_of, described, inner_model, taking_pixels
 from vonenet.errors import CheckpointError, InputError
 from vonenet.files import write_whole
 from vonenet.frontends import stage as stages_of
@@ -60,9 +60,9 @@ class Ensemble(nn.Module):
             raise InputError(f"at must be {' or '.join(PLACES)}, got {at!r}")
         self.at, self.draws = at, whole("draws", draws, 1)
         inner: list[Any] = list(map(inner_model, models))
-        described = [_described(model) for model in inner]
-        first = _same("image sizes", [each.get("input_size") for each in described])
-        _same("numbers of classes", [each.get("num_classes") for each in described])
+        known = list(map(described, inner))
+        first = _same("image sizes", [each.get("input_size") for each in known])
+        _same("numbers of classes", [each.get("num_classes") for each in known])
         named = [classes_of(m) or getattr(inner_model(m), "class_names", None) for m in models]
         self.class_names = _same("classes", named)
         if at == "bottleneck":
@@ -73,7 +73,7 @@ class Ensemble(nn.Module):
             _same("bottlenecks", shapes)
         self.members: Any = nn.ModuleList(map(_taking_pixels, models))
         channels = first[0] if first else 1
-        shared = {k: v for k, v in described[0].items() if all(d.get(k) == v for d in described)}
+        shared = {k: v for k, v in known[0].items() if all(each.get(k) == v for each in known)}
         own = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
         self.pretrained_cfg = shared | own | ({"input_size": first} if first else {})
 
@@ -86,7 +86,7 @@ class Ensemble(nn.Module):
         tensors: dict[str, Tensor] = {}
         headers = []
         for i, member in enumerate(self.members):
-            if not _is_alike(member, _described(member.model)):
+            if not _is_alike(member):
                 raise InputError(
                     f"model {i} of the ensemble normalises its images otherwise than its front-end "
                     "does, which a file does not keep; give Ensemble the VOneNet itself"
@@ -100,8 +100,8 @@ class Ensemble(nn.Module):
                 "models of the ensemble share parts, which a file would hold as several; put "
                 "copies (copy.deepcopy) in, or for draws of one model draws=..."
             )
-        described = {"at": self.at, "draws": self.draws, "members": headers}
-        metadata = {"format": ENSEMBLE_FORMAT, "ensemble": json.dumps(described)}
+        combined = {"at": self.at, "draws": self.draws, "members": headers}
+        metadata = {"format": ENSEMBLE_FORMAT, "ensemble": json.dumps(combined)}
         write_whole(Path(path), serialize(tensors, metadata))
 
     @classmethod
@@ -115,18 +115,18 @@ class Ensemble(nn.Module):
         header = read_metadata(path)
         if header.get("format") != ENSEMBLE_FORMAT:
             raise CheckpointError(f"{path} is not there, or no file of an ensemble")
-        described = header_value(header, "ensemble", path)
+        combined = header_value(header, "ensemble", path)
         weights: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for key, value in read_safetensors(path).items():
             number, _, name = key.partition(".")
             weights[number][name] = value
         with header_errors(path):
-            headers = described["members"]
+            headers = combined["members"]
             if weights.keys() - set(map(str, range(len(headers)))):
                 raise InputError(f"it has weights of more than {len(headers)} models")
             stored = [unpacked(h, weights[str(i)], path) for i, h in enumerate(headers)]
             models = [built(each, path) for each in stored]
-            return cls(models, described["at"], described["draws"])
+            return cls(models, combined["at"], combined["draws"])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute logits, (B, num_classes), of images (B, C, H, W)."""
@@ -160,21 +160,16 @@ class Ensemble(nn.Module):
 
 
 def _taking_pixels(model: nn.Module) -> PixelModel:
-    described = _described(inner_model(model))
-    if isinstance(model, PixelModel) and not _is_alike(model, described):
+    if isinstance(model, PixelModel) and not _is_alike(model):
         return model
-    if "mean" not in described or "std" not in described:
-        raise InputError(
-            f"a {type(model).__name__} does not say how its images are normalised; allowed: "
-            "vonenet.data.PixelModel(model, mean, std)"
-        )
-    return PixelModel(inner_model(model), described["mean"], described["std"])
+    return taking_pixels(inner_model(model), f"a {type(model).__name__}")
 
 
-def _is_alike(model: PixelModel, described: Mapping[str, Any]) -> bool:
+def _is_alike(model: PixelModel) -> bool:
     """Tell whether a model normalises images as what is inside it wants them."""
+    wanted = described(model.model)
     return all(
-        bool((values.cpu().flatten() == torch.tensor(described.get(name, torch.nan))).all())
+        bool((values.cpu().flatten() == torch.tensor(wanted.get(name, torch.nan))).all())
         for name, values in (("mean", model.mean), ("std", model.std))
     )
 
@@ -184,11 +179,6 @@ def _before_noise(member: Any, pixels: Tensor) -> Tensor:
     if not isinstance(member.model, VOneNet):
         return pixels
     return member.model.mean_response(member.normalise(pixels))
-
-
-def _described(model: Any) -> Mapping[str, Any]:
-    described = getattr(model, "pretrained_cfg", None)
-    return described if isinstance(described, Mapping) else {}
 
 
 def _same(what: str, values: Sequence[Any]) -> Any:

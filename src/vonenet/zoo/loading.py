@@ -7,7 +7,7 @@ import importlib.util
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from vonenet.data import PixelModel
-from vonenet.data.pixels import inner_model
+from vonenet.data.pixels import described, inner_model, taking_pixels
 from vonenet.data.seeding import seeded
 from vonenet.errors import InputError, VOneNetError
 from vonenet.frontends.front_end import FrontEnd
@@ -76,13 +76,10 @@ def load_model(address: str) -> LoadedModel:
     with seeded(0, torch.device("cpu")):
         name, module = _find(address)
     inner = inner_model(module)
-    described = getattr(inner, "pretrained_cfg", None)
-    described = described if isinstance(described, Mapping) else {}
-    channels, height, width = described.get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
+    size = described(inner).get("input_size", (3, DEFAULT_IMAGE_PX, DEFAULT_IMAGE_PX))
+    channels, height, width = size
     if not isinstance(module, PixelModel):
-        if "mean" not in described or "std" not in described:
-            raise InputError(_unsaid(address, module))
-        module = PixelModel(module, described["mean"], described["std"])
+        module = taking_pixels(module, f"{address} returns a {type(module).__name__} that")
     if module.classes is None:
         names = getattr(inner, "class_names", None)
         module.classes = None if names is None else tuple(names)
@@ -95,18 +92,6 @@ def load_front_end(name: str, **settings: Any) -> LoadedModel:
     model = PixelModel(front_end, *front_end.normalization)
     size = front_end.stages[-1].config.image_size
     return LoadedModel(name, model.eval(), max(size), front_end.stages[0].in_channels)
-
-
-def _unsaid(address: str, module: nn.Module) -> str:
-    """Say what to type for a function's model that does not say how its images are normalised."""
-    hint = "for pixels in [0, 1] as they are: 0.0, 1.0"
-    if type(module).__module__.startswith("torchvision."):
-        hint = "torchvision's are nearly all (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)"
-    return (
-        f"{address} returns a {type(module).__name__} that does not say how its images are "
-        "normalised; return vonenet.data.PixelModel(model, mean, std), or set "
-        f"model.pretrained_cfg = {{'mean': mean, 'std': std}} ({hint})"
-    )
 
 
 def visual_degrees_of(loaded: LoadedModel) -> float:
@@ -204,9 +189,8 @@ def _timm_classes(model: Any) -> tuple[str, ...] | None:
     """Return what timm knows of the classes that a network was trained for."""
     from timm.data import imagenet_info
 
-    described = getattr(model, "pretrained_cfg", None) or {}
     subset = imagenet_info.infer_imagenet_subset(model)
-    names: Any = described.get("label_names")
+    names: Any = described(model).get("label_names")
     if names is None and subset is not None:
         names = imagenet_info.ImageNetInfo(subset).label_names()  # type: ignore[no-untyped-call]
     outputs = getattr(model, "num_classes", None)
