@@ -48,7 +48,7 @@ UNSCORED = ("c50", "cross_orientation_suppression", "fano_factor")
 # What the panels of a figure show, the names of their axes and the numbers along them
 PANELS: dict[str, tuple[str, Sequence[float]]] = {
     "orientation": ("degrees from the best", (-90, 0, 90)),
-    "spatial_frequency": ("octaves from the best", (-2, 0, 2)),
+    "spatial_frequency": ("octaves from the best", (-3, -2, -1, 0, 1, 2)),
     "size": ("diameter (degrees)", ()),
     "contrast": ("contrast", (0, 0.5, 1)),
     "orthogonal_mask": ("contrast of the mask", (0, 0.25, 0.5)),
@@ -140,10 +140,10 @@ def draw(rows: Rows, path: Path) -> None:
         row = rows.get((name, "tuning"))
         axes.set_title(name.replace("_", " ") if row else "too few units", color=COLORS["ink"])
         if row:
-            low, middle, high = row["quartiles"]
-            axes.fill_between(row["x"], low, high, color=color, alpha=0.25, lw=0)
-            axes.plot(row["x"], middle, color=color)
-            axes.set(xmargin=0, xticks=ticks)
+            x, (low, middle, high) = row["x"], row["quartiles"]
+            axes.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
+            axes.plot(x, middle, color=color)
+            axes.set(xticks=ticks, xlim=((ticks or x)[0], (ticks or x)[-1]))
         if name == "size":
             logarithmic(axes.xaxis)
     svg = re.sub(r"var\(--(\w+)\)", lambda name: COLORS[name[1]], inline_svg(figure, path.stem))
