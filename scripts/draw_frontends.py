@@ -169,7 +169,7 @@ def read_costs(folder: Path) -> dict[str, tuple[str, str]]:
             for form, above, below in RATIOS
             if {above, below} <= seconds.keys()
         }
-        time = f"{1e3 * median(seconds[OURS]):.3g} ms for {images}"
+        time = f"{1e3 * median(seconds[OURS]):.0f} ms for {images}"
         words = ", ".join([time, *(form.format(ratio) for form, ratio in ratios.items())])
         short = "1" if name == DEFAULT else f"{ratios[TIMES]:.2f}" if TIMES in ratios else ""
         found[name] = short, f"{words} ({machine}, {len(seconds[OURS])} rounds)"
@@ -209,7 +209,7 @@ def _typical(rows: Rows, name: str) -> str:
     if name == "c50" and row["value"] > 1:
         return "above 1"  # it does not saturate
     value = round(row["value"], 3) + 0.0  # not -0
-    return (f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", MINUS)
+    return (f"{value:#.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", MINUS)
 
 
 def section(name: str, rows: Rows, cost: str) -> str:
@@ -269,7 +269,7 @@ def _shape(images: torch.Tensor) -> str:
 
 
 def _score(row: Mapping[str, Any]) -> str:
-    return f"{row['value']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return f"{row['value']:.2f} ({row['ci_low']:.2f}&nbsp;to&nbsp;{row['ci_high']:.2f})"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_costs_are_medians_of_ratios_of_the_same_rounds_and_the_newest_rows_coun
     costs = draw_frontends.read_costs(tmp_path)
     assert costs["evnet2025"] == (
         "3.00",
-        "2e+03 ms for 8 images, 3.00 times `vonenet`, 2.00 times its V1 alone, "
+        "2000 ms for 8 images, 3.00 times `vonenet`, 2.00 times its V1 alone, "
         "the published form takes 5.00 times as long (AMD, 2 threads, 3 rounds)",
     )
     assert costs["vonenet"] == ("1", "100 ms for 8 images (AMD, 2 threads, 1 rounds)")
@@ -137,7 +137,8 @@ def test_the_page_is_written_from_recordings_and_keeps_what_is_written_by_hand(
     assert all(f"(#{name})" in text for name in PRESETS)
     own, rows = sections["vonenet2026"], recording_rows(recording)
     mean = next(row for row in rows if row.condition["property"] == "mean")
-    assert f"| mean |  | {mean.value:.2f} ({mean.ci_low:.2f} to {mean.ci_high:.2f}) | 24 |" in own
+    interval = f"({mean.ci_low:.2f}&nbsp;to&nbsp;{mean.ci_high:.2f})"
+    assert f"| mean |  | {mean.value:.2f} {interval} | 24 |" in own
     assert np.median(recording.values("modulation_ratio")).round(3) == 0.835
     assert "| F1/F0 | 0.83 |" in own  # not the share of cells as they were built
     assert "Cost: 250 ms for 8 images (AMD, 2 threads, 1 rounds)." in own
