@@ -38,7 +38,7 @@ RATIOS = (
     ("{:.2f} times its V1 alone", OURS, "V1 alone"),
     ("the published form takes {:.2f} times as long", "published", OURS),
 )
-V1_SHOWN = ("filters", "sf_min", "sf_max", "k_exc", "normalization", "push_pull")
+V1_SHOWN = ("filters", "sf_min", "sf_max", "k_exc", "normalization", "push_pull", "trainable")
 IMAGE_PX, PICTURE = 224, "images/frontends/{}.svg"  # of the drawings; seen from the page
 # Columns of the table of all, and further lines of the tables of each
 COLUMNS = ("strongly_suppressed", "circular_variance", "orth_pref_ratio")
@@ -258,6 +258,7 @@ def settings(stage: Any) -> str:
     for part in ("normalization", "push_pull"):
         own = {key: value for key, value in (config[part] or {}).items() if value is not None}
         config[part] = own and f"({', '.join(f'{key} {value}' for key, value in own.items())})"
+    config["trainable"] = config["trainable"] or None
     shown = [f"{key} {config[key]}" for key in V1_SHOWN if config[key] not in (None, {})]
     noise = f"Fano factor {config['fano_factor']:g}, scale {config['noise_scale']:g}"
     geometry = re.sub(r"\s+", " ", stage.extra_repr())

@@ -144,6 +144,8 @@ def test_the_page_is_written_from_recordings_and_keeps_what_is_written_by_hand(
     assert "Cost: 250 ms for 8 images (AMD, 2 threads, 1 rounds)." in own
     assert re.search(r"vone_block +\(B, 512, 56, 56\)", own)
     assert "untuned_drive 0.7" in own
+    assert [name for name in PRESETS if "trainable True" in sections[name]] == ["vonenet_trainable"]
+    assert all("sf_min" in sections[name] for name in PRESETS)
     (figure,) = (docs / "images" / "frontends").iterdir()
     assert f"({figure.relative_to(docs)})" in own
     drawn = figure.read_text()
