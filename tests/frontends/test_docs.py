@@ -143,7 +143,7 @@ def test_the_page_is_written_from_recordings_and_keeps_what_is_written_by_hand(
     assert "| F1/F0 | 0.83 |" in own  # not the share of cells as they were built
     assert "Cost: 250 ms for 8 images (AMD, 2 threads, 1 rounds)." in own
     assert re.search(r"vone_block +\(B, 512, 56, 56\)", own)
-    assert "untuned_drive 0.7" in own
+    assert "untuned_drive 1.0" in own
     assert [name for name in PRESETS if "trainable True" in sections[name]] == ["vonenet_trainable"]
     assert all("sf_min" in sections[name] for name in PRESETS)
     (figure,) = (docs / "images" / "frontends").iterdir()
