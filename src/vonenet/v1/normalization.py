@@ -12,8 +12,8 @@ the pool is an average response, and c the response at which it halves. u = 0 bu
 be as broadly tuned as many of V1 are (Ringach, Shapley & Hawken 2002, J Neurosci 22:5639): it is
 ours, an excitation from all cells at a position. s_i = 1 and u_i = u, or both vary among cells, as
 the strength of surrounds and the breadth of tuning do in V1 (Cavanaugh, Bair & Movshon 2002, J
-Neurophysiol 88:2530, figure 5; Ringach et al. 2002, figure 3): then each is drawn from an
-exponential distribution of that mean.
+Neurophysiol 88:2530, figure 5; Ringach et al. 2002, figure 3): then s is drawn from a gamma, and u
+from an exponential distribution of that mean.
 
     trainable   y_i = x_i / (|b| + sum_j w_ij * x_j)
 
@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from scipy.special import gammaincinv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,6 +44,11 @@ from vonenet.v1.parameters import Array, GaborParameters
 POOL_REACH = 2.5
 # Smallest variance of a trained Gaussian, positions^2: a narrower one falls between positions.
 SMALLEST_VARIANCE = 0.1
+
+
+# Shape of the gamma distribution of the strength of a cell's pool. Ours: so 0.78 of 64 cells of
+# `vonenet2026` are suppressed by a tenth and more, as 148 of 190 in V1 (Cavanaugh et al. 2002).
+STRENGTH_SHAPE = 0.6
 
 
 @dataclass(frozen=True)
@@ -203,15 +209,17 @@ class FixedPool(nn.Module):
 
 
 def varied_factors(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw two factors for each of n cells, (n, 1, 1), both exponential with mean 1.
+    """Draw a pool's strength and a factor of the untuned drive for each of n cells, (n, 1, 1).
 
-    They are the distribution's quantiles at the middles of n equal shares, in random order: few
-    cells have it as many do.
+    Both have mean 1. They are their distributions' quantiles at the middles of n equal shares, in
+    random order: few cells have the distribution as many do.
     """
     generator = np.random.default_rng(seed)
     shares = [(generator.permutation(n) + 0.5) / n for _ in range(2)]
-    strength, untuned = (torch.from_numpy(-np.log1p(-share))[:, None, None] for share in shares)
-    return strength.to(**_default()), untuned.to(**_default())
+    strength = gammaincinv(STRENGTH_SHAPE, shares[0]) / STRENGTH_SHAPE
+    both = (torch.from_numpy(each)[:, None, None] for each in (strength, -np.log1p(-shares[1])))
+    first, second = (each.to(**_default()) for each in both)
+    return first, second
 
 
 @torch.fx.wrap
