@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vonenet.frontends.front_end import FrontEnd
 from vonenet.frontends.presets import PRESETS
 from vonenet.physiology import scores
 from vonenet.physiology.recording import Array, Recording, as_numbers, read_recording
 from vonenet.report.page import MINUS, inline_svg
 from vonenet.report.physiology import CEILED, MEAN, UNITS, name_of
 from vonenet.report.plots import COLORS, empty_figure, house_style, logarithmic, series_style
-from vonenet.zoo.registry import create_front_end
+from vonenet.results import model_hash
+from vonenet.zoo.loading import load_front_end
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- front-ends: written by `make frontends` -->", "<!-- /front-ends -->"
@@ -60,6 +60,7 @@ Rows = Mapping[tuple[str, str], Row]  # of a front-end, by property and metric
 
 def main() -> None:
     """Write the curves of recordings, if their folder is given; then figures and page from rows."""
+    warnings.simplefilter("ignore")  # of filters that alias, or are cut off
     results = ROOT / "results"
     if sys.argv[1:]:
         paths = sorted(Path(sys.argv[1]).glob("*.npz"), key=lambda path: path.stat().st_mtime)
@@ -105,11 +106,12 @@ def curve_of(recording: Recording, name: str) -> tuple[Array, Array]:
 
 
 def read_rows(folder: Path) -> Mapping[str, Rows]:
-    """Return the rows of all files by model; not those that compare with what was built in."""
+    """Return rows of front-ends as they are now; not those that compare with what was built in."""
     found: dict[str, dict[tuple[str, str], Row]] = {}
+    hashes = {name: model_hash(load_front_end(name).model) for name in PRESETS}
     for path in sorted(folder.glob("*.jsonl")):
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            if "holds" not in row["flags"]:
+            if row["model_hash"] == hashes.get(row["model"]) and "holds" not in row["flags"]:
                 key = row["condition"]["property"], row["metric"]
                 found.setdefault(row["model"], {})[key] = row
     return found
@@ -214,9 +216,7 @@ def _typical(rows: Rows, name: str) -> str:
 
 def section(name: str, rows: Rows, cost: str) -> str:
     """Return what the page says of a front-end: drawing, tuning, cost, scores."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of filters that alias, or are cut off
-        front_end = create_front_end(name, image_size=IMAGE_PX).to("meta")  # for shapes alone
+    front_end = load_front_end(name).model.model.to("meta")  # for shapes alone
     lines = [f"### {name}", "", f"{PRESETS[name].summary}. {PRESETS[name].paper}.", ""]
     lines += ["```", *drawing(front_end), "```", ""]
     lines += [f"Cost: {cost or 'not measured'}.", ""]
@@ -237,7 +237,7 @@ def section(name: str, rows: Rows, cost: str) -> str:
     return "\n".join([*lines, "", f"{said}, seed {row['seed']}.", ""])
 
 
-def drawing(front_end: FrontEnd) -> list[str]:
+def drawing(front_end: Any) -> list[str]:
     """Return one line for each stage: what goes through it, and its settings below."""
     images = torch.zeros(1, front_end.stages[0].in_channels, IMAGE_PX, IMAGE_PX, device="meta")
     mean, std = front_end.normalization

@@ -128,6 +128,7 @@ def test_the_page_is_written_from_recordings_and_keeps_what_is_written_by_hand(
     append_jsonl(results / "frontends" / "results.jsonl", recording_rows(recording))
     write_bench(results / "bench" / "a.json", bench_rows("front-end-vonenet2026", ours=[0.25]))
     monkeypatch.setattr(draw_frontends, "ROOT", tmp_path)
+    monkeypatch.setattr(draw_frontends, "model_hash", lambda model: recording.model_hash)
     monkeypatch.setattr("sys.argv", ["draw_frontends.py", str(tmp_path / "build")])
     draw_frontends.main()
     text, mark = page.read_text(), draw_frontends.START
@@ -155,3 +156,8 @@ def test_the_page_is_written_from_recordings_and_keeps_what_is_written_by_hand(
     monkeypatch.setattr("sys.argv", ["draw_frontends.py"])
     draw_frontends.main()  # from the rows alone
     assert (page.read_text(), figure.read_text()) == (text, drawn)
+    monkeypatch.undo()
+    monkeypatch.setattr(draw_frontends, "ROOT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["draw_frontends.py"])
+    draw_frontends.main()  # the rows are of another front-end of this name
+    assert page.read_text().count("not recorded") == len(PRESETS)
