@@ -10,7 +10,7 @@ from tests.physiology.test_predictivity import on_grey
 from vonenet import VOneBlock
 from vonenet.data import PixelModel
 from vonenet.physiology.predictivity import before_noise, layer_responses, show, usable_neurons
-from vonenet.physiology.rsa import dissimilarities, pairs_of, similarity_of, spearman
+from vonenet.physiology.rsa import dissimilarities, pairs_of, similarities_of, spearman
 
 RNG = np.random.default_rng(0)
 
@@ -26,7 +26,7 @@ def test_similarity_is_scipys_also_of_ties():
     layer = RNG.standard_normal((12, 40)).round(1) + 3
     neurons = layer[:, :9] + RNG.standard_normal((12, 9)).round(1)
     np.testing.assert_allclose(pairs_of(dissimilarities(layer)), by_scipy(layer), atol=1e-12)
-    found = similarity_of(dissimilarities(layer), neurons, 0.8)
+    found = similarities_of([dissimilarities(layer)], neurons, 0.8)[0]
     expected = stats.spearmanr(by_scipy(layer), by_scipy(neurons)).statistic
     assert found.spearman == pytest.approx(expected, abs=1e-12)
     assert found.interval[0] < found.spearman < found.interval[1]
@@ -57,7 +57,7 @@ def test_the_ceiling_is_what_dissimilarities_without_noise_reach():
     signal = RNG.standard_normal((80, 60)) @ RNG.standard_normal((60, 60)) / 4
     recorded = signal + 4 * RNG.standard_normal((8, 80, 60))
     neurons = usable_neurons(recorded)
-    reached = similarity_of(dissimilarities(signal), neurons.means, neurons.rsa_ceiling)
+    reached = similarities_of([dissimilarities(signal)], neurons.means, neurons.rsa_ceiling)[0]
     assert 0.4 < reached.spearman < 0.9
     assert reached.spearman == pytest.approx(neurons.rsa_ceiling, abs=0.03)
     assert usable_neurons(recorded.mean(axis=0)).rsa_ceiling is None
@@ -74,6 +74,15 @@ def test_images_with_one_repetition_are_in_no_half():
 def test_what_is_alike_to_all_units_is_in_no_pair_and_too_little_has_no_similarity():
     layer, neurons = RNG.standard_normal((2, 10, 8))
     layer[3] = 0.7
-    assert similarity_of(dissimilarities(layer), neurons, None).pairs == 36
+    assert similarities_of([dissimilarities(layer)], neurons, None)[0].pairs == 36
     for few, seen in ((layer, neurons[:, :2]), (np.ones((10, 8)), neurons)):
-        assert similarity_of(dissimilarities(few), seen, None) is None
+        assert similarities_of([dissimilarities(few)], seen, None)[0] is None
+
+
+def test_layers_compared_together_are_compared_as_each_alone():
+    layers = [dissimilarities(each) for each in RNG.standard_normal((3, 10, 8))]
+    layers[1][3], layers[1][:, 3], layers[2] = np.nan, np.nan, np.ones((10, 10))
+    neurons = RNG.standard_normal((10, 6))
+    together = similarities_of(layers, neurons, 0.5, seed=3)
+    assert together == [similarities_of([each], neurons, 0.5, seed=3)[0] for each in layers]
+    assert [each and each.pairs for each in together] == [45, 36, None]

@@ -125,7 +125,7 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
         predictivity_of,
         usable_neurons,
     )
-    from vonenet.physiology.rsa import seconds_of, similarity_of
+    from vonenet.physiology.rsa import seconds_of, similarities_of
     from vonenet.results import RESULTS, append_missing, model_hash
     from vonenet.v1.memory import keep_freed_memory
     from vonenet.zoo.loading import v1_block_of
@@ -163,7 +163,7 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
     say(about(neurons))
     images = partial(read_images, paths, canvas, image_degrees)
     cost = expected_cost(network, layers, images, len(paths), options.memory, **how)
-    seconds = cost.seconds + len(layers) * seconds_of(*neurons.means.shape)
+    seconds = cost.seconds + seconds_of(*neurons.means.shape)
     passes = "one pass" if cost.passes == 1 else f"{cost.passes} passes"
     say(
         f"{len(paths)} images, {len(layers)} layers in {passes}: "
@@ -183,6 +183,14 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
         responses = layer_responses(
             network, layers, with_bar, neurons.stimuli, passes=cost.passes, **how
         )
+    unlike = [responses[layer].dissimilarities for layer in layers]
+    alike = similarities_of(
+        unlike,
+        neurons.means,
+        neurons.rsa_ceiling,
+        seed=options.seed,
+        progress=not options.quiet,
+    )
     share = (time.perf_counter() - begin) / len(layers)
     condition = {
         "image_degrees": image_degrees,
@@ -205,11 +213,9 @@ def predict_neurons(options: Predictivity) -> dict[str, tuple[Prediction, Simila
     }
     regression = {"components": options.components, "folds": options.folds, "seed": options.seed}
     found = {}
-    for layer in progress_bar(layers, unit="layer", **bars):
+    for layer, similarity in zip(progress_bar(layers, unit="layer", **bars), alike, strict=True):
         begin = time.perf_counter()
-        axes, unlike = responses[layer]
-        alike = similarity_of(unlike, neurons.means, neurons.rsa_ceiling, seed=options.seed)
-        found[layer] = predictivity_of(axes, neurons, **regression), alike
+        found[layer] = predictivity_of(responses[layer].axes, neurons, **regression), similarity
         seconds = share + time.perf_counter() - begin
         where = {"condition": {"layer": layer, **condition}, "seconds": seconds}
         append_missing(options.out / RESULTS, _rows(*found[layer], columns | where))

@@ -373,7 +373,7 @@ class LayerResponses(NamedTuple):
 
     Attributes:
         axes: (images used, axes), for `predictivity_of`.
-        dissimilarities: (images used, images used), for `rsa.similarity_of`.
+        dissimilarities: (images used, images used), for `rsa.similarities_of`.
     """
 
     axes: Array

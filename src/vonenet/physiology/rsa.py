@@ -8,12 +8,13 @@ correlation of a layer's dissimilarities with the neurons', over pairs of images
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
+from vonenet.bars import progress_bar
 from vonenet.physiology.recording import Array
 
 RESAMPLES = 200  # of the units
@@ -42,29 +43,47 @@ class Similarity:
     pairs: int
 
 
-def similarity_of(
-    layer: Array, means: Array, ceiling: float | None, *, seed: int = 0
-) -> Similarity | None:
-    """Compare a layer's dissimilarities with those of recorded neurons.
+def similarities_of(
+    layers: Sequence[Array],
+    means: Array,
+    ceiling: float | None,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Similarity | None]:
+    """Compare each layer's dissimilarities with those of recorded neurons.
 
     None of fewer than 3 neurons, or of images that the layer or the neurons do not tell apart.
 
     Args:
-        layer: (images, images), as `dissimilarities` or `dissimilarities_of_products` has them.
+        layers: (images, images), as `dissimilarities` or `dissimilarities_of_products` has them.
         means: (images, neurons), over repetitions.
         ceiling: As `ceiling_of_halves` has it.
         seed: Of the resampled neurons.
+        progress: Show a bar.
     """
-    of_layer, of_neurons, n = pairs_of(layer), pairs_of(dissimilarities(means)), means.shape[1]
-    value = spearman(of_layer, of_neurons)
-    pairs = int(np.count_nonzero(np.isfinite(of_layer + of_neurons)))
-    if min(n, pairs) < LEAST or np.isnan(value):
-        return None
-    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    seen = Ranked(of_layer)
-    draws = [seen.spearman(pairs_of(dissimilarities(means[:, each]))) for each in drawn]
-    low, high = np.nanpercentile([value, *draws], PERCENTILES).tolist()
-    return Similarity(value, (min(low, value), max(high, value)), ceiling, pairs)
+    n = means.shape[1]
+    if n < LEAST:
+        return [None] * len(layers)
+    seen = [Ranked(pairs_of(layer)) for layer in layers]
+    draws = [np.arange(n), *np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))]
+    found, pairs = np.full((len(draws), len(seen)), np.nan), [0] * len(seen)
+    bar = progress_bar(draws, unit="draw", shown=progress, leave=False)
+    for number, units in enumerate(bar):
+        neurons = Ranked(pairs_of(dissimilarities(means[:, units])))
+        found[number] = [layer.spearman(neurons) for layer in seen]
+        if number == 0:  # not resampled
+            pairs = [int(np.count_nonzero(layer.known & neurons.known)) for layer in seen]
+    results: list[Similarity | None] = []
+    for of_layer, compared in zip(found.T, pairs, strict=True):
+        value = float(of_layer[0])
+        if compared < LEAST or np.isnan(value):
+            results.append(None)
+            continue
+        low, high = np.nanpercentile(of_layer, PERCENTILES).tolist()
+        interval = min(low, value), max(high, value)
+        results.append(Similarity(value, interval, ceiling, compared))
+    return results
 
 
 def ceiling_of_halves(halves: Iterable[tuple[Array, Array]]) -> float | None:
@@ -124,34 +143,32 @@ def pairs_of(matrix: Array) -> Array:
 
 def spearman(a: Array, b: Array) -> float:
     """Return Spearman's correlation of what is defined in both; NaN where one does not vary."""
-    return Ranked(a).spearman(b)
+    return Ranked(a).spearman(Ranked(b))
 
 
 class Ranked:
-    """Values that many others are compared with: their ranks are kept."""
+    """Values that are compared with many others: their ranks are kept."""
 
     def __init__(self, values: Array) -> None:
         self.values = values
         self.known = np.isfinite(values)
         self.ranks = _centered_ranks(values[self.known])
 
-    def spearman(self, others: Array) -> float:
+    def spearman(self, other: Ranked) -> float:
         """Return Spearman's correlation of what is defined in both; NaN where one does not vary."""
-        known = self.known & np.isfinite(others)
-        same = np.array_equal(known, self.known)
-        x = self.ranks if same else _centered_ranks(self.values[known])
-        y = _centered_ranks(others[known])
+        x, y, known = self.ranks, other.ranks, self.known & other.known
+        if not (known.all() or np.array_equal(self.known, other.known)):
+            x, y = (_centered_ranks(each.values[known]) for each in (self, other))
         length = np.sqrt((x @ x) * (y @ y))
         return float(x @ y / length) if length > 0 else float("nan")
 
 
 def seconds_of(images: int, neurons: int) -> float:
-    """Measure what `similarity_of` takes for a layer, seconds."""
+    """Measure what `similarities_of` takes for any number of layers, seconds."""
     means = np.random.default_rng(0).random((images, neurons))
     start = time.perf_counter()
-    seen = Ranked(pairs_of(dissimilarities(means)))
-    seen.spearman(pairs_of(dissimilarities(means)))
-    return (time.perf_counter() - start) / 2 * RESAMPLES
+    Ranked(pairs_of(dissimilarities(means)))
+    return (time.perf_counter() - start) * RESAMPLES
 
 
 def _centered_ranks(values: Array) -> Array:
