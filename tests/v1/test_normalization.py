@@ -110,7 +110,7 @@ def test_a_fixed_pool_is_the_formula(sigma, varied):
 def test_varied_cells_have_factors_of_their_distributions_that_do_not_depend_on_each_other():
     module = FixedPoolConfig(untuned_drive=0.4, varied=True).build(512, None, 7.0)
     strength, untuned = (each.flatten().numpy() for each in (module.strength, module.untuned))
-    gamma = stats.gamma(0.6, scale=1 / 0.6)
+    gamma = stats.gamma(0.5, scale=2.0)
     assert stats.kstest(strength, gamma.cdf).statistic < 0.01
     assert stats.kstest(untuned / 0.4, "expon").statistic < 0.01
     assert abs(stats.spearmanr(strength, untuned).statistic) < 0.1

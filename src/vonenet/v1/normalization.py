@@ -46,9 +46,9 @@ POOL_REACH = 2.5
 SMALLEST_VARIANCE = 0.1
 
 
-# Shape of the gamma distribution of the strength of a cell's pool. Ours: so 0.78 of 64 cells of
+# Shape of the gamma distribution of the strength of a cell's pool. Ours: so 398 of 510 cells of
 # `vonenet2026` are suppressed by a tenth and more, as 148 of 190 in V1 (Cavanaugh et al. 2002).
-STRENGTH_SHAPE = 0.6
+STRENGTH_SHAPE = 0.5
 
 
 @dataclass(frozen=True)
