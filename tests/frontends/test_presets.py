@@ -16,6 +16,8 @@ from vonenet.frontends.presets import PRESETS
 from vonenet.identity import model_hash
 from vonenet.model import VOneNet
 from vonenet.physiology import Subject
+from vonenet.physiology.layers import outputs_of
+from vonenet.physiology.predictivity import before_noise
 from vonenet.physiology.stimuli import Canvas, Grating, render
 from vonenet.robustness import averaged_gradient, averaged_probabilities, pgd
 from vonenet.v1.config import VOneBlockConfig
@@ -266,19 +268,58 @@ def test_decisions_are_averaged_over_draws(built: VOneNet) -> None:
             torch.testing.assert_close(found, whole[:draws].mean(0))
 
 
-def test_recorded_units_respond_as_the_front_end_does(built: VOneNet) -> None:
+@pytest.mark.parametrize("pixels", [64, 224])
+def test_recorded_units_respond_as_the_front_end_does(built: VOneNet, pixels: int) -> None:
     """A recording computes crops where it can."""
-    canvas = Canvas(built.visual_degrees, built.image_size)
-    stimuli = [Grating(orientation_deg=a, frequency_cpd=2, contrast=a / 200) for a in (10, 60, 150)]
+    canvas = Canvas(built.visual_degrees * pixels / built.image_size, pixels)
+    stimuli = [
+        Grating(
+            orientation_deg=25 * i, frequency_cpd=0.7 * 1.5 ** (i % 7), contrast=1 / (1 + i % 3)
+        )
+        for i in range(14)
+    ]
     subject = Subject(attackable(built), "vone_block", canvas, mean_response=True)
-    images = (render(stimuli, canvas) - built.front_end.normalization[0]) / (
-        built.front_end.normalization[1]
-    )
+    (mean, std), shown = built.front_end.normalization, render(stimuli, canvas)
     with torch.no_grad(), no_noise(built):
-        whole = built.front_end(images)[:, *subject.units.T]
-    torch.testing.assert_close(
-        torch.from_numpy(subject.mean_response(stimuli)), whole, rtol=1e-4, atol=1e-4
-    )
+        whole = built.front_end((shown - mean) / std)[:, *subject.units.T]
+    assert_near([subject.mean_response(stimuli)], [whole], 2e-5)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "side", "colour"),
+    [(64, 16, 0.5), (64, 16, 0.0), pytest.param(224, 112, 0.5, marks=pytest.mark.slow)],
+)
+def test_images_on_a_margin_are_computed_as_whole_ones(built, pixels, side, colour) -> None:
+    """After a blank and a faint one, at which cells see less far."""
+    margin, generator = (pixels - side) // 2, torch.Generator().manual_seed(2)
+    images = torch.full((4, 3, pixels, pixels), colour)
+    middle = images[..., margin : margin + side, margin : margin + side]
+    fine = torch.rand(2, 3, side, side, generator=generator)
+    coarse = torch.rand(2, 3, 4, 4, generator=generator)
+    middle[1] += fine[0] / 255
+    middle[2:] = torch.nn.functional.interpolate(coarse, size=side)
+    middle[3] = (middle[3] + fine[1]) / 2
+    model = attackable(built)
+    whole, cropped = (before_noise(model, ["vone_block"], px) for px in (0, margin))
+    for image in images.split(1):
+        with torch.no_grad():
+            (expected,), (found,) = (
+                outputs_of(each, ["vone_block"], image).values() for each in (whole, cropped)
+            )
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (224, 224), (97, 130)])
+def test_the_fastest_way_gives_what_dense_convolutions_give(built, size, monkeypatch) -> None:
+    """At sizes that are cut into tiles in different ways; pull filters are twice as wide."""
+    pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(3))
+    model = attackable(built)
+    with torch.no_grad(), no_noise(built):
+        found = model(pixels), built.front_end(model.normalise(pixels))
+        monkeypatch.setattr("vonenet.v1.filterbank.fastest_way", lambda *_: "convolution")
+        expected = model(pixels), built.front_end(model.normalise(pixels))
+    assert not torch.equal(found[1], expected[1]) or built.vone_block.gabor_bank
+    assert_near(found, expected, 1e-5)
 
 
 def test_threads_do_not_share_switches(built: VOneNet) -> None:

@@ -12,6 +12,7 @@ from vonenet.physiology.layers import find_layer
 from vonenet.physiology.stimuli import Blank, Canvas, Grating, Window, render
 from vonenet.physiology.subject import Subject
 from vonenet.v1.block import VOneBlock
+from vonenet.v1.push_pull import PushPullConfig
 from vonenet.zoo.registry import create_front_end
 
 CANVAS = Canvas(degrees=2, pixels=64)
@@ -98,6 +99,42 @@ def test_a_layer_behind_one_that_sees_everything_computes_a_crop_of_its_input():
     hook.remove()
     assert subject.window == CANVAS.whole
     assert seen == [(8, 8), (16, 16)], "the recording, then the model on its own"
+
+
+@pytest.mark.filterwarnings("ignore::vonenet.VOneNetWarning")
+@pytest.mark.parametrize(
+    ("cells", "seed", "widening", "strength", "degrees"),
+    [(2, 4, 4, 1, 8), (2, 5, 4, 1, 8), (2, 4, 2, 2, 2), (48, 1, 4, 1, 8)],
+)
+def test_a_crop_holds_what_inhibits_a_cell_from_afar(cells, seed, widening, strength, degrees):
+    """Few noise images drive both a cell and its inhibition: one cell alone tells too little."""
+    push_pull = PushPullConfig(widening, strength)
+    settings = {"image_size": 64, "visual_degrees": degrees, "stride": 2, "seed": seed}
+    block = VOneBlock(simple_channels=cells, complex_channels=0, push_pull=push_pull, **settings)
+    model, canvas = PixelModel(nn.Sequential(block), 0.5, 0.5), Canvas(degrees, 64)
+    rng = np.random.default_rng(7)
+    stimuli = [
+        Grating(
+            orientation_deg=rng.uniform(0, 180),
+            frequency_cpd=0.3 * 30 ** rng.uniform(),
+            phase_deg=rng.uniform(0, 360),
+            diameter_deg=degrees * rng.uniform(0.05, 1.4),
+        )
+        for _ in range(40)
+    ]
+    whole = block.mean_response(model.normalise(render(stimuli, canvas)))[:, :, 16, 16].numpy()
+    for chosen in (None, *(np.array([[channel, 16, 16]]) for channel in (0, 3 * cells // 4))):
+        subject = Subject(model, "0", canvas, units=chosen, mean_response=True)
+        expected = whole[:, subject.units[:, 0]]
+        found = subject.mean_response(stimuli)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max(), rtol=0)
+
+
+def test_of_a_silent_layer_nothing_is_left_out():
+    model = network(nn.ReLU())
+    with torch.no_grad():
+        model.model.first.bias.fill_(-1e3)
+    assert Subject(model, "later0", CANVAS).window == CANVAS.whole
 
 
 def test_what_follows_the_layer_is_not_computed():

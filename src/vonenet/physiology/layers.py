@@ -21,6 +21,8 @@ EXTRA_TOKENS = (0, 1, 2, 5)
 NEAR_NAMES = 5
 # Two ways to sum the same numbers differ by less, as a share of the largest response
 SAME = 1e-5
+# Noise images that are tried
+PROBES = 16
 # Steps of a layer's map beyond an image that are tried as where the image's last effect is
 REACHES = (1, 2, 3, 4, 6, 8, 12)
 
@@ -85,12 +87,21 @@ def without_noise(
     return silent
 
 
+def probes_of(shape: Sequence[int], n: int = PROBES) -> Tensor:
+    """Draw white noise in [-1, 1], (n, *shape), always the same.
+
+    A rectified unit is silent to half of it, and one that is inhibited by what lies around it to
+    more. Noise of coarser grains shows half as often that a crop is too small for such a unit.
+    """
+    return 2 * torch.rand((n, *shape), generator=torch.Generator().manual_seed(0)) - 1
+
+
 class OnFlatMargin:
     """A layer's responses to images in a flat margin: only those that vary are computed.
 
     Those to the margin alone are computed once. How far the images reach is found by trying: to
-    noise images the responses must be those to whole images, as in `subject`. What is not in such a
-    margin is computed whole.
+    noise of the images' contrast the responses must be those to whole images, as in `subject`. What
+    is not in such a margin is computed whole.
 
     Args:
         whole: The layer: images (B, C, H, W) to maps.
@@ -100,29 +111,31 @@ class OnFlatMargin:
     def __init__(self, whole: Callable[[Tensor], Tensor], margin_px: int) -> None:
         self._whole, self._margin = whole, margin_px
         self._flat: Tensor | None = None  # an image of the margin alone
+        self._contrast = 0.0  # the largest difference from the margin that was tried
         self._found: tuple[int, ...] | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the layer's responses to a batch of images."""
         if self._flat is None:
             self._flat = images[:1, :, :1, :1].expand(1, *images.shape[1:]).clone()
-            self._find(images)
-        if self._found is None or not self._is_flat(images):
+            self._blank = self._whole(self._flat)
+        if not self._is_flat(images):
             return self._whole(images)
-        return self._of_middle(images, *self._found)
+        contrast = float((images - self._flat).abs().max())
+        if contrast > self._contrast:  # a cell may see further at it
+            self._contrast = contrast
+            self._found = self._find()
+        return self._whole(images) if self._found is None else self._of_middle(images, *self._found)
 
-    def _find(self, images: Tensor) -> None:
+    def _find(self) -> tuple[int, ...] | None:
         """Find the smallest crop of which the responses that vary are those of whole images."""
         assert self._flat is not None
-        self._blank = self._whole(self._flat)
-        side, map_side = images.shape[-1], self._blank.shape[-1]
+        side, map_side = self._flat.shape[-1], self._blank.shape[-1]
         stride = side // map_side
-        is_square = images.shape[-2] == side and self._blank.shape[-2] == map_side
+        is_square = self._flat.shape[-2] == side and self._blank.shape[-2] == map_side
         if not is_square or stride * map_side != side or not 0 < 2 * self._margin < side:
-            return
-        noise = torch.rand((4, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
-        noise = torch.cat([noise, 1 - noise])  # rectified units are silent to one of the two
-        probes = self._flat + noise.to(images) * (images.max() - images.min())
+            return None
+        probes = self._flat + self._contrast * probes_of(self._flat.shape[1:]).to(self._flat)
         for edge in self._edges(probes):
             edge.copy_(self._flat[:, :, :1, :1].expand_as(edge))
         expected = self._whole(probes)
@@ -130,11 +143,11 @@ class OnFlatMargin:
             first = self._margin // stride - reach
             last = -((self._margin - side) // stride) + reach
             if first <= reach or last + reach >= map_side:
-                return
+                return None
             found = self._of_middle(probes, stride, first, last, reach)
-            if (found - expected).abs().max() <= SAME * expected.abs().max():
-                self._found = stride, first, last, reach
-                return
+            if (found - expected).abs().max() < SAME * expected.abs().max():
+                return stride, first, last, reach
+        return None
 
     def _of_middle(self, images: Tensor, stride: int, first: int, last: int, reach: int) -> Tensor:
         """Return the responses, those from row and column `first` to `last` of a crop's."""

@@ -4,7 +4,7 @@ A unit of an early layer sees some thirty pixels. Where the model gives the same
 around the recorded units as to the whole canvas, only the crop is drawn and computed: a fiftieth of
 the pixels of a V1 block. Where what comes before the layer sees more, as a retina does that adapts
 to the whole image, the crop is of the layer's input. Whether responses are the same is measured on
-noise images, not derived.
+noise images, of all channels at the units' places, not derived.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vonenet.data.pixels import eval_mode
 from vonenet.data.seeding import device_of, seeded
 from vonenet.errors import InputError
 from vonenet.physiology.layers import (
+    PROBES,
     SAME,
     NoisyLayer,
     SpikingLayer,
@@ -32,6 +33,7 @@ from vonenet.physiology.layers import (
     find_layer,
     noisy_layers,
     outputs_of,
+    probes_of,
     without_noise,
 )
 from vonenet.physiology.stimuli import Canvas, Stimulus, Window, render
@@ -43,7 +45,9 @@ Responses = npt.NDArray[np.float32]
 LARGEST_BATCH = 1024
 # Margins around the units that are tried as crops, in steps of the layer's map
 MARGINS = (4, 6, 8, 12, 16, 24, 32, 48)
-PROBES = 8
+# Responses to noise that a crop must give, of all channels at a place together; but of few
+# channels to at most so many images
+RESPONSES_TRIED, MOST_PROBES = 1024, 128
 
 
 class Subject:
@@ -99,8 +103,7 @@ class Subject:
         self._is_only_noise = noisy_layers(model) == [self.layer]
         self.device = device_of(model)
         self._input_window: Window | None = None
-        probes = _probe_images(canvas).to(self.device)
-        one, before_noise = probes[:1], self._map_before_noise
+        one, before_noise = self._probes(1), self._map_before_noise
         with self._recording(0):
             channels, height, width = self._map(one).shape[1:]
             self.map_shape = (channels, height, width)
@@ -109,7 +112,7 @@ class Subject:
             self.has_mean_response = torch.equal(before_noise(one), before_noise(one))
             self.window, self._units = canvas.whole, self.units
             if self.has_mean_response:
-                self._find_windows(probes)
+                self._find_windows()
         self.uses_mean_response = mean_response and self.has_mean_response
         self.trials = trials if self.is_stochastic else 1
         crops = canvas.pixels**2 // (self.window.height * self.window.width)
@@ -220,39 +223,52 @@ class Subject:
             )
         return units
 
-    def _find_windows(self, images: Tensor) -> None:
+    def _find_windows(self) -> None:
         """Find the smallest crop of the images, or of the layer's input, that the units need.
 
         Both stay whole where the units see everything, or the model takes images of one size only.
         """
-        expected = _pick(self._map_before_noise(images), self.units)
+        n = min(max(PROBES, RESPONSES_TRIED // self.map_shape[0]), MOST_PROBES)
+        batches, places = torch.split(self._probes(n), PROBES), self.units[:, 1:]
+        whole = [self._at(batch, places) for batch in batches]
+        largest = max(expected.abs().max() for expected in whole)
 
-        def is_enough(units: Units, cropped: Tensor) -> bool:
-            found = self._map_before_noise(cropped)
-            if (units[:, 1:].max(axis=0) >= found.shape[2:]).any():
-                return False
-            difference = (_pick(found, units) - expected).abs().max()
-            return bool(difference <= SAME * expected.abs().max())
+        def is_enough(first: Units, window: Window) -> bool:
+            for batch, expected in zip(batches, whole, strict=True):
+                images = batch if self._input_window else _crop(batch, window)
+                try:
+                    found = self._at(images, places - first)
+                except InputError:  # the model wants larger images, or those of its own size
+                    return False
+                if not (found - expected).abs().max() < SAME * largest:
+                    return False
+            return True
 
-        for window, units in self._windows(self.canvas.pixels):
-            try:
-                if is_enough(units, _crop(images, window)):
-                    self.window, self._units = window, units
-                    return
-            except InputError:  # the model wants larger images, or those of its own size
-                continue
-        for window, units in self._windows(self._input_side(images)):
+        for window, first in self._windows(self.canvas.pixels):
+            if is_enough(first, window):
+                self.window, self._units = window, self.units - np.array([0, *first])
+                return
+        for window, first in self._windows(self._input_side(batches[0])):
             self._input_window = window
-            try:
-                if is_enough(units, images):
-                    self._units = units
-                    return
-            except InputError:
-                continue
+            if is_enough(first, window):
+                self._units = self.units - np.array([0, *first])
+                return
         self._input_window = None
 
+    def _at(self, images: Tensor, places: Units) -> Tensor:
+        """Return all channels' responses before noise at places (row, column) of the map."""
+        maps, places = self._map_before_noise(images), np.unique(places, axis=0)
+        if (places.max(axis=0) >= maps.shape[2:]).any():
+            raise InputError(f"the map of a crop is {tuple(maps.shape[2:])}: its stride is another")
+        row, column = torch.from_numpy(places).to(self.device).T
+        return maps[:, :, row, column]
+
+    def _probes(self, n: int) -> Tensor:
+        shape = (self.canvas.in_chans, self.canvas.pixels, self.canvas.pixels)
+        return (0.5 + 0.5 * probes_of(shape, n)).to(self.device)
+
     def _windows(self, side: int) -> Iterator[tuple[Window, Units]]:
-        """Yield crops of a square of pixels around the units, and the units on the crop's map."""
+        """Yield crops of a square of pixels around the units, and the map's place they begin at."""
         _, height, width = self.map_shape
         stride = side // height
         if height != width or stride * height != side:
@@ -263,7 +279,7 @@ class Subject:
             if first.min() < 0 or last.max() > height or (last - first).min() == height:
                 return  # no crop
             top, left, rows, columns = (np.concatenate([first, last - first]) * stride).tolist()
-            yield Window(top, left, rows, columns), self.units - np.array([0, *first])
+            yield Window(top, left, rows, columns), first
 
     def _input_side(self, images: Tensor) -> int:
         """Return the side of the square that the layer reads; 0 if it reads anything else."""
@@ -305,20 +321,6 @@ def _pick(maps: Tensor, units: Units) -> Tensor:
     """Return the responses of units, (B, n), in a map (B, C, H, W)."""
     channel, row, column = torch.from_numpy(units).to(maps.device).T
     return maps[:, channel, row, column]
-
-
-def _probe_images(canvas: Canvas) -> Tensor:
-    """Draw noise at all frequencies, (n, in_chans, pixels, pixels) in [0, 1], always the same.
-
-    Each image comes with its negative: a rectified unit is silent to about half of what it sees,
-    and one that is inhibited by what lies around it to more.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shape = (PROBES, canvas.in_chans, canvas.pixels, canvas.pixels)
-    fine = torch.rand(shape, generator=generator)
-    coarse = torch.rand((*shape[:2], 8, 8), generator=generator)
-    images = (fine + torch.nn.functional.interpolate(coarse, size=shape[2:])) / 2
-    return torch.cat([images, 1 - images])
 
 
 def _seed_of(seed: int, stimuli: Sequence[Stimulus]) -> int:
