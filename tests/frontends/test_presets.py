@@ -306,7 +306,7 @@ def test_images_on_a_margin_are_computed_as_whole_ones(built, pixels, side, colo
             (expected,), (found,) = (
                 outputs_of(each, ["vone_block"], image).values() for each in (whole, cropped)
             )
-        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+        assert (found - expected).abs().max() <= 3e-5 * expected.abs().max()  # rounding
 
 
 @pytest.mark.parametrize("size", [(64, 64), (224, 224), (97, 130)])
