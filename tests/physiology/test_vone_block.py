@@ -134,7 +134,20 @@ def test_mean_and_variance_over_trials_are_those_of_the_noise_model(model):
         assert (trials.var(axis=0, ddof=1) / variance)[some].mean() == pytest.approx(1, abs=0.01)
 
 
-def test_noise_is_not_shared(prepared):
+def test_noise_is_not_shared_and_has_the_fano_factors_of_its_law(prepared):
+    """Of spikes of 25 ms, as the noise counts them, and of 100 ms at the rates of the rate map."""
     population = EXPERIMENTS["noise"](prepared)
-    assert np.abs(population.properties["noise_correlation"]).max() < 0.05
-    assert population.properties["fano_factor"].min() > 0
+    found = population.properties
+    assert np.abs(found["noise_correlation"]).max() < 0.05
+    x = population.curves["variance_before_noise"].x
+    law = {"noise_slope": 1 / NEURONAL_SCALE}
+    law["noise_offset"] = (NEURONAL_LEVEL + FLOOR) / NEURONAL_SCALE**2
+    mean, variance = drawn_of(**law).rectified_moments(x)
+    spikes = NEURONAL_SCALE * mean + NEURONAL_LEVEL
+    expected = NEURONAL_SCALE**2 * variance.sum(1) / spikes.sum(1)
+    assert np.median(found["own_fano_factor"] / expected) == pytest.approx(1, abs=0.02)
+    assert np.median(found["own_spike_count"] / spikes.mean(1)) == pytest.approx(1, abs=0.02)
+    slope, offset = prepared.rate_map.slope, prepared.rate_map.offset
+    assert offset > 0  # nothing is cut off
+    expected = 0.1 * slope**2 * variance.sum(1) / (slope * mean + offset).sum(1)
+    assert np.median(found["fano_factor"] / expected) == pytest.approx(1, abs=0.02)
