@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vonenet.errors import InputError as InputError
     from vonenet.errors import VOneNetError as VOneNetError
     from vonenet.errors import VOneNetWarning as VOneNetWarning
+    from vonenet.frontends.presets import list_front_ends as list_front_ends
     from vonenet.model import VOneNet as VOneNet
     from vonenet.model import VOneNetConfig as VOneNetConfig
     from vonenet.v1.block import VOneBlock as VOneBlock
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from vonenet.zoo.registry import create_front_end as create_front_end
     from vonenet.zoo.registry import create_model as create_model
     from vonenet.zoo.registry import get_model as get_model
-    from vonenet.zoo.registry import list_front_ends as list_front_ends
     from vonenet.zoo.registry import list_models as list_models
     from vonenet.zoo.registry import register_timm_models as register_timm_models
 
@@ -47,6 +47,7 @@ _HOME = {
         "VOneNetWarning",
     ],
     "vonenet.v1.memory": ["keep_freed_memory"],
+    "vonenet.frontends.presets": ["list_front_ends"],
     "vonenet.model": ["VOneNet", "VOneNetConfig"],
     "vonenet.v1.block": ["VOneBlock"],
     "vonenet.v1.config": ["VOneBlockConfig"],
@@ -59,7 +60,6 @@ _HOME = {
         "create_front_end",
         "create_model",
         "get_model",
-        "list_front_ends",
         "list_models",
         "register_timm_models",
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,9 +55,9 @@ def front_end_rows(pattern: str = NAMED) -> list[tuple[str, str, str, str]]:
         InputError: no front-end matches.
     """
     from vonenet.frontends.front_end import V1_STAGE
-    from vonenet.frontends.presets import PRESETS
+    from vonenet.frontends.presets import PRESETS, list_front_ends
 
-    names = fnmatch.filter(PRESETS, "*" if pattern == NAMED else pattern)
+    names = list_front_ends("*" if pattern == NAMED else pattern)
     if not names:
         raise InputError(f"no front-end matches {pattern!r}; try 'evnet*', or '*' for all")
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -211,6 +212,11 @@ PRESETS: dict[str, Preset] = {
         "without subcortical noise", 5.3, 1.0, noise=None
     ),
 }
+
+
+def list_front_ends(pattern: str = "*") -> list[str]:
+    """List front-ends that match a shell pattern, such as `evnet2025*`."""
+    return fnmatch.filter(PRESETS, pattern)
 
 
 def find_preset(name: str) -> Preset:

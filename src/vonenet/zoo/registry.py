@@ -23,7 +23,7 @@ from vonenet.backbones.timm_stems import timm_backbone_names
 from vonenet.data.classes import imagenet_ids
 from vonenet.errors import InputError
 from vonenet.frontends.front_end import FrontEnd, build_front_end
-from vonenet.frontends.presets import PRESETS, find_preset
+from vonenet.frontends.presets import find_preset
 from vonenet.model import DEFAULT_FRONT_END, VOneNet, VOneNetConfig
 from vonenet.names import NAMED_MODELS, ModelEntry
 from vonenet.v1.block import VOneBlock
@@ -189,11 +189,6 @@ def list_models(pattern: str = "*") -> list[str]:
         pattern: such as `vonere*` or `*convnext*`.
     """
     return fnmatch.filter([*NAMED_MODELS, *_timm_names()], pattern)
-
-
-def list_front_ends(pattern: str = "*") -> list[str]:
-    """List front-ends that match a shell pattern, such as `evnet2025*`."""
-    return fnmatch.filter(PRESETS, pattern)
 
 
 def create_base_model(
