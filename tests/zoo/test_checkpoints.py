@@ -91,12 +91,15 @@ def test_a_compact_file_keeps_filters_that_its_settings_do_not_give(tmp_path, sm
         assert torch.equal(again.state_dict()[key], changed.state_dict()[key])
 
 
-def test_a_compact_file_whose_filters_would_be_others_is_refused(tmp_path, small, monkeypatch):
+@pytest.mark.parametrize("change", [lambda value: 1.001 * value, lambda value: value.flip(0)])
+def test_a_compact_file_whose_filters_would_be_others_is_refused(
+    tmp_path, small, monkeypatch, change
+):
     path = tmp_path / "compact.safetensors"
     vonenet.save_checkpoint(small, path, compact=True)
     drawn = checkpoints._drawn
     monkeypatch.setattr(
-        checkpoints, "_drawn", lambda stored: {k: 1.001 * v for k, v in drawn(stored).items()}
+        checkpoints, "_drawn", lambda stored: {k: change(v) for k, v in drawn(stored).items()}
     )
     with pytest.raises(CheckpointError, match=r"simple_conv_q0.weight, and its settings give"):
         vonenet.load_checkpoint(path)
